@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may stand in the agent's configuration file, value by value.
+
+Every field carries the description that ``docs/configuration.md`` is generated from. Unknown keys are
+errors everywhere: a misspelt key must never be a setting silently left at its default.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyAddress, model_validator
+
+__all__ = [
+    "Accounts",
+    "Config",
+    "Control",
+    "Delivery",
+    "Hop",
+    "Listener",
+    "Queue",
+    "Route",
+    "Submission",
+    "Tls",
+    "parse_duration",
+    "parse_resolver",
+]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of a duration such as ``"90s"``, ``"1h30m"`` or ``"5d"``; a bare number is seconds.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError("a duration cannot be negative")
+        return float(value)
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        return float(sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value)))
+    raise ValueError('expected a duration such as "90s", "30m", "12h" or "5d"')
+
+
+def _hostname(value: object) -> object:
+    if isinstance(value, str):
+        name = value.rstrip(".")
+        if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+            raise ValueError("expected a host name such as relay.example.org")
+        return name
+    return value
+
+
+def _host(value: object) -> object:
+    """A host name or an address literal."""
+    if isinstance(value, str) and ":" in value:
+        IPvAnyAddress(value)  # type: ignore[operator]
+        return value
+    return _hostname(value)
+
+
+def parse_resolver(value: str) -> tuple[str, int]:
+    """Address and port of a resolver written as ``192.0.2.1``, ``192.0.2.1:5353`` or ``[2001:db8::1]:53``."""
+    match = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::(\d{1,5}))?|([0-9.]+)(?::(\d{1,5}))?|([0-9a-fA-F:]+)", value)
+    if match is None:
+        raise ValueError("expected an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:53")
+    address = match[1] or match[3] or match[5]
+    port = int(match[2] or match[4] or 53)
+    try:
+        IPvAnyAddress(address)  # type: ignore[operator]
+    except ValueError:
+        raise ValueError(f"{address} is not an IP address") from None
+    if not 0 < port < 65536:
+        raise ValueError(f"{port} is not a port (1 to 65535)")
+    return address, port
+
+
+def _resolver(value: object) -> object:
+    if isinstance(value, str):
+        parse_resolver(value)
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Hostname = Annotated[str, BeforeValidator(_hostname)]
+Host = Annotated[str, BeforeValidator(_host)]
+Resolver = Annotated[str, BeforeValidator(_resolver)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+TlsMode = Literal["starttls", "implicit", "none"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(_Section):
+    """A port on which mail programs submit."""
+
+    address: str = Field(default="", description='Address to listen on; `""` is every address of both families.')
+    port: Port = Field(description="TCP port. 25 is not for submission.")
+    tls: TlsMode = Field(
+        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314) "
+        "or `none` (only for trusted networks)."
+    )
+    auth: Literal["required", "optional", "none"] = Field(
+        default="required",
+        description="Whether a client must sign in. `none` only together with `submission.trusted_networks`.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Listener:
+        if self.port == 25:
+            raise ValueError("port 25 is for mail between servers (RFC 6409), not for submission")
+        if self.address:
+            IPvAnyAddress(self.address)  # type: ignore[operator]
+        return self
+
+
+class Tls(_Section):
+    """The certificate that mail programs see."""
+
+    certificate: Path = Field(description="PEM file: the certificate, then the intermediates.")
+    key: Path = Field(description="PEM file with the private key, readable by the agent alone.")
+
+
+class Submission(_Section):
+    """What a mail program may do."""
+
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(), description='Networks that may submit without signing in, e.g. `["127.0.0.0/8"]`.'
+    )
+    max_message_size: int = Field(
+        default=52_428_800, ge=65_536, description="Largest message taken, in bytes (SIZE, RFC 1870)."
+    )
+    max_recipients: int = Field(default=1000, ge=100, description="Recipients of one message (RFC 5321 4.5.3.1.8).")
+    max_connections: int = Field(default=5000, ge=1, description="Sessions at once, over all listeners.")
+    max_connections_per_source: int = Field(
+        default=100, ge=1, description="Sessions at once from one IPv4 address or IPv6 /64."
+    )
+    command_timeout: Duration = Field(
+        default=300.0, ge=1, description="Longest silence of a client before 421 (RFC 5321 4.5.3.2.7)."
+    )
+    max_auth_failures: int = Field(default=5, ge=1, description="Failed sign-ins before the session is closed.")
+
+
+class Accounts(_Section):
+    """Who may sign in."""
+
+    file: Path = Field(
+        default=Path("/etc/postroad/accounts.toml"), description="TOML file kept by `relay-agent account`."
+    )
+
+
+class Queue(_Section):
+    """Where accepted mail is kept until it is delivered."""
+
+    backend: Literal["embedded"] = Field(default="embedded", description="`embedded`: SQLite, synced before the 250.")
+    directory: Path = Field(
+        default=Path("/var/lib/postroad/queue"),
+        description="Directory on a local disk, owned by the agent's user.",
+    )
+
+
+class Control(_Section):
+    """How `relay-agent status` and `relay-agent queue` reach the running agent."""
+
+    socket: Path = Field(default=Path("/run/postroad/control.sock"), description="Unix socket of the running agent.")
+
+
+class Hop(_Section):
+    """An upstream relay (smarthost)."""
+
+    host: Host = Field(description="Name or address of the upstream relay.")
+    port: Port = Field(default=587, description="Its port.")
+    tls: TlsMode = Field(
+        default="starttls",
+        description="`starttls` and `implicit` verify the certificate; `none` is in the clear.",
+    )
+    username: str | None = Field(default=None, min_length=1, description="Sign in with this name.")
+    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority to trust instead of the system's."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Hop:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file go together")
+        if self.username is not None and self.tls == "none":
+            raise ValueError('signing in needs TLS: set tls to "starttls" or "implicit"')
+        return self
+
+
+class Route(_Section):
+    """Which way mail for some domains takes; the first match wins, without one it goes to the MX hosts."""
+
+    domains: tuple[str, ...] = Field(
+        min_length=1,
+        description='Recipient domains: `"example.org"`, `"*.example.org"` (any name below) or `"*"` (all).',
+    )
+    via: tuple[Hop, ...] = Field(min_length=1, description="Upstream relays, tried in this order.")
+
+
+class Delivery(_Section):
+    """How mail is carried on."""
+
+    retry_for: Duration = Field(default=432_000.0, ge=60, description="How long delivery is tried before the bounce.")
+    retry_first: Duration = Field(default=60.0, ge=1, description="Wait after the first failure; it doubles each time.")
+    retry_max: Duration = Field(default=3600.0, ge=1, description="Longest wait between two attempts.")
+    max_connections: int = Field(default=200, ge=1, description="Outgoing connections at once.")
+    max_connections_per_destination: int = Field(
+        default=10, ge=1, description="Outgoing connections at once to one destination."
+    )
+    connect_timeout: Duration = Field(default=30.0, ge=1, description="Wait for a connection to one address.")
+    resolvers: tuple[Resolver, ...] = Field(
+        default=(),
+        description="DNS resolvers, `address` or `address:port`; empty: those of `/etc/resolv.conf`.",
+    )
+    smtp_port: Port = Field(default=25, description="Port of the recipients' MX hosts; other than 25 only in tests.")
+
+
+class Config(_Section):
+    """The whole file."""
+
+    hostname: Hostname = Field(description="The relay's own name, as in the greeting, EHLO and trace headers.")
+    listener: tuple[Listener, ...] = Field(min_length=1, description="The ports for submission.")
+    tls: Tls | None = Field(default=None, description="Needed as soon as a listener offers TLS.")
+    submission: Submission = Field(default_factory=Submission, description="What a mail program may do.")
+    accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
+    queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
+    control: Control = Field(default_factory=Control, description="The running agent's control socket.")
+    route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
+    delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the queue keeps: messages, their recipients, and what became of each recipient.
+
+These types are the queue's interface to the submission side (which stores) and to delivery (which claims
+and records). They know nothing of SQLite or PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+__all__ = [
+    "Body",
+    "Counts",
+    "Envelope",
+    "Message",
+    "QueueFullError",
+    "QueueStore",
+    "Recipient",
+    "RecipientState",
+    "Update",
+    "new_queue_id",
+]
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U to misread
+
+
+def new_queue_id(now: float | None = None) -> str:
+    """A queue id of 15 characters that sorts by time: 45 bits of milliseconds, 30 bits of chance."""
+    number = int((time.time() if now is None else now) * 1000) << 30 | secrets.randbits(30)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(70, -1, -5))
+
+
+class QueueFullError(Exception):
+    """The disk has no room (or refused a write): answer 452 4.3.1 and keep going."""
+
+
+class RecipientState(StrEnum):
+    """Where one recipient of a message stands; a recipient that is done has left the queue."""
+
+    WAITING = "waiting"  # due now or at `next_attempt`
+    HELD = "held"  # by the operator, until released
+
+
+@dataclass(slots=True, frozen=True)
+class Envelope:
+    """What the submitter said about the message as a whole (RFC 5321 MAIL FROM).
+
+    reverse_path: address without angle brackets, "" for the null reverse path.
+    account: the name signed in with; "" from a trusted network; None for the agent's own bounces.
+    options: further MAIL parameters kept through the queue (BODY, SMTPUTF8, RET, ENVID), upper-case keys.
+    """
+
+    reverse_path: str
+    account: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Recipient:
+    """One recipient and its own history; times are seconds since the epoch."""
+
+    address: str
+    options: Mapping[str, str] = field(default_factory=dict)  # NOTIFY, ORCPT
+    state: RecipientState = RecipientState.WAITING
+    attempts: int = 0
+    next_attempt: float = 0.0
+    last_attempt: float | None = None
+    last_status: str = ""  # enhanced status code, e.g. "4.4.1"
+    last_reply: str = ""  # what the other side (or we) said, in words
+    last_host: str = ""  # who said it, "" for ourselves
+
+    @property
+    def domain(self) -> str:
+        """The recipient's domain, lower-case."""
+        return self.address.rpartition("@")[2].lower()
+
+
+class Body(Protocol):
+    """A message's content (headers and body, CRLF line ends), in memory or in a file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def read(self) -> bytes:
+        """The whole content; blocks on the disk when it is in a file: call it in a thread when large."""
+
+    def blocks(self, size: int = 65536) -> Sequence[bytes]:
+        """The content in blocks, for sending; an iterable that reads a file lazily is fine."""
+
+
+@dataclass(slots=True)
+class Message:
+    """A message in the queue. `recipients` holds only those not done yet; the key is its number."""
+
+    queue_id: str
+    envelope: Envelope
+    recipients: dict[int, Recipient]
+    body: Body
+    created: float
+    expires: float
+
+
+@dataclass(slots=True, frozen=True)
+class Update:
+    """What became of one recipient of one message in one attempt.
+
+    recipient None: the recipient is done (delivered, or failed and its bounce is stored with this update).
+    Otherwise the new state to keep (next_attempt, last_reply ...).
+    """
+
+    queue_id: str
+    number: int
+    recipient: Recipient | None
+
+
+@dataclass(slots=True, frozen=True)
+class Counts:
+    """How much is in the queue."""
+
+    messages: int
+    recipients: int
+    held: int
+    bytes: int
+
+
+class QueueStore(Protocol):
+    """Durable storage of accepted mail. Every coroutine returns only when its effect is synced to disk.
+
+    Concurrent calls share one sync (group commit): call them from as many tasks as there are.
+    All raise QueueFullError when the disk refuses (ENOSPC, EIO, read-only), with nothing changed.
+    """
+
+    async def store(self, message: Message) -> None:
+        """Keep a new message."""
+
+    async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
+        """Keep the outcome of an attempt, and the bounces it caused, in one transaction.
+
+        A message whose last recipient is done is removed. Updates for what is gone are ignored.
+        """
+
+    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+        """Up to `limit` messages with waiting recipients due at `now`, oldest due first, each with only the
+        due recipients in `recipients`; messages whose id is in `exclude` (in hand) are passed over."""
+
+    async def next_due(self, *, after: float = 0.0) -> float | None:
+        """Earliest next_attempt later than `after` of a waiting recipient; None when nothing waits."""
+
+    async def get(self, queue_id: str) -> Message | None:
+        """One message with all its recipients."""
+
+    async def list(self, limit: int = 1000, offset: int = 0) -> list[Message]:
+        """Messages, oldest first, with all their recipients; bodies are opened lazily, never read here."""
+
+    async def retry(self, queue_ids: Sequence[str] | None) -> int:
+        """Make these messages (None: all) due now; returns how many waiting recipients it concerned."""
+
+    async def delete(self, queue_ids: Sequence[str]) -> int:
+        """Remove messages without delivery and without a bounce (the operator asked); returns how many."""
+
+    async def counts(self) -> Counts:
+        """How much is in the queue."""
+
+    def spool_directory(self) -> Path:
+        """Where the submission side may put large bodies while they arrive (same file system)."""
+
+    async def close(self) -> None:
+        """Finish what is under way, then close."""
