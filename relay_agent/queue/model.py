@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ __all__ = [
     "Counts",
     "Envelope",
     "Message",
+    "QueueDamagedError",
     "QueueFullError",
     "QueueStore",
     "Recipient",
@@ -39,6 +40,10 @@ def new_queue_id(now: float | None = None) -> str:
 
 class QueueFullError(Exception):
     """The disk has no room (or refused a write): answer 452 4.3.1 and keep going."""
+
+
+class QueueDamagedError(Exception):
+    """The stored data itself is damaged: answer 451 4.3.0; the store repairs what it can when next opened."""
 
 
 class RecipientState(StrEnum):
@@ -92,8 +97,11 @@ class Body(Protocol):
     def read(self) -> bytes:
         """The whole content; blocks on the disk when it is in a file: call it in a thread when large."""
 
-    def blocks(self, size: int = 65536) -> Sequence[bytes]:
-        """The content in blocks, for sending; an iterable that reads a file lazily is fine."""
+    def blocks(self, size: int = 65536) -> Iterable[bytes]:
+        """The content in blocks, for sending; one in a file is read as the blocks are asked for.
+
+        Reading (this and `read`) raises OSError when the content is gone or damaged on disk.
+        """
 
 
 @dataclass(slots=True)
