@@ -1,0 +1,75 @@
+# `make` alone lists what there is. Every target sets up what it needs.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+.SUFFIXES:
+
+PYTHON ?= python3
+SCENARIO ?= default
+export PYTHON
+
+venv = .venv/bin
+lab = PYTHONPATH=molecule/shared $(PYTHON) -m lab
+
+.PHONY: help
+help: ## This list
+	@echo "Postroad: a mail submission relay that works from every network"
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: ## Build the lab, deploy two relays, send a message through every port, print the settings
+	@sh scripts/up.sh
+
+.PHONY: down
+down: ## Remove the lab of `make up`, nothing left behind
+	@sh scripts/down.sh
+
+.PHONY: test
+test: venv ## Everything: lint, unit, integration, molecule; ends with "N passed, N failed"
+	@$(venv)/python scripts/run_tests.py
+
+.PHONY: lint
+lint: venv ## Formatting, style, types, YAML, playbooks, shell, generated pages
+	@$(venv)/python scripts/lint.py
+
+.PHONY: unit
+unit: venv ## Unit tests
+	@$(venv)/python scripts/run_tests.py unit
+
+.PHONY: integration
+integration: venv ## A real agent on loopback against real peers (installs them from Debian)
+	@$(venv)/python scripts/run_tests.py integration
+
+.PHONY: molecule
+molecule: venv ## One molecule scenario on real hosts: make molecule SCENARIO=default
+	@$(venv)/python scripts/run_tests.py molecule --scenario $(SCENARIO)
+
+.PHONY: bench-deploy
+bench-deploy: venv ## How long deployment takes, against its targets (takes the lab down and up again)
+	@$(venv)/python scripts/bench_deploy.py
+
+.PHONY: format
+format: venv ## Format the Python code
+	@$(venv)/ruff format .
+	@$(venv)/ruff check --quiet --select I --fix .
+
+.PHONY: check-format
+check-format: venv ## Say what `make format` would change
+	@$(venv)/ruff format --check .
+
+.PHONY: docs
+docs: venv ## Write the generated pages anew (docs/roles.md, docs/configuration.md)
+	@$(venv)/python scripts/references.py
+
+.PHONY: venv
+venv: ## The virtual environment .venv, from the lock
+	@sh scripts/venv.sh
+
+.PHONY: lock
+lock: venv ## Write the locks anew from pyproject.toml, with hashes
+	@sh scripts/lock.sh
+
+.PHONY: clean
+clean: down ## Remove the lab, the virtual environment and everything built
+	@rm -rf .venv .build .cache .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
