@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check what the configuration names on this host: certificate and key, passwords, accounts, directories."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from .certificate import validity
+from .schema import Config, Tls
+
+__all__ = ["Fault", "check_host"]
+
+Fault = tuple[str, str, bool]  # key, problem, whether it is only a warning
+
+_EXPIRY_WARNING = timedelta(days=21)
+_MAX_SECRET_BYTES = 65_536
+
+
+class _EncryptedKeyError(Exception):
+    """The key asks for a passphrase."""
+
+
+def check_host(config: Config) -> Iterator[Fault]:
+    """Each fault of what the configuration names on this host, as the current user sees it."""
+    if config.tls is not None:
+        yield from _check_tls(config.tls)
+    if any(listener.auth != "none" for listener in config.listener):
+        yield from _check_accounts(config.accounts.file)
+    for index, route in enumerate(config.route):
+        for place, hop in enumerate(route.via):
+            key = f"route[{index}].via[{place}]"
+            if hop.password_file is not None:
+                yield from _check_secret(f"{key}.password_file", hop.password_file)
+            if hop.ca_file is not None:
+                yield from _check_authority(f"{key}.ca_file", hop.ca_file)
+    yield from _check_queue(config.queue.directory)
+
+
+def _check_tls(tls: Tls) -> Iterator[Fault]:
+    faults = [
+        (key, fault, False)
+        for key, path in (("tls.certificate", tls.certificate), ("tls.key", tls.key))
+        if (fault := _unreadable(path)) is not None
+    ]
+    if faults:
+        yield from faults
+        return
+    yield from _check_pair(tls)
+    if stat.S_IMODE(tls.key.stat().st_mode) & 0o004:
+        yield "tls.key", f"{tls.key} can be read by every user of this host (expected mode 0640 or less)", True
+
+
+def _check_pair(tls: Tls) -> Iterator[Fault]:
+    def passphrase() -> str:
+        raise _EncryptedKeyError
+
+    try:
+        text = tls.certificate.read_text("ascii", "replace")
+        not_before, not_after = validity(text)
+    except ValueError as error:
+        yield (
+            "tls.certificate",
+            f"{tls.certificate}: {error} (expected PEM: the certificate, then the intermediates)",
+            False,
+        )
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a callback OpenSSL would ask on the terminal, and a service would hang.
+        context.load_cert_chain(tls.certificate, tls.key, password=passphrase)
+    except _EncryptedKeyError:
+        yield "tls.key", f"{tls.key} is protected by a passphrase (expected a key without one, mode 0640)", False
+        return
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            yield "tls.key", f"{tls.key} is not the key of the certificate {tls.certificate}", False
+        else:
+            reason = (error.reason or "not PEM").replace("_", " ").lower()
+            yield "tls.key", f"{tls.certificate} and {tls.key} cannot be used together: {reason}", False
+        return
+    now = datetime.now(UTC)
+    if not_after <= now:
+        # A warning: an agent that would not start could not carry on with the mail that it already has.
+        yield "tls.certificate", f"expired on {not_after:%Y-%m-%d %H:%M} UTC; mail programs refuse it", True
+    elif not_after - now < _EXPIRY_WARNING:
+        yield "tls.certificate", f"expires on {not_after:%Y-%m-%d %H:%M} UTC, in {(not_after - now).days} days", True
+    if not_before > now:
+        yield "tls.certificate", f"is not valid before {not_before:%Y-%m-%d %H:%M} UTC; is the clock right?", True
+
+
+def _check_accounts(path: Path) -> Iterator[Fault]:
+    from relay_agent.accounts.store import AccountsError, load_accounts
+
+    try:
+        accounts = load_accounts(path)
+    except AccountsError as error:
+        hint = "" if path.exists() else " (expected a file made by `relay-agent account add NAME`)"
+        for problem in error.problems:
+            yield "accounts.file", f"{problem}{hint}", False
+    else:
+        if not accounts:
+            yield "accounts.file", f"{path} has no accounts: nobody can sign in", True
+
+
+def _check_secret(key: str, path: Path) -> Iterator[Fault]:
+    fault = _unreadable(path)
+    if fault is not None:
+        yield key, fault, False
+        return
+    with path.open("rb") as file:
+        data = file.read(_MAX_SECRET_BYTES)
+    line = data.splitlines()[0] if data else b""
+    if not line:
+        yield key, f"{path} has nothing in its first line (expected the password)", False
+    elif b"\0" in line:
+        yield key, f"{path} has a NUL byte in its first line (expected the password as text)", False
+    if stat.S_IMODE(path.stat().st_mode) & 0o004:
+        yield key, f"{path} can be read by every user of this host (expected mode 0640 or less)", True
+
+
+def _check_authority(key: str, path: Path) -> Iterator[Fault]:
+    fault = _unreadable(path)
+    if fault is not None:
+        yield key, fault, False
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (ssl.SSLError, ValueError):
+        yield key, f"{path} holds no certificate (expected the authority's in PEM)", False
+
+
+def _check_queue(directory: Path) -> Iterator[Fault]:
+    key = "queue.directory"
+    try:
+        exists = directory.exists()
+    except OSError:  # a directory above may not be entered
+        exists = False
+    if exists and not directory.is_dir():
+        yield key, f"{directory} is not a directory", False
+    elif exists and not os.access(directory, os.W_OK | os.X_OK):
+        yield key, f"{directory} cannot be written by the current user (expected: owned by the agent's user)", True
+    elif not exists and not os.access(directory.parent, os.W_OK | os.X_OK):
+        yield key, f"{directory} does not exist and the current user cannot make it", True
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why the file cannot be read, None when it can."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        return f"{path} does not exist"
+    except PermissionError:
+        return f"{path} may not be read by the current user"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        return f"{path!s:.200} cannot be read: {str(getattr(error, 'strerror', None) or error).lower()}"
+    return None

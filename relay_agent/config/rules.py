@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules that hold between values of the configuration, each of which is fine by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from .explain import shown
+from .schema import Config, Listener
+
+__all__ = ["check_rules"]
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
+
+
+def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and problem of each rule that is broken; `document` is the file as it was written."""
+    yield from _ports(config)
+    yield from _listeners(config)
+    yield from _trusted_networks(document)
+    yield from _routes(config)
+    if config.delivery.retry_first > config.delivery.retry_max:
+        yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
+
+
+def _ports(config: Config) -> Iterator[tuple[str, str]]:
+    for index, listener in enumerate(config.listener):
+        for earlier, other in enumerate(config.listener[:index]):
+            if listener.port == other.port and _overlap(listener.address, other.address):
+                where = f"listener[{earlier}]"
+                same = "the same address" if listener.address == other.address else "an address that includes it"
+                yield (
+                    f"listener[{index}].port",
+                    f"port {listener.port} is taken by {where} already, on {same} (expected each port once)",
+                )
+                break
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two sockets with these addresses cannot both be bound to one port."""
+    if not one or not other:
+        return True
+    first, second = ip_address(one), ip_address(other)
+    if first.version != second.version:
+        return False
+    return first == second or first.is_unspecified or second.is_unspecified
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, str]]:
+    trusted = config.submission.trusted_networks
+    for index, listener in enumerate(config.listener):
+        if listener.tls != "none" and config.tls is None:
+            yield (
+                f"listener[{index}].tls",
+                f'{shown(listener.tls)} needs a certificate (expected [tls] with "certificate" and "key")',
+            )
+        if listener.auth == "none" and not trusted:
+            yield (
+                f"listener[{index}].auth",
+                '"none" would let everybody send (expected submission.trusted_networks to name who may)',
+            )
+        if listener.tls == "none" and listener.auth != "none" and not trusted and not _is_loopback(listener):
+            yield (
+                f"listener[{index}].tls",
+                '"none" would carry passwords in the clear (expected "starttls" or "implicit", '
+                "or a loopback address, or submission.trusted_networks with clients that need no password)",
+            )
+
+
+def _is_loopback(listener: Listener) -> bool:
+    return bool(listener.address) and ip_address(listener.address).is_loopback
+
+
+def _trusted_networks(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for index, network in enumerate(document.get("submission", {}).get("trusted_networks", ())):
+        key = f"submission.trusted_networks[{index}]"
+        if not isinstance(network, str):
+            yield key, f"{shown(network)} is not a network (expected e.g. 192.0.2.0/24 in quotes)"
+        elif network.endswith("/0"):
+            yield (
+                key,
+                f"{shown(network)} is everybody: the relay would carry anyone's mail (expected your own networks)",
+            )
+
+
+def _routes(config: Config) -> Iterator[tuple[str, str]]:
+    taken: dict[str, int] = {}
+    for index, route in enumerate(config.route):
+        for place, pattern in enumerate(route.domains):
+            key = f"route[{index}].domains[{place}]"
+            if not _is_pattern(pattern):
+                hint = 'its ASCII form, "xn--..."' if not pattern.isascii() else '"example.org", "*.example.org" or "*"'
+                yield key, f"{shown(pattern)} is not a domain (expected {hint})"
+                continue
+            folded = pattern.lower().rstrip(".")
+            earlier = taken.setdefault(folded, index)
+            everything = taken.get("*", index)
+            if earlier < index:
+                yield key, f"{shown(pattern)} is never reached: route[{earlier}] has it already (the first match wins)"
+            elif everything < index:
+                yield key, f'{shown(pattern)} is never reached: route[{everything}] takes "*" (expected that one last)'
+
+
+def _is_pattern(pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    name = pattern.removeprefix("*.").rstrip(".")
+    return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
