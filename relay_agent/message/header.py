@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the relay does to a message's header on submission (RFC 6409 8).
+
+Bcc and Return-Path are dropped, a Date and a Message-ID are added where missing, and a Received line goes on
+top that tells when, by whom and under which queue id, but neither the client's address nor its name: where
+its owner travels is nobody's business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import formatdate
+
+__all__ = ["HeaderError", "HeaderResult", "received_line", "submission_header"]
+
+_MAX_RECEIVED = 100  # RFC 5321 6.3: a count of at least 100 means a loop
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_MESSAGE_ID = re.compile(rb"<[!-;=?-~]+>")
+_DROPPED = frozenset({b"bcc", b"return-path"})
+
+
+class HeaderError(ValueError):
+    """The header cannot be taken; the text is the SMTP reply to give."""
+
+
+@dataclass(slots=True, frozen=True)
+class HeaderResult:
+    """What goes on.
+
+    header: the fields, every line ended by CRLF, no blank line at the end. rest: lines that stood in the
+    header but are no fields (a program that forgot the blank line): they belong to the body.
+    message_id: with its angle brackets, "" where the field holds none.
+    """
+
+    header: bytes
+    rest: bytes
+    message_id: str
+
+
+def received_line(*, hostname: str, protocol: str, queue_id: str, now: float) -> bytes:
+    """A trace line (RFC 5321 4.4) without the client: `protocol` is ESMTPSA and its kin (RFC 3848, 6531)."""
+    return f"Received: by {hostname} (Postroad) with {protocol}\r\n\tid {queue_id}; {formatdate(now)}\r\n".encode()
+
+
+def submission_header(header: bytes, *, received: bytes, hostname: str, queue_id: str, now: float) -> HeaderResult:
+    """The header to send on, made from the one a mail program sent.
+
+    header: the lines before the blank one, each ended by CRLF. received: from `received_line`. now: seconds
+    since the epoch, for a missing Date. Raises HeaderError for a mail loop.
+    """
+    kept: list[bytes] = [received]
+    names: list[bytes] = []
+    dropping = False
+    message_id = ""
+    at = 0
+    for line in header.splitlines(keepends=True):
+        if line[:1] in (b" ", b"\t") and names:
+            name = names[-1]
+        else:
+            match = _FIELD.match(line)
+            if match is None:
+                if line[:5] == b"From " and not names:  # the separator of an mbox file
+                    at += len(line)
+                    continue
+                break
+            name = match[1].lower()
+            names.append(name)
+            dropping = name in _DROPPED
+        at += len(line)
+        if dropping:
+            continue
+        if name == b"message-id" and not message_id:
+            found = _MESSAGE_ID.search(line)
+            message_id = found[0].decode("ascii") if found else ""
+        kept.append(line)
+    if names.count(b"received") >= _MAX_RECEIVED:
+        raise HeaderError("554 5.4.6 The message goes round in a loop (too many Received lines)")
+    if b"date" not in names:
+        kept.append(f"Date: {formatdate(now)}\r\n".encode())
+    if b"message-id" not in names:
+        message_id = f"<{queue_id.lower()}@{hostname}>"
+        kept.append(f"Message-ID: {message_id}\r\n".encode())
+    return HeaderResult(b"".join(kept), header[at:], message_id)

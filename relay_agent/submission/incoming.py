@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message while it is received: its id, its spool, and the header it will have."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from relay_agent.message.header import HeaderError, received_line, submission_header
+from relay_agent.queue.body import Spool
+from relay_agent.queue.model import QueueFullError, new_queue_id
+from relay_agent.submission.content import HeaderSplitter
+
+__all__ = ["LONGEST_HEADER", "NO_ROOM", "IncomingMessage"]
+
+LONGEST_HEADER = 262_144  # bytes
+NO_ROOM = "452 4.3.1 There is no room on the disk; try again later"
+
+
+class IncomingMessage:
+    """Takes the content of one message, block by block, and has its header rewritten on the way.
+
+    directory: where large content is spooled. hostname: the relay's. protocol: for the Received line.
+    """
+
+    def __init__(self, directory: Path, hostname: str, protocol: str) -> None:
+        self.queue_id = new_queue_id()
+        self.started = time.time()
+        self.message_id = ""
+        self.spool = Spool(directory)
+        self._hostname = hostname
+        self._protocol = protocol
+        self._refusal: str | None = None
+        self._splitter = HeaderSplitter(self._rewrite, self._spool, LONGEST_HEADER)
+
+    def write(self, block: bytes) -> None:
+        """Take the next block of clean content."""
+        if self._refusal is None:
+            self._splitter.write(block)
+
+    def complete(self) -> str | None:
+        """The content is all there. Returns the SMTP reply when the message must be refused, else None."""
+        if self._refusal is None:
+            self._splitter.finish()
+        if self._splitter.too_long:
+            return f"552 5.3.4 The header is larger than {LONGEST_HEADER} bytes"
+        return self._refusal
+
+    def discard(self) -> None:
+        """The message is not wanted after all; its file goes, too."""
+        self.spool.discard()
+
+    def _rewrite(self, header: bytes) -> bytes:
+        received = received_line(
+            hostname=self._hostname, protocol=self._protocol, queue_id=self.queue_id, now=self.started
+        )
+        try:
+            result = submission_header(
+                header, received=received, hostname=self._hostname, queue_id=self.queue_id, now=self.started
+            )
+        except HeaderError as error:
+            self._refusal = str(error)
+            return b""
+        self.message_id = result.message_id
+        return result.header + b"\r\n" + (result.rest + b"\r\n" if result.rest else b"")
+
+    def _spool(self, block: bytes) -> None:
+        if self._refusal is not None:
+            return
+        try:
+            self.spool.write(block)
+        except QueueFullError:
+            self._refusal = NO_ROOM

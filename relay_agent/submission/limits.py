@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many sessions there may be, and how long a silent one lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address
+from typing import Protocol
+
+__all__ = ["Sessions", "source_of"]
+
+
+def source_of(address: str) -> str:
+    """What counts as one source: an IPv4 address, or the /64 of an IPv6 address (a subscriber gets that much)."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except AddressValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
+
+
+class _Session(Protocol):
+    last_activity: float
+
+    @property
+    def busy(self) -> bool: ...
+
+    def time_out(self) -> None: ...
+
+    def shut_down(self) -> None: ...
+
+
+class Sessions:
+    """The sessions that are open now.
+
+    One timer looks over all of them now and then; a timer for each command would cost more than the command.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[_Session] = set()
+        self._by_source: Counter[str] = Counter()
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def from_source(self, source: str) -> int:
+        """Sessions open from this source."""
+        return self._by_source[source]
+
+    def add(self, session: _Session, source: str) -> None:
+        """A session has begun."""
+        self._open.add(session)
+        self._by_source[source] += 1
+        self._empty.clear()
+
+    def remove(self, session: _Session, source: str) -> None:
+        """A session has ended."""
+        self._open.discard(session)
+        self._by_source[source] -= 1
+        if self._by_source[source] <= 0:
+            del self._by_source[source]
+        if not self._open:
+            self._empty.set()
+
+    def watch(self, loop: asyncio.AbstractEventLoop, timeout: Callable[[], float]) -> None:
+        """Begin to end sessions silent for longer than `timeout()` seconds, to a quarter or 5 s exactly."""
+        now = loop.time()
+        longest = timeout()
+        for session in [each for each in self._open if not each.busy and now - each.last_activity > longest]:
+            session.time_out()
+        # A command of ours that waits (a commit) is not the client's silence; content that stopped coming is.
+        for session in [each for each in self._open if each.busy and now - each.last_activity > 2 * longest]:
+            session.time_out()
+        self._sweep_handle = loop.call_later(min(longest / 4, 5.0), self.watch, loop, timeout)
+
+    async def close(self, grace: float) -> int:
+        """Ask all sessions to end and wait up to `grace` seconds for those in the middle of a message.
+
+        Returns how many had to be left.
+        """
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        deadline = asyncio.get_running_loop().time() + grace
+        while self._open:
+            for session in list(self._open):
+                session.shut_down()
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            try:
+                await asyncio.wait_for(self._empty.wait(), min(left, 0.1))
+            except TimeoutError:
+                continue
+        return len(self._open)

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""aiosmtpd's SMTP class with a read side of its own.
+
+Stock aiosmtpd takes a task and a StreamReader per connection and reads DATA line by line. Here the protocol
+searches its own buffer, steps each command's coroutine in place and makes it a task only when it really
+waits for something, and writes the replies of a pipelined batch at once (RFC 2920). It also puts right what
+stock aiosmtpd does in ways that lose mail or let somebody in: a client that hangs up does not cancel a
+commit, a hook's exception is a 451 and tells the client nothing, commands end with CRLF alone, what came in
+the clear behind STARTTLS is thrown away, and silence is counted from the last byte, in DATA too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+from relay_agent.observability.log import EventLog
+from relay_agent.submission.content import ContentReader
+
+__all__ = ["ReadSide", "SessionEndedError"]
+
+_LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
+_LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
+_HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
+_TLS_HANDSHAKE = 30.0  # seconds
+
+
+class SessionEndedError(Exception):
+    """The client went away while a command waited for it."""
+
+
+class ReadSide(SMTP):
+    """One session's connection: bytes in, commands stepped, replies out.
+
+    Made by `relay_agent.submission.session.session_factory`, which copies what `SMTP.__init__` works out
+    once instead of working it out for every connection.
+    """
+
+    events: EventLog
+    implicit_tls: ssl.SSLContext | None
+
+    def begin(self) -> None:
+        """Set up the state of a fresh connection."""
+        self._in = bytearray()
+        self._out: list[bytes] = []
+        self._step_task: asyncio.Task[None] | None = None
+        self._content: ContentReader | None = None
+        self._line_waiter: asyncio.Future[bytes] | None = None
+        self._held = False  # input waits: a TLS handshake is under way
+        self._write_blocked = False
+        self._closing = False
+        self._eof = False
+        self._skipping = False  # the rest of a line that was too long
+        self._greeted = False
+        self.tls_active = False
+        self.last_activity = self.loop.time()
+        self.transport = None
+        self.session = None
+        self.envelope = None
+
+    # ---- what a session class adds -------------------------------------------------------------------
+
+    def admit(self) -> bytes | None:
+        """The reply that turns the connection away, or None to let it in. Called first of all."""
+        return None
+
+    def greet(self) -> None:
+        """Say the greeting."""
+        self.say(f"220 {self.hostname} ESMTP")
+
+    def command_for(self, verb: bytes) -> str | None:
+        """The attribute that handles a command, None for an unknown one."""
+        raise LookupError
+
+    def refuse_line(self, line: bytes) -> str | None:
+        """The reply for a line that is no SMTP at all (and the end of the session), or None."""
+        return None
+
+    def content_complete(self, content: ContentReader) -> Coroutine[Any, Any, None]:
+        """What to do when a message's content is complete."""
+        raise LookupError
+
+    def ended(self) -> None:
+        """The connection is gone; give back what it held. Called once."""
+
+    # ---- the transport's side -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.session = self._create_session()
+        self.session.peer = transport.get_extra_info("peername")
+        self.envelope = self._create_envelope()
+        refusal = self.admit()
+        if refusal is not None:
+            # In the clear even on a TLS port: a handshake for a client that is turned away is work for nothing.
+            if self.implicit_tls is None:
+                transport.write(refusal)
+            self._closing = True
+            transport.close()
+        elif self.implicit_tls is not None:
+            transport.pause_reading()
+            self._held = True
+            self._spawn(self.start_tls(self.implicit_tls, greet=True))
+        else:
+            self._greeted = True
+            self.greet()
+            self._flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.transport is None:
+            return
+        self.transport = None
+        waiter, self._line_waiter = self._line_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(SessionEndedError())
+        # A command that waits (a commit, a password check) runs to its end: its answer is lost, its work is not.
+        self._in.clear()
+        self.ended()
+
+    def eof_received(self) -> bool:
+        """The client will send nothing more: what it sent before still counts."""
+        self._eof = True
+        if self._step_task is None and not self._held:
+            self._pump()
+        # Half-open stays open only in the clear; TLS has no such state.
+        return not self.tls_active and self.transport is not None and not self._closing
+
+    def pause_writing(self) -> None:
+        self._write_blocked = True
+
+    def resume_writing(self) -> None:
+        self._write_blocked = False
+        if self._step_task is None and not self._held:
+            self._pump()
+
+    def data_received(self, data: bytes) -> None:
+        self._in += data
+        self.last_activity = self.loop.time()
+        if self._held or self._write_blocked or (self._step_task is not None and self._line_waiter is None):
+            if len(self._in) > _HIGH_WATER and isinstance(self.transport, asyncio.Transport):
+                self.transport.pause_reading()
+        else:
+            self._pump()
+
+    # ---- stepping -------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        buffer = self._in
+        while self.transport is not None and not self._closing and not self._write_blocked and not self._held:
+            if self._line_waiter is not None:
+                line = self._next_line(_LONGEST_AUTH)
+                if line is None:
+                    break
+                waiter, self._line_waiter = self._line_waiter, None
+                if not waiter.done():
+                    waiter.set_result(line)
+                break
+            if self._step_task is not None:
+                break
+            if self._content is not None:
+                if not self._content.feed(buffer):
+                    break
+                content, self._content = self._content, None
+                self._step(self.content_complete(content))
+                continue
+            line = self._next_line(_LONGEST_AUTH if buffer[:5].upper() == b"AUTH " else _LONGEST_COMMAND)
+            if line is None:
+                break
+            self._command(line)
+        self._flush()
+        if self.transport is None:
+            return
+        if self._closing or (self._eof and self._step_task is None and not self._held):
+            self.transport.close()
+        elif not self._write_blocked and not self._held and len(buffer) < _HIGH_WATER:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if isinstance(self.transport, asyncio.Transport) and not self.transport.is_reading():
+            self.transport.resume_reading()
+
+    def _next_line(self, longest: int) -> bytes | None:
+        """The next command line without its CRLF; None when it is not all there or the session ends."""
+        buffer = self._in
+        while True:
+            end = buffer.find(b"\n")
+            if end < 0:
+                if self._skipping:
+                    buffer.clear()
+                elif len(buffer) > longest:
+                    self._skipping = True
+                    buffer.clear()
+                    self.say("500 5.5.2 The line is too long")
+                elif not self._greeted_smtp(buffer):
+                    return None
+                return None
+            line = bytes(memoryview(buffer)[: end + 1])
+            del buffer[: end + 1]
+            if self._skipping:
+                self._skipping = False
+                continue
+            break
+        if len(line) > longest:
+            self.say("500 5.5.2 The line is too long")
+            return self._next_line(longest)
+        refusal = self.refuse_line(line)
+        if refusal is None and not line.endswith(b"\r\n"):
+            refusal = "500 5.5.2 A line must end with CRLF, this one ended with a bare LF (RFC 5321 2.3.8)"
+        if refusal is not None:
+            self.say(refusal)
+            self._closing = True
+            return None
+        return line[:-2]
+
+    def _greeted_smtp(self, buffer: bytearray) -> bool:
+        """Whether what is in the buffer may become an SMTP line; if not, say so and end the session."""
+        if len(buffer) < 3:
+            return True
+        refusal = self.refuse_line(bytes(buffer[:16]))
+        if refusal is None:
+            return True
+        self.say(refusal)
+        self._closing = True
+        return False
+
+    def _command(self, line: bytes) -> None:
+        verb, _, argument = line.partition(b" ")
+        name = self.command_for(verb.upper())
+        if name is None:
+            return
+        try:
+            text = argument.decode("utf-8")
+        except UnicodeDecodeError:
+            self.say("501 5.5.4 The argument is not UTF-8")
+            return
+        self._step(getattr(self, name)(text.strip(" ") or None))
+
+    def _step(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a command until it first waits; only then does it cost a task."""
+        try:
+            future = coroutine.send(None)
+        except StopIteration:
+            return
+        except Exception as error:
+            self._command_failed(error)
+            return
+        self._spawn(_Rest(coroutine, future).finish())
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._step_task = self.loop.create_task(self._run(coroutine))
+
+    async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except SessionEndedError:
+            pass
+        except Exception as error:
+            self._command_failed(error)
+        finally:
+            self._step_task = None
+        if self.transport is not None:
+            self._pump()
+
+    def _command_failed(self, error: Exception) -> None:
+        self.events.event(
+            "command_failed", level="error", peer=self.peer_address, error=f"{type(error).__name__}: {error}"
+        )
+        self.say("451 4.3.0 Something went wrong here; try again later")
+
+    # ---- what commands use ----------------------------------------------------------------------------
+
+    @property
+    def peer_address(self) -> str:
+        """The client's IP address in text form, "" when unknown."""
+        peer: Any = self.session.peer if self.session is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    def say(self, reply: str) -> None:
+        """Queue a reply line; it is written when the batch of commands is through."""
+        self._out.append(reply.encode("utf-8") + b"\r\n")
+
+    async def push(self, status: str | bytes) -> None:
+        """aiosmtpd's way to reply; hooks use it."""
+        self._out.append((status.encode("utf-8") if isinstance(status, str) else status) + b"\r\n")
+
+    async def read_line(self) -> bytes:
+        """Wait for the client's next line, as in a sign-in dialogue; without its CRLF.
+
+        Raises SessionEndedError when the client goes away or stays silent too long.
+        """
+        waiter: asyncio.Future[bytes] = self.loop.create_future()
+        self._line_waiter = waiter
+        if self._in:
+            self.loop.call_soon(self._pump)
+        self._flush()
+        return await waiter
+
+    def expect_content(self, content: ContentReader) -> None:
+        """From here on the input is a message's content."""
+        self._content = content
+
+    def close_after_reply(self) -> None:
+        """End the session once what was said is written."""
+        self._closing = True
+
+    async def start_tls(self, context: ssl.SSLContext, *, greet: bool = False) -> None:
+        """Turn the connection to TLS (RFC 3207). Input that came in the clear is thrown away, unread.
+
+        Afterwards the session knows nothing of what the client said before (RFC 3207 4.2).
+        """
+        assert isinstance(self.transport, asyncio.Transport)
+        self._flush()
+        self._in.clear()
+        # Bytes can reach data_received before start_tls has handed over the new transport: hold them.
+        self._held = True
+        try:
+            transport = await self.loop.start_tls(
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+            )
+        except (OSError, asyncio.IncompleteReadError) as error:
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            self.events.event("tls_failed", peer=self.peer_address, error=reason)
+            if self.transport is not None:
+                self.transport.close()
+                self.connection_lost(error)
+            return
+        if transport is None or self.transport is None:
+            raise SessionEndedError
+        peer = self.session.peer if self.session is not None else None
+        self.transport = transport
+        self.tls_active = True
+        self.session = self._create_session()
+        self.session.peer = peer
+        self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
+        self.envelope = self._create_envelope()
+        self._held = False
+        if greet:
+            self._greeted = True
+            self.greet()
+            self._flush()
+
+    def time_out(self) -> None:
+        """The client has been silent too long: tell it and end the session."""
+        if self.transport is None:
+            return
+        if self._write_blocked or self._held or not self._greeted:
+            self.transport.abort()  # type: ignore[attr-defined]
+            return
+        self.say("421 4.4.2 Nothing heard for too long; closing")
+        self._closing = True
+        self._flush()
+        self.transport.close()
+
+    def shut_down(self) -> None:
+        """The relay stops: end the session between two commands, never within one that waits."""
+        if self.transport is None or self._closing or self._step_task is not None:
+            return
+        if self._content is None:
+            self.say(f"421 4.3.2 {self.hostname} is restarting; connect again")
+            self._closing = True
+            self._flush()
+            self.transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command or a message is under way."""
+        return self._step_task is not None or self._content is not None
+
+    def _flush(self) -> None:
+        out = self._out
+        if out and self.transport is not None and not self._held:
+            self.transport.write(b"".join(out))  # type: ignore[attr-defined]
+            out.clear()
+
+
+class _Rest:
+    """The rest of a coroutine that has already yielded its first future."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
+        self._coroutine = coroutine
+        self._future = future
+
+    async def finish(self) -> None:
+        """Wait for the first future and run the coroutine to its end."""
+        await self
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        future = self._future
+        while True:
+            try:
+                value = yield future
+            except BaseException as error:
+                try:
+                    future = self._coroutine.throw(error)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    future = self._coroutine.send(value)
+                except StopIteration:
+                    return
