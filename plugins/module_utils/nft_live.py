@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our packet filter table on a running host: read it, try it out, put it in place, have it put back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import TABLE
+from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner
+
+__all__ = ["BOOT_FILE", "BOOT_UNIT", "NftError", "PacketFilter", "UNIT_FILE", "boot_unit", "write_file"]
+
+BOOT_FILE = Path("/etc/postroad/firewall.nft")
+BOOT_UNIT = "postroad-firewall.service"
+UNIT_FILE = Path("/etc/systemd/system") / BOOT_UNIT
+RUNTIME_DIRECTORY = Path("/run/postroad-firewall")
+RESTORE_UNIT = "postroad-firewall-restore"
+
+
+class NftError(Exception):
+    """nft or systemd refused; the text carries what they said."""
+
+
+def boot_unit(nft: str, boot_file: Path = BOOT_FILE) -> str:
+    """The unit that loads the table before any network is up.
+
+    Debian's nftables.service flushes every table when it starts, stops or reloads, ours too: so this unit comes
+    after it and follows what happens to it.
+    """
+    return f"""\
+# Written by Postroad (role relay_firewall).
+[Unit]
+Description=Postroad packet filter (table {TABLE})
+DefaultDependencies=no
+After=local-fs.target nftables.service
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+ConditionPathExists={boot_file}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={nft} -f {boot_file}
+ExecReload={nft} -f {boot_file}
+ExecStop=-{nft} delete table {TABLE}
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+def write_file(path: Path, content: str, mode: int = 0o644) -> None:
+    """Put `content` at `path` whole or not at all, also across a power cut."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+class PacketFilter:
+    """The table on this host, through the `nft` program.
+
+    Listings are stateless and terse (no counters, no elements of dynamic sets): what is compared is the rules.
+    """
+
+    def __init__(self, run_command: CommandRunner, nft: str, runtime_directory: Path = RUNTIME_DIRECTORY) -> None:
+        """Use `nft` (a path); stage files in `runtime_directory`, which a reboot empties."""
+        self._run_command = run_command
+        self._nft = nft
+        self.staged_rules = runtime_directory / "staged.nft"
+        self.staged_unit = runtime_directory / "staged.service"
+        self._restore_file = runtime_directory / "restore.nft"
+        self._runtime_directory = runtime_directory
+
+    def _run(self, what: str, args: list[str]) -> str:
+        status, output, errors = self._run_command(args)
+        if status != 0:
+            raise NftError(f"{what}: {errors.strip() or output.strip() or f'exit status {status}'}")
+        return output
+
+    def live(self) -> str:
+        """Our table as the kernel has it, empty when there is none."""
+        status, output, _ = self._run_command([self._nft, "-st", "list", "table", *TABLE.split()])
+        return output if status == 0 else ""
+
+    def as_loaded(self, rules: str) -> str:
+        """What `live` would say had `rules` been loaded: tried in a network namespace of its own.
+
+        Raises NftError with nft's message and line when the rules are wrong.
+        """
+        self.stage(rules)
+        script = '"$0" -f "$1" && exec "$0" -st list table inet postroad'
+        args = ["unshare", "--net", "sh", "-c", script, self._nft, str(self.staged_rules)]
+        return self._run("the rules do not load", args)
+
+    def stage(self, rules: str) -> None:
+        """Keep `rules` for `apply` and the confirmation."""
+        self._runtime_directory.mkdir(mode=0o700, exist_ok=True)
+        write_file(self.staged_rules, rules, 0o600)
+
+    def apply(self, rules: str, *, restore_after: int) -> None:
+        """Load `rules` in one transaction, with a timer armed before that puts the old ones back.
+
+        The timer runs `restore_after` seconds unless `disarm` comes first. Raises NftError; the old rules are
+        then in place still and no timer is armed.
+        """
+        self.stage(rules)
+        self._run("the rules are refused", [self._nft, "-c", "-f", str(self.staged_rules)])
+        # A listing has no delete in front: loaded as it is, it would double the rules.
+        write_file(self._restore_file, f"table {TABLE} {{}}\ndelete table {TABLE}\n{self.live()}", 0o600)
+        self._run("the old rules could not be read back", [self._nft, "-c", "-f", str(self._restore_file)])
+        self.disarm()
+        timer = [f"--on-active={restore_after}", "--timer-property=AccuracySec=1s", f"--unit={RESTORE_UNIT}"]
+        command = [self._nft, "-f", str(self._restore_file)]
+        self._run("the timer could not be armed", ["systemd-run", "--quiet", "--collect", *timer, *command])
+        try:
+            self._run("the rules did not load", [self._nft, "-f", str(self.staged_rules)])
+        except NftError:
+            self.disarm()
+            raise
+
+    def disarm(self) -> None:
+        """Stop the timer that would put the old rules back; quiet when none is armed."""
+        self._run_command(["systemctl", "stop", f"{RESTORE_UNIT}.timer"])
+
+    def boots(self) -> bool:
+        """Whether the unit is enabled and its rules count as loaded."""
+        enabled, _, _ = self._run_command(["systemctl", "is-enabled", "--quiet", BOOT_UNIT])
+        active, _, _ = self._run_command(["systemctl", "is-active", "--quiet", BOOT_UNIT])
+        return enabled == 0 and active == 0
+
+    def keep(self, rules: str, unit: str) -> None:
+        """Make `rules` what the host boots with."""
+        write_file(BOOT_FILE, rules)
+        write_file(UNIT_FILE, unit)
+        self._run("systemd", ["systemctl", "daemon-reload"])
+        self._run(f"{BOOT_UNIT} could not be enabled", ["systemctl", "enable", "--quiet", "--now", BOOT_UNIT])
