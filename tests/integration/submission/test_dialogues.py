@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the scripted sessions of tests/dialogues against a real listener.
+
+A script begins with settings (`tls: implicit`, `auth: optional`, `submission: max_recipients = 100`), then has
+one step a line:
+
+    -> text            send the line
+    -> "a\\r\\nb\\r\\n"    a Python string literal: send exactly this
+    <- 250 2.1.0*      the next line the relay says must fit (shell pattern)
+    <= 250             the next reply, of as many lines as it has, must have this code
+    tls                turn to TLS
+    sign in            AUTH PLAIN with the right password
+    closed             the relay has closed the connection
+    accepted 1         so many messages are in the queue
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import PASSWORD, Client, Relay, Running
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "dialogues").glob("*.txt"))
+
+
+def read_script(path: Path) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    settings: dict[str, str] = {}
+    steps: list[tuple[int, str]] = []
+    for number, raw in enumerate(path.read_text("utf-8").splitlines(), 1):
+        line = raw.rstrip("\n")
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, colon, value = line.partition(": ")
+        if not steps and colon and name in ("tls", "auth", "submission"):
+            settings[name] = f"{settings[name]}\n{value}" if name in settings else value
+        else:
+            steps.append((number, line))
+    return settings, steps
+
+
+async def play(client: Client, relay: Relay, step: str) -> None:
+    if step.startswith("->"):
+        text = step[3:]
+        await client.send(ast.literal_eval(text).encode("latin-1") if text[:1] == '"' else text.encode() + b"\r\n")
+    elif step.startswith("<- "):
+        line = await client.line()
+        assert fnmatch.fnmatchcase(line, step[3:]), f"the relay said {line!r}"
+    elif step.startswith("<= "):
+        lines = await client.reply()
+        assert {line[:3] for line in lines} == {step[3:]}, f"the relay said {lines!r}"
+    elif step == "tls":
+        await client.start_tls(relay.client_context())
+    elif step == "sign in":
+        response = base64.b64encode(f"\0alice\0{PASSWORD}".encode()).decode()
+        assert (await client.ask(f"AUTH PLAIN {response}")).startswith("235 ")
+    elif step == "closed":
+        assert await client.line() == ""
+    elif step.startswith("accepted "):
+        assert len(relay.carrier.messages) == int(step.split()[1])
+    else:
+        raise AssertionError("no such step")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+async def test_dialogue(path: Path, running: Running) -> None:
+    settings, steps = read_script(path)
+    options: dict[str, Any] = {"tls": settings.get("tls", "starttls"), "auth": settings.get("auth", "required")}
+    async with running(**options, settings=settings.get("submission", "")) as relay:
+        client = await relay.connect(tls=options["tls"] == "implicit")
+        try:
+            for number, step in steps:
+                try:
+                    await play(client, relay, step)
+                except (AssertionError, TimeoutError) as error:
+                    raise AssertionError(f"{path.name}:{number}: {step}: {error}") from error
+        finally:
+            await client.close()
+
+
+def test_there_are_scripts() -> None:
+    assert len(SCRIPTS) >= 10
