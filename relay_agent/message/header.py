@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
-__all__ = ["HeaderError", "HeaderResult", "received_line", "submission_header"]
+__all__ = ["HeaderError", "HeaderResult", "date_line", "received_line", "submission_header"]
 
 _MAX_RECEIVED = 100  # RFC 5321 6.3: a count of at least 100 means a loop
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -38,9 +39,14 @@ class HeaderResult:
     message_id: str
 
 
+def date_line(now: float) -> str:
+    """A date as RFC 5322 3.3 has it, in UTC; now: seconds since the epoch."""
+    return format_datetime(datetime.fromtimestamp(int(now), UTC))
+
+
 def received_line(*, hostname: str, protocol: str, queue_id: str, now: float) -> bytes:
     """A trace line (RFC 5321 4.4) without the client: `protocol` is ESMTPSA and its kin (RFC 3848, 6531)."""
-    return f"Received: by {hostname} (Postroad) with {protocol}\r\n\tid {queue_id}; {formatdate(now)}\r\n".encode()
+    return f"Received: by {hostname} (Postroad) with {protocol}\r\n\tid {queue_id}; {date_line(now)}\r\n".encode()
 
 
 def submission_header(header: bytes, *, received: bytes, hostname: str, queue_id: str, now: float) -> HeaderResult:
@@ -77,7 +83,7 @@ def submission_header(header: bytes, *, received: bytes, hostname: str, queue_id
     if names.count(b"received") >= _MAX_RECEIVED:
         raise HeaderError("554 5.4.6 The message goes round in a loop (too many Received lines)")
     if b"date" not in names:
-        kept.append(f"Date: {formatdate(now)}\r\n".encode())
+        kept.append(f"Date: {date_line(now)}\r\n".encode())
     if b"message-id" not in names:
         message_id = f"<{queue_id.lower()}@{hostname}>"
         kept.append(f"Message-ID: {message_id}\r\n".encode())

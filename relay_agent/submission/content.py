@@ -88,11 +88,12 @@ class ContentReader:
 class HeaderSplitter:
     """Holds a message's header back until it is whole, has it rewritten, and passes the rest straight on.
 
-    rewrite: given the header's lines (each ended by CRLF), returns the block that takes their place, the
-    blank line included. sink: gets everything in order. longest: bytes a header may have.
+    rewrite: given the header's lines (each ended by CRLF) and whether a blank line followed them, returns the
+    block that takes their place, blank line included. sink: gets everything in order. longest: bytes a
+    header may have.
     """
 
-    def __init__(self, rewrite: Callable[[bytes], bytes], sink: Callable[[bytes], None], longest: int) -> None:
+    def __init__(self, rewrite: Callable[[bytes, bool], bytes], sink: Callable[[bytes], None], longest: int) -> None:
         self._rewrite = rewrite
         self._sink = sink
         self._longest = longest
@@ -110,11 +111,11 @@ class HeaderSplitter:
         begin = max(0, len(held) - 3)
         held += block
         if held.startswith(b"\r\n"):
-            self._release(b"", bytes(held[2:]))
+            self._release(b"", bytes(held[2:]), blank=True)
             return
         end = held.find(b"\r\n\r\n", begin)
         if end >= 0:
-            self._release(bytes(held[: end + 2]), bytes(held[end + 4 :]))
+            self._release(bytes(held[: end + 2]), bytes(held[end + 4 :]), blank=True)
         elif len(held) > self._longest:
             self.too_long = True
             self._held = bytearray()
@@ -122,10 +123,10 @@ class HeaderSplitter:
     def finish(self) -> None:
         """The content is complete: a message that is all header gets its rewritten form now."""
         if self._held is not None and not self.too_long:
-            self._release(bytes(self._held), b"")
+            self._release(bytes(self._held), b"", blank=False)
 
-    def _release(self, header: bytes, rest: bytes) -> None:
+    def _release(self, header: bytes, rest: bytes, *, blank: bool) -> None:
         self._held = None
-        self._sink(self._rewrite(header))
+        self._sink(self._rewrite(header, blank))
         if rest:
             self._sink(rest)

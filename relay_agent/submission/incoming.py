@@ -50,7 +50,7 @@ class IncomingMessage:
         """The message is not wanted after all; its file goes, too."""
         self.spool.discard()
 
-    def _rewrite(self, header: bytes) -> bytes:
+    def _rewrite(self, header: bytes, blank: bool) -> bytes:
         received = received_line(
             hostname=self._hostname, protocol=self._protocol, queue_id=self.queue_id, now=self.started
         )
@@ -62,7 +62,9 @@ class IncomingMessage:
             self._refusal = str(error)
             return b""
         self.message_id = result.message_id
-        return result.header + b"\r\n" + (result.rest + b"\r\n" if result.rest else b"")
+        if not result.rest:
+            return result.header + b"\r\n"
+        return result.header + b"\r\n" + result.rest + (b"\r\n" if blank else b"")
 
     def _spool(self, block: bytes) -> None:
         if self._refusal is not None:

@@ -207,7 +207,7 @@ async def test_ten_thousand_recipients_are_not_taken(running: Running) -> None:
 async def test_a_client_that_never_reads_is_not_served_without_bound(running: Running) -> None:
     async with running(tls="none", auth="none", settings='trusted_networks = ["127.0.0.0/8"]') as relay:
         client = await relay.connect()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.transport.pause_reading()
         batch = b"HELP\r\n" * 5000
 
         async def flood() -> None:

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The read side without a network: bytes handed in, in every way they can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from relay_agent.accounts.verifier import Verifier
+from relay_agent.config.load import parse_config
+from relay_agent.observability.log import MailLog
+from relay_agent.queue.model import Message, QueueStore
+from relay_agent.submission.service import SubmissionService
+from relay_agent.submission.session import SubmissionSession, session_factory
+
+CONFIG = """
+hostname = "relay.test"
+[[listener]]
+port = 2525
+tls = "none"
+auth = "none"
+[submission]
+trusted_networks = ["127.0.0.0/8"]
+"""
+MESSAGE = b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nDATA\r\n..x\r\n.\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50000)})
+        self.writes: list[bytes] = []
+        self.closed = False
+        self.paused = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def is_reading(self) -> bool:
+        return not self.paused
+
+
+class Store:
+    """Keeps messages in memory; `gate` makes it wait like a disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.messages: list[Message] = []
+        self.directory = directory
+        self.gate: asyncio.Event | None = None
+
+    def spool_directory(self) -> Path:
+        return self.directory
+
+    async def store(self, message: Message) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        self.messages.append(message)
+
+    def submit(self, message: Message) -> None:
+        pass
+
+
+class Bench:
+    """A session on a wire."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = Store(directory)
+        self.log = io.StringIO()
+        verifier = Verifier({})
+        config = parse_config(CONFIG, "test.toml")
+        self.service = SubmissionService(
+            config, cast(QueueStore, self.store), self.store, verifier, MailLog(self.log), None
+        )
+        loop = asyncio.get_running_loop()
+        self.make = session_factory(self.service, config.listener[0], loop)
+        verifier.close()
+
+    def connect(self) -> tuple[SubmissionSession, Wire]:
+        session, wire = self.make(), Wire()
+        session.connection_made(wire)
+        return session, wire
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_a_session_cut_at_every_byte(bench: Bench) -> None:
+    stream = b"EHLO laptop.test\r\n" + MESSAGE + MESSAGE + b"QUIT\r\n"
+    codes = [b"220", b"250", b"250", b"250", b"354", b"250", b"250", b"250", b"354", b"250", b"221"]
+    for cut in range(len(stream) + 1):
+        bench.store.messages.clear()
+        session, wire = bench.connect()
+        session.data_received(stream[:cut])
+        session.data_received(stream[cut:])
+        replies = [line[:3] for line in b"".join(wire.writes).splitlines() if line[3:4] != b"-"]
+        assert replies == codes, cut
+        assert len(bench.store.messages) == 2
+        assert bench.store.messages[1].body.read().endswith(b"\r\n\r\n.x\r\n")
+        assert wire.closed
+        session.connection_lost(None)
+    assert len(bench.service.sessions) == 0
+
+
+async def test_a_pipelined_batch_is_answered_in_one_write(bench: Bench) -> None:
+    session, wire = bench.connect()
+    session.data_received(b"EHLO laptop.test\r\n")
+    before = len(wire.writes)
+    session.data_received(b"MAIL FROM:<a@alpha.test>\r\n" + b"RCPT TO:<b@beta.test>\r\n" * 20 + b"DATA\r\n")
+    assert len(wire.writes) == before + 1
+    assert wire.writes[-1].count(b"\r\n") == 22
+    session.connection_lost(None)
+
+
+async def test_commands_behind_a_commit_wait_for_it(bench: Bench) -> None:
+    bench.store.gate = asyncio.Event()
+    session, wire = bench.connect()
+    session.data_received(b"EHLO laptop.test\r\n" + MESSAGE + b"NOOP\r\n")
+    assert b"".join(wire.writes).endswith(b"354 Go ahead; end with a line that is only a dot\r\n")
+    session.data_received(b"QUIT\r\n")
+    assert not wire.closed
+    session.data_received(b"x" * 300_000)
+    assert wire.paused
+    bench.store.gate.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert b"Queued as" in b"".join(wire.writes)
+    assert b"".join(wire.writes).endswith(b"250 2.0.0 OK\r\n221 2.0.0 Bye\r\n")
+    assert wire.closed
+    session.connection_lost(None)
+
+
+async def test_nothing_is_read_while_the_client_does_not_read(bench: Bench) -> None:
+    session, _ = bench.connect()
+    session.pause_writing()
+    session.data_received(b"EHLO laptop.test\r\n" + MESSAGE)
+    assert bench.store.messages == []
+    session.resume_writing()
+    assert len(bench.store.messages) == 1
+    session.connection_lost(None)
+
+
+@pytest.mark.parametrize("line", [b"NOOP " + b"x" * 3000 + b"\r\n", b"x" * 1_000_000 + b"\r\n"])
+async def test_a_line_too_long_is_dropped_and_the_session_goes_on(bench: Bench, line: bytes) -> None:
+    for piece in (len(line), 1000):
+        session, wire = bench.connect()
+        for start in range(0, len(line), piece):
+            session.data_received(line[start : start + piece])
+        session.data_received(b"NOOP\r\n")
+        answers = b"".join(wire.writes).splitlines()[1:]
+        assert answers == [b"500 5.5.2 The line is too long", b"250 2.0.0 OK"], piece
+        session.connection_lost(None)
+
+
+async def test_a_fault_in_a_command_is_temporary(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: Any, arg: str | None) -> None:
+        raise ValueError("secret")
+
+    monkeypatch.setattr(SubmissionSession, "smtp_NOOP", broken)
+    session, wire = bench.connect()
+    session.data_received(b"NOOP\r\nRSET\r\n")
+    assert b"".join(wire.writes[1:]).startswith(b"451 4.3.0 ")
+    assert b"secret" not in b"".join(wire.writes)
+    assert b"".join(wire.writes).endswith(b"250 2.0.0 Dropped\r\n")
+    bench.service.events.flush()  # type: ignore[attr-defined]
+    assert "secret" in bench.log.getvalue()
+    session.connection_lost(None)
+
+
+async def test_random_bytes_never_break_a_session(bench: Bench) -> None:
+    import random
+
+    chance = random.Random(20261123)
+    words = [
+        b"EHLO x",
+        b"MAIL FROM:<a@b.test>",
+        b"RCPT TO:<c@d.test>",
+        b"DATA",
+        b".",
+        b"RSET",
+        b"AUTH PLAIN",
+        b"\xff\0",
+    ]
+    for _ in range(300):
+        session, wire = bench.connect()
+        for _ in range(20):
+            piece = chance.choice(words) if chance.random() < 0.8 else chance.randbytes(chance.randrange(40))
+            if not wire.closed:
+                session.data_received(piece + chance.choice([b"\r\n", b"\r\n", b"\r\n", b"\n", b""]))
+        session.connection_lost(None)
+    bench.service.events.flush()  # type: ignore[attr-defined]
+    assert "command_failed" not in bench.log.getvalue()
+    assert len(bench.service.sessions) == 0
