@@ -44,11 +44,12 @@ class SyncResult:
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    new_file: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether anything differed."""
-        return bool(self.added or self.updated or self.removed)
+        return bool(self.added or self.updated or self.removed or self.new_file)
 
 
 def parse_wanted(document: Any) -> list[WantedAccount]:
@@ -84,11 +85,13 @@ def sync_accounts(
     with faults, ``ValueError`` for a password that cannot be used.
     """
     wanted = list(wanted)
+    new_file = not path.exists()
     if check:
-        accounts = load_accounts(path) if path.exists() else {}
-        return _apply(accounts, wanted, keep_others=keep_others)
-    with edit_accounts(path) as accounts:
-        return _apply(accounts, wanted, keep_others=keep_others)
+        result = _apply({} if new_file else load_accounts(path), wanted, keep_others=keep_others)
+    else:
+        with edit_accounts(path) as accounts:
+            result = _apply(accounts, wanted, keep_others=keep_others)
+    return replace(result, new_file=new_file)
 
 
 def _apply(accounts: dict[str, Account], wanted: Sequence[WantedAccount], *, keep_others: bool) -> SyncResult:

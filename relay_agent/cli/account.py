@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``relay-agent account``: who may sign in."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from relay_agent.accounts.store import Account, edit_accounts, load_accounts, normalise_name
+
+from .terminal import complain, escape, print_json, style, table
+
+__all__ = ["add", "delete", "disable", "enable", "list_accounts", "passwd", "sync"]
+
+_DEFAULT_SOCKET = Path("/run/postroad/control.sock")
+_MAX_INPUT = 64 * 1024 * 1024
+# No letters and digits that look alike: 31 are left.
+_GENERATED = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class _RefusedError(Exception):
+    """What was asked for cannot be done, in words."""
+
+
+def add(arguments: argparse.Namespace) -> int:
+    """Add an account that does not exist yet."""
+
+    def change(accounts: dict[str, Account], name: str, hashed: str) -> None:
+        if name in accounts:
+            raise _RefusedError(f"{name} exists already (change its password with `relay-agent account passwd`)")
+        accounts[name] = Account(name, hashed, created=datetime.now(UTC).replace(microsecond=0))
+
+    return _set_password(arguments, change, "added", must_exist=False)
+
+
+def passwd(arguments: argparse.Namespace) -> int:
+    """Change an account's password."""
+
+    def change(accounts: dict[str, Account], name: str, hashed: str) -> None:
+        accounts[name] = replace(_existing(accounts, name), hash=hashed)
+
+    return _set_password(arguments, change, "has a new password", must_exist=True)
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """Remove an account."""
+
+    def change(accounts: dict[str, Account], name: str) -> None:
+        _existing(accounts, name)
+        del accounts[name]
+
+    return _change(arguments, change, "deleted")
+
+
+def disable(arguments: argparse.Namespace) -> int:
+    """Lock an account."""
+    return _change(arguments, lambda accounts, name: _set_disabled(accounts, name, disabled=True), "disabled")
+
+
+def enable(arguments: argparse.Namespace) -> int:
+    """Let an account in again."""
+    return _change(arguments, lambda accounts, name: _set_disabled(accounts, name, disabled=False), "enabled")
+
+
+def list_accounts(arguments: argparse.Namespace) -> int:
+    """Print the accounts."""
+    path, _ = _places(arguments)
+    accounts = load_accounts(path)
+    ordered = [accounts[name] for name in sorted(accounts)]
+    if arguments.json:
+        print_json([_plain(account) for account in ordered])
+        return 0
+    if not ordered:
+        print("no accounts; add one with: relay-agent account add NAME")
+        return 0
+    rows = [
+        (account.name, "disabled" if account.disabled else "", f"{account.created:%Y-%m-%d}" if account.created else "")
+        for account in ordered
+    ]
+    print(table(("name", "state", "created"), rows))
+    return 0
+
+
+def sync(arguments: argparse.Namespace) -> int:
+    """Make the accounts those of the list on standard input."""
+    from relay_agent.accounts.sync import parse_wanted, sync_accounts
+
+    path, socket = _places(arguments)
+    try:
+        text = sys.stdin.buffer.read(_MAX_INPUT + 1)
+        if len(text) > _MAX_INPUT:
+            raise _RefusedError(f"more than {_MAX_INPUT} bytes on standard input")
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            # Not the decoder's own message: it could quote a password.
+            raise _RefusedError('standard input is not JSON (expected [{"name": ..., "password": ...}, ...])') from None
+        result = sync_accounts(path, parse_wanted(document), check=arguments.check, keep_others=arguments.keep_others)
+    except (_RefusedError, ValueError) as error:
+        return _refuse(error)
+    told = _tell_agent(socket) if result.changed and not arguments.check else None
+    if arguments.json:
+        names = {"added": result.added, "updated": result.updated, "removed": result.removed}
+        print_json({"changed": result.changed, **{key: list(value) for key, value in names.items()}, "agent": told})
+        return 0
+    for word, names_of in (("added", result.added), ("updated", result.updated), ("removed", result.removed)):
+        for name in names_of:
+            print(f"{'would be ' if arguments.check else ''}{word}: {escape(name)}")
+    if not result.changed:
+        print("nothing to change")
+    _print_told(told)
+    return 0
+
+
+def _set_password(
+    arguments: argparse.Namespace,
+    change: Callable[[dict[str, Account], str, str], None],
+    done: str,
+    *,
+    must_exist: bool,
+) -> int:
+    from relay_agent.accounts.hashing import hash_password
+
+    path, _ = _places(arguments)
+    try:
+        # Before anybody types a password: a mistake in the name is told first.
+        name = normalise_name(arguments.name)
+        known = load_accounts(path) if path.exists() else {}
+        if must_exist:
+            _existing(known, name)
+        elif name in known:
+            change(known, name, "")
+        password = make_password() if arguments.generate else _password(arguments, name)
+        hashed = hash_password(password)
+    except (_RefusedError, ValueError) as error:
+        return _refuse(error)
+    shown = {"password": password} if isinstance(password, str) and arguments.generate else {}
+    return _change(arguments, lambda accounts, name: change(accounts, name, hashed), done, shown=shown)
+
+
+def _change(
+    arguments: argparse.Namespace,
+    change: Callable[[dict[str, Account], str], None],
+    done: str,
+    *,
+    shown: dict[str, str] | None = None,
+) -> int:
+    """Change one account under the file's lock, tell the agent, say what was done."""
+    path, socket = _places(arguments)
+    try:
+        name = normalise_name(arguments.name)
+        with edit_accounts(path) as accounts:
+            before = dict(accounts)
+            change(accounts, name)
+            changed = accounts != before
+    except (_RefusedError, ValueError) as error:
+        return _refuse(error)
+    told = _tell_agent(socket) if changed else None
+    if arguments.json:
+        print_json({"name": name, "changed": changed, **(shown or {}), "agent": told})
+        return 0
+    if shown:
+        print(shown["password"])
+    print(f"{escape(name)}: {done if changed else f'is {done} already'}", file=sys.stderr if shown else sys.stdout)
+    _print_told(told)
+    return 0
+
+
+def _set_disabled(accounts: dict[str, Account], name: str, *, disabled: bool) -> None:
+    accounts[name] = replace(_existing(accounts, name), disabled=disabled)
+
+
+def _existing(accounts: dict[str, Account], name: str) -> Account:
+    account = accounts.get(name)
+    if account is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, accounts, n=1)
+        raise _RefusedError(f"no account {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    return account
+
+
+def make_password() -> str:
+    """A password of 99 bits that can be read out on the telephone."""
+    return "-".join("".join(secrets.choice(_GENERATED) for _ in range(4)) for _ in range(5))
+
+
+def _password(arguments: argparse.Namespace, name: str) -> str | bytes:
+    """A new password, read or asked for; never from the command line, where every user could see it."""
+    if arguments.password_stdin:
+        line = sys.stdin.buffer.readline(65_536)
+        return line.removesuffix(b"\n").removesuffix(b"\r")
+    if not sys.stdin.isatty():
+        raise _RefusedError("no terminal to ask for the password (use --password-stdin or --generate)")
+    password = getpass.getpass(f"New password for {escape(name)}: ")
+    if getpass.getpass("Again: ") != password:
+        raise _RefusedError("the two passwords differ; nothing was changed")
+    return password
+
+
+def _places(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The file of accounts and the control socket."""
+    if arguments.file is not None and not arguments.config.exists():
+        return arguments.file, _DEFAULT_SOCKET  # before the first configuration is there
+    from relay_agent.config.load import ConfigError, read_config
+
+    try:
+        config = read_config(arguments.config)
+    except ConfigError:
+        if arguments.file is None:
+            raise
+        return arguments.file, _DEFAULT_SOCKET
+    return arguments.file or config.accounts.file, config.control.socket
+
+
+def _tell_agent(socket: Path) -> str:
+    """Have the running agent read the accounts again: "reloaded", "not running", or why it could not."""
+    from relay_agent.control.client import AgentNotRunningError, ControlClient
+    from relay_agent.control.protocol import ControlError
+
+    try:
+        ControlClient(socket, timeout=10.0).call("accounts.reload")
+    except AgentNotRunningError:
+        return "not running"
+    except (ControlError, OSError) as error:
+        return str(error)
+    return "reloaded"
+
+
+def _print_told(told: str | None) -> None:
+    if told == "not running":
+        print(style("no agent is running; it takes effect when one starts", "faint", sys.stderr), file=sys.stderr)
+    elif told not in (None, "reloaded"):
+        complain(f"the running agent has not taken this up: {told}")
+
+
+def _refuse(error: Exception) -> int:
+    for line in str(error).splitlines():
+        complain(line)
+    return 1
+
+
+def _plain(account: Account) -> dict[str, Any]:
+    created = f"{account.created.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if account.created else None
+    return {"name": account.name, "disabled": account.disabled, "created": created}

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``relay-agent``: its arguments, its help, its exit status.
+
+Each command's code is imported only when the command runs: ``--help`` answers in some 50 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from relay_agent import __version__
+
+__all__ = ["build_parser", "main"]
+
+DEFAULT_CONFIG = Path("/etc/postroad/agent.toml")
+EXIT_FAILURE = 1
+EXIT_BAD_CONFIG = 2
+
+_STATUS = """\
+exit status:
+  0  done
+  1  it could not be done; the reason is on standard error
+  2  the configuration or the command line is bad; every problem is on standard error
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status. `arguments` without the program's name, default those of the process."""
+    parsed = build_parser().parse_args(arguments)
+    module, function = parsed.command
+    try:
+        status: int = getattr(importlib.import_module(module), function)(parsed)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Nothing may be written at exit any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        status = _report(error)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="relay-agent",
+        description="Postroad's relay agent: takes signed-in mail, keeps it safe, carries it on.",
+        epilog=f"examples:\n  relay-agent check-config /etc/postroad/agent.toml\n  relay-agent status\n\n{_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"relay-agent {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_service(commands)
+    _add_queue(commands)
+    _add_account(commands)
+    return parser
+
+
+def _add_service(commands: Any) -> None:
+    serve = _command(
+        commands,
+        "serve",
+        "relay_agent.cli.service:serve",
+        "run the agent in the foreground",
+        "Run the agent in the foreground until SIGTERM. systemd runs it like this; SIGHUP reloads accounts and "
+        "certificate.",
+        ["relay-agent serve --config /etc/postroad/agent.toml"],
+    )
+    _config_option(serve)
+
+    check = _command(
+        commands,
+        "check-config",
+        "relay_agent.cli.service:check_config",
+        "say everything that is wrong with a configuration file",
+        "Check a configuration file and what it names on this host (certificate, key, accounts, passwords), as the "
+        "current user sees it. Each problem is a line: file, key, problem, what was expected.",
+        [
+            "relay-agent check-config",
+            "relay-agent check-config new.toml",
+            "relay-agent check-config --text-only new.toml   # on a machine that is not the relay",
+            "relay-agent check-config --json new.toml",
+        ],
+    )
+    check.add_argument(
+        "file", metavar="FILE", nargs="?", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s"
+    )
+    check.add_argument(
+        "--text-only", action="store_true", help="check only the file's text, not the files that it names on this host"
+    )
+    _json_option(check)
+
+    test = _command(
+        commands,
+        "self-test",
+        "relay_agent.cli.self_test:run",
+        "check that this release works on this host",
+        "Try what the agent needs of this host and release: modules, TLS, password hashes, and a message stored and "
+        "read back in a temporary queue. Touches nothing of a running agent.",
+        ["relay-agent self-test", "/opt/postroad/releases/NEW/bin/relay-agent self-test --json"],
+    )
+    _json_option(test)
+
+    status = _command(
+        commands,
+        "status",
+        "relay_agent.cli.status:run",
+        "what the running agent is doing",
+        "Show the running agent's listeners, sessions, counters and queue. Exit status 1 when no agent runs.",
+        ["relay-agent status", "relay-agent status --json"],
+    )
+    _config_option(status)
+    _json_option(status)
+
+
+def _add_queue(commands: Any) -> None:
+    queue = commands.add_parser("queue", help="see and change the mail that waits", formatter_class=_Formatter)
+    queue.description = "See and change the mail that waits. Works with the running agent, and without one."
+    queue.epilog = _examples(["relay-agent queue list", "relay-agent queue show ID", "relay-agent queue retry --all"])
+    actions = queue.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    listing = _command(
+        actions,
+        "list",
+        "relay_agent.cli.queue:list_messages",
+        "the messages in the queue, oldest first",
+        "List the messages in the queue, oldest first: one line for each recipient that waits.",
+        ["relay-agent queue list", "relay-agent queue list --limit 0 --json | jq ..."],
+    )
+    listing.add_argument(
+        "--limit", type=_count, default=1000, metavar="N", help="at most N messages; 0: all (%(default)s)"
+    )
+
+    show = _command(
+        actions,
+        "show",
+        "relay_agent.cli.queue:show",
+        "one message's story",
+        "Tell what became of a message so far, recipient by recipient, and what comes next.",
+        ["relay-agent queue show 01KAQ8Z0J7M5T2X"],
+    )
+    show.add_argument("id", metavar="ID", help="queue id, as in the log and in `queue list`")
+
+    retry = _command(
+        actions,
+        "retry",
+        "relay_agent.cli.queue:retry",
+        "try messages now",
+        "Make messages due now instead of at their next attempt.",
+        ["relay-agent queue retry 01KAQ8Z0J7M5T2X", "relay-agent queue retry --all"],
+    )
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument("ids", metavar="ID", nargs="*", default=[], help="queue ids")
+    which.add_argument("--all", action="store_true", help="every message in the queue")
+
+    delete = _command(
+        actions,
+        "delete",
+        "relay_agent.cli.queue:delete",
+        "remove messages without a bounce",
+        "Remove messages: they are not delivered, and their senders are not told.",
+        ["relay-agent queue delete 01KAQ8Z0J7M5T2X"],
+    )
+    delete.add_argument("ids", metavar="ID", nargs="+", help="queue ids")
+
+    for parser in (listing, show, retry, delete):
+        _config_option(parser)
+        _json_option(parser)
+
+
+def _add_account(commands: Any) -> None:
+    account = commands.add_parser("account", help="see and change who may sign in", formatter_class=_Formatter)
+    account.description = "See and change who may sign in. A change takes effect at once in a running agent."
+    account.epilog = _examples(["relay-agent account add alice@example.org", "relay-agent account list"])
+    actions = account.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    module = "relay_agent.cli.account"
+
+    add = _command(
+        actions,
+        "add",
+        f"{module}:add",
+        "add an account",
+        "Add an account. The password is asked for, or read from standard input, and kept as an argon2id hash.",
+        [
+            "relay-agent account add alice@example.org",
+            "relay-agent account add --generate printer",
+            "pass show mail/alice | relay-agent account add alice@example.org --password-stdin",
+        ],
+    )
+    passwd = _command(
+        actions,
+        "passwd",
+        f"{module}:passwd",
+        "change an account's password",
+        "Change the password of an account; the old one stops working at once.",
+        ["relay-agent account passwd alice@example.org", "relay-agent account passwd --generate printer"],
+    )
+    for parser in (add, passwd):
+        parser.add_argument("name", metavar="NAME", help="the name to sign in with; upper and lower case are the same")
+        source = parser.add_mutually_exclusive_group()
+        source.add_argument(
+            "--password-stdin", action="store_true", help="read the password: standard input's first line"
+        )
+        source.add_argument("--generate", action="store_true", help="make a password and print it, this once")
+
+    texts = {
+        "delete": ("remove an account", "Remove an account; it cannot sign in any more."),
+        "disable": ("lock an account, keeping its password", "Lock an account; `enable` lets it in again."),
+        "enable": ("let a locked account in again", "Let a locked account in again, with its old password."),
+    }
+    changes = []
+    for name, (short, long) in texts.items():
+        parser = _command(
+            actions, name, f"{module}:{name}", short, long, [f"relay-agent account {name} alice@example.org"]
+        )
+        parser.add_argument("name", metavar="NAME")
+        changes.append(parser)
+
+    listing = _command(
+        actions,
+        "list",
+        f"{module}:list_accounts",
+        "the accounts",
+        "List the accounts, without their hashes.",
+        ["relay-agent account list", "relay-agent account list --json"],
+    )
+    sync = _command(
+        actions,
+        "sync",
+        f"{module}:sync",
+        "make the accounts exactly those of a list",
+        "Make the accounts exactly those of a JSON list on standard input, changing only what differs: a hash that "
+        'the wanted password fits is kept. The list: [{"name": "alice", "password": "..."}, '
+        '{"name": "bob", "hash": "$argon2id$...", "disabled": true}]',
+        ["relay-agent account sync < accounts.json", "relay-agent account sync --check --json < accounts.json"],
+    )
+    sync.add_argument("--check", action="store_true", help="only say what would change")
+    sync.add_argument("--keep-others", action="store_true", help="leave accounts that are not in the list")
+    for parser in (add, passwd, *changes, listing, sync):
+        _config_option(parser)
+        parser.add_argument("--file", type=Path, metavar="FILE", help="file of accounts (default: the configuration's)")
+        _json_option(parser)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples' lines, fills the description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def _command(
+    commands: Any, name: str, entry: str, short: str, long: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Add a command; `entry` is module:function, imported when the command runs."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=short, description=long, epilog=_examples(examples), formatter_class=_Formatter
+    )
+    module, _, function = entry.partition(":")
+    parser.set_defaults(command=(module, function))
+    return parser
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "examples:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _report(error: Exception) -> int:
+    """Say on standard error what went wrong; the exit status that it has."""
+    from relay_agent.accounts.store import AccountsError
+    from relay_agent.cli.terminal import complain, print_problem
+    from relay_agent.control.client import AgentNotRunningError
+    from relay_agent.control.protocol import ControlError
+
+    if type(error).__name__ == "ConfigError":  # its module imports pydantic; whoever raised it has done so
+        for line in str(error).splitlines():
+            print_problem(line)
+        return EXIT_BAD_CONFIG
+    if isinstance(error, AccountsError):
+        for line in error.problems:
+            print_problem(line)
+    elif isinstance(error, AgentNotRunningError | ControlError):
+        complain(str(error))
+    elif isinstance(error, PermissionError):
+        what = f"{error.filename}: permission denied" if error.filename else str(error)
+        complain(f"{what}; run this as root or as the agent's user")
+    elif isinstance(error, OSError):
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    else:
+        raise error
+    return EXIT_FAILURE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

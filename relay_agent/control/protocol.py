@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What travels over the control socket: one JSON object a line, one request a connection.
+
+Request:  {"command": "queue.list", "arguments": {"limit": 10}}
+Answer:   any number of {"item": ...}, then {"result": ...} or {"error": {"code": "...", "message": "..."}}.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+__all__ = [
+    "BAD_REQUEST",
+    "FAILED",
+    "MAX_LINE",
+    "MAX_REQUEST",
+    "NOT_FOUND",
+    "UNKNOWN_COMMAND",
+    "ControlError",
+    "encode",
+]
+
+MAX_REQUEST: Final = 65_536  # bytes of a request
+MAX_LINE: Final = 16 * 1024 * 1024  # bytes of one line of an answer
+
+UNKNOWN_COMMAND: Final = "unknown-command"
+BAD_REQUEST: Final = "bad-request"
+NOT_FOUND: Final = "not-found"
+FAILED: Final = "failed"
+
+
+class ControlError(Exception):
+    """The agent refused or failed; `code` is for programs, str() for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+def encode(value: dict[str, Any]) -> bytes:
+    """One line of the protocol."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
