@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the agent on a host to a wanted release, configuration, units and accounts, or back to what it ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .agent_settings import ETC, AgentSettings
+from .applied_state import Action, AppliedState, AppliedStore, decide
+from .managed_files import ManagedDirectory, ManagedFile, fingerprint
+from .release_store import OPT, ReleaseError, ReleaseStore
+from .systemd_units import SERVICE, SOCKET, UnitError, Units
+
+__all__ = ["Deployment", "DeploymentError", "Outcome"]
+
+KEPT_RELEASES = 3
+USER = "postroad"
+
+RunCommand = Callable[..., tuple[int, str, str]]
+
+
+class DeploymentError(Exception):
+    """The wanted state was not reached; the text says why and what the host runs now."""
+
+
+@dataclass
+class Outcome:
+    """What changed, or in check mode what would."""
+
+    changed: bool = False
+    action: Action = field(default_factory=Action)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    removed_releases: list[str] = field(default_factory=list)
+
+
+class Deployment:
+    """One host's wanted state. `release` None: the one that is current stays."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        units: dict[str, str],
+        release: str | None,
+        run_command: RunCommand,
+        *,
+        check_mode: bool,
+        etc: Path = Path(ETC),
+        opt: Path = OPT,
+        unit_directory: Path = Path("/etc/systemd/system"),
+    ) -> None:
+        self.store = ReleaseStore(opt)
+        self.applied = AppliedStore(opt / "applied")
+        self.units = Units(run_command)
+        self.check_mode = check_mode
+        self.outcome = Outcome()
+        self._run = run_command
+        self._settings = settings
+        self._etc = etc
+        self._config = ManagedFile(etc / "agent.toml", settings.toml, mode=0o640, group=USER)
+        self._unit_files = [ManagedFile(unit_directory / name, units[name]) for name in (SOCKET, SERVICE)]
+        self._secrets = [
+            ManagedFile(etc / "secrets" / name, content, mode=0o640, group=USER, secret=not name.endswith(".pem"))
+            for name, content in sorted(settings.secrets.items())
+        ]
+        wanted = release or self.store.current()
+        if wanted is None and not check_mode:
+            raise DeploymentError("no release of the agent is installed: run postroad.relay.agent_release first")
+        self._release = wanted or ""
+
+    def converge(self) -> Outcome:
+        """Do what is missing, in an order in which every step can still be taken back. Raises DeploymentError."""
+        try:
+            self._prepare()
+            self._check_configuration()
+            switch = self._release != self.store.current()
+            files = [self._config, *self._unit_files]
+            changed_files = [file for file in files if file.differs()]
+            action = self._decide()
+            self._note(changed_files, action, switch=switch)
+            if not self.check_mode:
+                if changed_files or switch or action.needed:
+                    self._put_to_use(changed_files, action, switch=switch)
+                if not self._enabled:
+                    self.units.enable()
+                self.outcome.removed_releases = self.store.prune(KEPT_RELEASES)
+            self._remove_leftovers()
+        except (OSError, ReleaseError, UnitError) as error:
+            raise DeploymentError(str(error)) from error
+        return self.outcome
+
+    def _prepare(self) -> None:
+        """Directories, upstream secrets and accounts: the running agent reads none of it until told to."""
+        for directory in (
+            ManagedDirectory(self._etc, mode=0o750, group=USER),
+            ManagedDirectory(self._etc / "secrets", mode=0o750, group=USER),
+        ):
+            if directory.differs():
+                self._changed(f"directory {directory.path}", "", f"root:{USER} {directory.mode:04o}")
+                if not self.check_mode:
+                    directory.ensure()
+        for secret in self._secrets:
+            if secret.differs():
+                self.outcome.changed = True
+                self.outcome.diff.append(secret.diff())
+                if not self.check_mode:
+                    secret.write()
+        self._sync_accounts()
+
+    def _sync_accounts(self) -> None:
+        wanted = self._settings.accounts
+        path = self._etc / "accounts.toml"
+        if not wanted and path.exists():
+            # No list in the inventory: the accounts are kept on the host by hand.
+            return
+        program = self._program()
+        if program is None:
+            self._changed(str(path), "", "".join(f"{account['name']} added\n" for account in wanted))
+            return
+        command = [program, "account", "sync", "--file", str(path), *(["--check"] if self.check_mode else [])]
+        status, output, errors = self._run(command, data=json.dumps(wanted))
+        if status != 0:
+            raise DeploymentError(f"the accounts could not be set: {errors.strip() or output.strip()}")
+        result: dict[str, Any] = json.loads(output)
+        if result["changed"]:
+            lines = [f"{name} {what}\n" for what in ("added", "updated", "removed") for name in result[what]]
+            self._changed(str(path), "", "".join(lines) or "an empty list\n")
+
+    def _program(self) -> str | None:
+        """The wanted release's command; in check mode, while that is not installed, the current one's."""
+        for release in (self._release, self.store.current()):
+            if release and self.store.is_complete(release):
+                return str(self.store.path(release) / "bin" / "relay-agent")
+        return None
+
+    def _check_configuration(self) -> None:
+        """Have the new release judge the new file, as the user that will read it, before it replaces the old."""
+        if self._release == self.store.current() and not self._config.differs():
+            return
+        if self.check_mode:
+            # Judged on the controller by the preflight; what the file names may not be here before the real run.
+            return
+        program = self._program()
+        if program is None or not self.store.is_complete(self._release):
+            raise DeploymentError(f"release {self._release} is not installed")
+        candidate = self._config.write_beside()
+        try:
+            command = ["runuser", "--user", USER, "--", program, "check-config", str(candidate)]
+            status, output, errors = self._run(command)
+        finally:
+            candidate.unlink(missing_ok=True)
+        if status != 0:
+            found = (errors.strip() or output.strip()).replace(str(candidate), str(self._config.path))
+            raise DeploymentError(
+                f"the new configuration is refused by release {self._release}; the running agent is untouched:\n{found}"
+            )
+
+    def _wanted_state(self) -> AppliedState:
+        socket, service = (file.content for file in self._unit_files)
+        readable = [self._etc / "accounts.toml", *(self._etc / "tls").glob("*.pem")]
+        return AppliedState(
+            release=self._release,
+            config=_digest(self._config.content),
+            service=_digest(service),
+            socket=_digest(socket),
+            reloadable=fingerprint(*readable, *(secret.path for secret in self._secrets)),
+        )
+
+    def _decide(self) -> Action:
+        states = self.units.states()
+        self._enabled = all(state.enabled for state in states.values())
+        self._needs_daemon_reload = any(state.needs_reload for state in states.values())
+        return decide(
+            self.applied.load(),
+            self._wanted_state(),
+            service_up=states[SERVICE].active,
+            socket_up=states[SOCKET].active,
+        )
+
+    def _note(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
+        self.outcome.diff.extend(file.diff() for file in changed_files)
+        self.outcome.changed |= bool(changed_files) or switch or action.needed or not self._enabled
+        self.outcome.action = action
+        if switch or action.needed:
+            before = f"release {self.store.current() or 'none'}\n"
+            self._changed(SERVICE, before, f"release {self._release or '(the new one)'}\n{action}\n")
+
+    def _put_to_use(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
+        started = time.time()
+        wanted = [self._config, *self._unit_files]
+        before, previous_release = self._way_back(wanted)
+        try:
+            for file in changed_files:
+                file.write()
+            if switch:
+                self.store.switch(self._release)
+            if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
+                self.units.daemon_reload()
+            if action.restart or action.restart_sockets:
+                self.units.restart(sockets=action.restart_sockets)
+            elif action.reload:
+                self.units.reload()
+        except (OSError, UnitError) as error:
+            journal = "\n".join(f"  {line}" for line in self.units.journal(started))
+            back = self._put_back(before, previous_release)
+            raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
+        # Hashed again: accounts and certificate are what the agent has now read.
+        self.applied.save(self._wanted_state(), wanted)
+
+    def _way_back(self, wanted: list[ManagedFile]) -> tuple[list[ManagedFile] | None, str | None]:
+        """Files and release that worked last; without a record of them, what is there now."""
+        state, files = self.applied.load(), self.applied.previous(wanted)
+        if state and files and self.store.is_complete(state.release):
+            return files, state.release
+        if any(file.current() is None for file in wanted):
+            return None, None
+        return [replace(file, content=file.current() or "") for file in wanted], self.store.current()
+
+    def _put_back(self, before: list[ManagedFile] | None, release: str | None) -> str:
+        """Undo a start that failed; returns a sentence on what runs now."""
+        if before is None or release is None:
+            self.units.remove()
+            self.store.switch(None)
+            for file in (self._config, *self._unit_files):
+                file.path.unlink(missing_ok=True)
+            self.units.daemon_reload()
+            return "Nothing ran here before, so nothing runs now; the units were removed again."
+        try:
+            for file in before:
+                file.write()
+            self.store.switch(release)
+            self.units.daemon_reload()
+            self.units.restart(sockets=True)
+        except (OSError, ReleaseError, UnitError) as error:
+            return f"Putting back release {release} and its configuration failed, too: {error}"
+        return f"Release {release} and its configuration were put back; the agent runs."
+
+    def _remove_leftovers(self) -> None:
+        """Secrets that no route names any more; only now, when nothing that runs still reads them."""
+        directory = self._etc / "secrets"
+        kept = {secret.path for secret in self._secrets}
+        for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+            if path not in kept:
+                self._changed(str(path), "(secret)\n", "")
+                if not self.check_mode:
+                    path.unlink()
+
+    def _changed(self, what: str, before: str, after: str) -> None:
+        self.outcome.changed = True
+        header = {"before_header": what, "after_header": what}
+        self.outcome.diff.append(header | {"before": before, "after": after})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the role's variables to what the agent reads: its configuration, the upstream secrets, the accounts.
+
+Used on the target, to write the files, and on the controller, to check them before any host is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .toml_text import dump_toml
+
+__all__ = ["ETC", "AgentSettings", "SettingsError", "agent_options", "build_settings"]
+
+ETC = "/etc/postroad"
+TLS_CERTIFICATE = f"{ETC}/tls/fullchain.pem"
+TLS_KEY = f"{ETC}/tls/privkey.pem"
+
+_HEADER = "# Written by Ansible (role relay_agent): what is changed here, the next run changes back.\n\n"
+_UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
+
+
+class SettingsError(Exception):
+    """Variables that contradict each other; the text begins with the variable's name, less the role's prefix."""
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What the agent reads. `secrets` are files below /etc/postroad/secrets, by name; `public` the same for PEM."""
+
+    toml: str
+    secrets: dict[str, str] = field(repr=False)
+    accounts: list[dict[str, Any]] = field(repr=False)
+
+
+def agent_options() -> dict[str, Any]:
+    """The options of the role as an Ansible argument spec; meta/argument_specs.yml says what each means."""
+    text: dict[str, Any] = {"type": "str"}
+    number: dict[str, Any] = {"type": "int"}
+    strings: dict[str, Any] = {"type": "list", "elements": "str"}
+    tls = {"type": "str", "choices": ["starttls", "implicit", "none"]}
+    hop = {
+        "host": text | {"required": True},
+        "port": number,
+        "tls": tls,
+        "username": text,
+        "password": text | {"no_log": True},
+        "ca": text,
+    }
+    return {
+        "hostname": text | {"required": True},
+        "listeners": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {
+                "port": number | {"required": True},
+                "tls": tls | {"required": True},
+                "address": text,
+                "auth": text | {"choices": ["required", "optional", "none"]},
+            },
+        },
+        "submission": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "trusted_networks": strings,
+                "max_message_size": number,
+                "max_recipients": number,
+                "max_connections": number,
+                "max_connections_per_source": number,
+                "command_timeout": text,
+                "max_auth_failures": number,
+            },
+        },
+        "routes": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "domains": strings | {"required": True},
+                "via": {"type": "list", "elements": "dict", "required": True, "options": hop},
+            },
+        },
+        "delivery": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "retry_for": text,
+                "retry_first": text,
+                "retry_max": text,
+                "max_connections": number,
+                "max_connections_per_destination": number,
+                "connect_timeout": text,
+                "resolvers": strings,
+                "smtp_port": number,
+            },
+        },
+        "accounts": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": text | {"required": True},
+                "password": text | {"no_log": True},
+                "hash": text | {"no_log": True},
+                "disabled": {"type": "bool", "default": False},
+            },
+        },
+    }
+
+
+def build_settings(options: Mapping[str, Any]) -> AgentSettings:
+    """What the agent reads, for options that fit `agent_options`. Raises SettingsError."""
+    secrets: dict[str, str] = {}
+    listeners = [_given(listener) for listener in options["listeners"]]
+    document: dict[str, object] = {"hostname": options["hostname"], "listener": listeners}
+    if any(listener["tls"] != "none" for listener in listeners):
+        document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
+    sections = {
+        "submission": _with_durations(options["submission"], "command_timeout"),
+        "accounts": {"file": f"{ETC}/accounts.toml"},
+        "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
+        "control": {"socket": "/run/postroad/control.sock"},
+        "route": [_route(route, number, secrets) for number, route in enumerate(options["routes"])],
+        "delivery": _with_durations(
+            options["delivery"], "retry_for", "retry_first", "retry_max", "connect_timeout"
+        ),
+    }  # fmt: skip
+    document |= {name: section for name, section in sections.items() if section}
+    accounts = [_given(account) for account in options["accounts"]]
+    return AgentSettings(toml=_HEADER + dump_toml(document), secrets=secrets, accounts=accounts)
+
+
+def _given(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was not set: the agent's own defaults apply there."""
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def _with_durations(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    given = _given(section)
+    for name in names:
+        if name in given and given[name].isascii() and given[name].isdigit():
+            # Ansible made text of the plain number of seconds that the inventory has.
+            given[name] = int(given[name])
+    return given
+
+
+def _route(route: Mapping[str, Any], number: int, secrets: dict[str, str]) -> dict[str, object]:
+    hops = [
+        _hop(_given(hop), f"routes[{number}].via[{place}]", secrets) for place, hop in enumerate(route["via"])
+    ]  # fmt: skip
+    return {"domains": route["domains"], "via": hops}
+
+
+def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, Any]:
+    server = f"{hop['host']}-{hop.get('port', 587)}"
+    if "password" in hop:
+        name = f"{hop.get('username', '')}@{server}.password"
+        hop["password_file"] = _keep(secrets, name, hop.pop("password") + "\n", f"{where}.password")
+    if "ca" in hop:
+        hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
+    return hop
+
+
+def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:
+    safe = _UNSAFE.sub("_", name).lstrip(".")
+    if not content.strip():
+        raise SettingsError(f"{where}: is empty")
+    if "\0" in content or (where.endswith("password") and "\n" in content[:-1]):
+        raise SettingsError(f"{where}: contains a line break or a NUL")
+    if secrets.setdefault(safe, content) != content:
+        raise SettingsError(f"{where}: differs from the one given for the same server and user before")
+    return f"{ETC}/secrets/{safe}"
+
+
+def account_list(accounts: list[dict[str, Any]]) -> str:
+    """The accounts as `relay-agent account sync` reads them on its standard input."""
+    return json.dumps(accounts)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and directories of which content, owner and mode are wanted: compare, show, replace in one step."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ManagedDirectory", "ManagedFile", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class ManagedDirectory:
+    """A directory that must exist with this group and mode; its owner is root."""
+
+    path: Path
+    mode: int = 0o755
+    group: str = "root"
+
+    def differs(self) -> bool:
+        """Whether it is missing or has another owner, group or mode."""
+        return not self.path.is_dir() or not _has_rights(self.path, "root", self.group, self.mode)
+
+    def ensure(self) -> None:
+        """Make it so."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _set_rights(self.path, "root", self.group, self.mode)
+
+
+@dataclass(frozen=True)
+class ManagedFile:
+    """A file with this content, owned by root. What is `secret` appears in no diff."""
+
+    path: Path
+    content: str
+    mode: int = 0o644
+    group: str = "root"
+    secret: bool = False
+
+    def differs(self) -> bool:
+        """Whether content, owner, group or mode are not as wanted."""
+        return self.current() != self.content or not _has_rights(self.path, "root", self.group, self.mode)
+
+    def current(self) -> str | None:
+        """What is there now; None when there is no file."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def diff(self) -> dict[str, str]:
+        """Before and after, as Ansible shows them."""
+        before = self.current()
+        header = {"before_header": str(self.path), "after_header": str(self.path)}
+        if self.secret:
+            return header | {"before": "" if before is None else "(secret)\n", "after": "(new secret)\n"}
+        if before == self.content:
+            return header | {"before": "(other owner or mode)\n", "after": f"root:{self.group} {self.mode:04o}\n"}
+        return header | {"before": before or "", "after": self.content}
+
+    def write(self) -> None:
+        """Replace the file in one step: a reader sees the old one or the new one."""
+        temporary = self.write_beside()
+        try:
+            temporary.replace(self.path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(self.path.parent)
+
+    def write_beside(self) -> Path:
+        """The same content and rights under a temporary name in the same directory, synced."""
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".new", dir=self.path.parent)
+        path = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(self.content)
+                file.flush()
+                os.fsync(file.fileno())
+            _set_rights(path, "root", self.group, self.mode)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def fingerprint(*paths: Path) -> str:
+    """Hash over names and contents of files; a file that is missing counts as such."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            content = "-"
+        digest.update(f"{path} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _ids(owner: str, group: str) -> tuple[int, int] | None:
+    try:
+        return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        # Check mode on a host that does not have the agent's group yet.
+        return None
+
+
+def _has_rights(path: Path, owner: str, group: str, mode: int) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return _ids(owner, group) == (found.st_uid, found.st_gid) and stat.S_IMODE(found.st_mode) == mode
+
+
+def _set_rights(path: Path, owner: str, group: str, mode: int) -> None:
+    ids = _ids(owner, group)
+    if ids is None:
+        raise OSError(f"there is no user {owner} or no group {group}")
+    # Owner first: chown takes set-id bits away, and until then nobody else may read the file.
+    os.chown(path, *ids)
+    path.chmod(mode)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

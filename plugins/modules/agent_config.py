@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the agent's configuration, accounts and units, and the release that runs with them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: agent_config
+short_description: Configure the agent and put configuration and release to use
+description:
+  - Writes configuration, accounts, upstream secrets and systemd units, makes the given release the current one, and
+    restarts or reloads the agent where a change asks for it, and only then.
+  - The new release judges the new configuration before that replaces the old one. When the agent does not say that it
+    is ready, the configuration, units and release that worked last are put back, the agent is started with them, and
+    the module fails with the journal's last lines.
+  - Only hashes of passwords are kept on the host. A hash that a password fits is kept, so nothing changes.
+options:
+  release:
+    description: Release to run; installed by M(postroad.relay.agent_release). Without it the current one stays.
+    type: str
+  units:
+    description: Content of C(relay-agent.socket) and C(relay-agent.service).
+    type: dict
+    required: true
+  hostname:
+    description: See C(relay_agent_hostname) of the role P(postroad.relay.relay_agent#role).
+    type: str
+    required: true
+  listeners:
+    description: See C(relay_agent_listeners) of the role.
+    type: list
+    elements: dict
+    required: true
+  submission:
+    description: See C(relay_agent_submission) of the role.
+    type: dict
+    default: {}
+  routes:
+    description: See C(relay_agent_routes) of the role.
+    type: list
+    elements: dict
+    default: []
+  delivery:
+    description: See C(relay_agent_delivery) of the role.
+    type: dict
+    default: {}
+  accounts:
+    description: See C(relay_agent_accounts) of the role. An empty list leaves the accounts of the host alone.
+    type: list
+    elements: dict
+    default: []
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: Passwords, their hashes and upstream secrets are never shown.
+author: The Postroad founders
+"""
+
+EXAMPLES = r"""
+- name: Configuration, accounts and units
+  postroad.relay.agent_config:
+    release: "{{ _relay_agent_staged.release }}"
+    hostname: relay.example.org
+    listeners:
+      - {port: 587, tls: starttls}
+      - {port: 465, tls: implicit}
+    units:
+      relay-agent.socket: "{{ lookup('ansible.builtin.template', 'relay-agent.socket.j2') }}"
+      relay-agent.service: "{{ lookup('ansible.builtin.template', 'relay-agent.service.j2') }}"
+"""
+
+RETURN = r"""
+action:
+  description: What was done with the running agent (left alone, reloaded, restarted).
+  type: str
+  returned: success
+removed_releases:
+  description: Releases that were removed because three newer ones are kept.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.postroad.relay.plugins.module_utils.agent_deployment import Deployment, DeploymentError
+from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import (
+    SettingsError,
+    agent_options,
+    build_settings,
+)
+
+
+def main() -> None:
+    """Converge the host to the given options."""
+    module = AnsibleModule(
+        argument_spec=agent_options() | {"release": {"type": "str"}, "units": {"type": "dict", "required": True}},
+        supports_check_mode=True,
+    )
+    try:
+        deployment = Deployment(
+            build_settings(module.params),
+            module.params["units"],
+            module.params["release"],
+            module.run_command,
+            check_mode=module.check_mode,
+        )
+        outcome = deployment.converge()
+    except (SettingsError, DeploymentError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=outcome.changed,
+        action=str(outcome.action),
+        removed_releases=outcome.removed_releases,
+        diff=outcome.diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
