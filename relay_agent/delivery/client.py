@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One connection to an SMTP server: greeting, EHLO, STARTTLS, sign-in, and reading replies in time.
+
+The mail transaction itself is in `transaction`. Own protocol instead of a library's for pipelining, per-stage
+timeouts and per-recipient replies, at a sixth of the processor time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import cast
+
+from relay_agent.delivery.outcome import Deferred, HostTrouble, Scope
+from relay_agent.delivery.reply import Reply, ReplyError, ReplyReader, printable
+
+__all__ = ["Connection", "Timeouts", "TlsRefusedError"]
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Longest waits in seconds, per stage (RFC 5321 4.5.3.2)."""
+
+    greeting: float = 300.0
+    hello: float = 300.0
+    tls: float = 60.0  # the handshake; no RFC sets it
+    auth: float = 120.0
+    mail: float = 300.0
+    rcpt: float = 300.0
+    data: float = 120.0
+    block: float = 180.0  # until the other side took a block of the content
+    end: float = 600.0  # its reply to the end of data
+    quit: float = 5.0  # we have what we want; courtesy only
+
+
+class TlsRefusedError(Exception):
+    """The server offers no STARTTLS, or answered it with anything but 220."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one server. Not for concurrent use: one command or transaction at a time.
+
+    host: the server's name, for outcomes and logs. own_name: what we say in EHLO.
+    Methods that talk raise HostTrouble (a 421, at any moment), TimeoutError, EOFError or OSError (connection
+    lost), ReplyError (not SMTP); after any of them the connection is of no more use.
+    """
+
+    def __init__(self, host: str, own_name: str, timeouts: Timeouts | None = None) -> None:
+        self.host = host
+        self.own_name = own_name
+        self.timeouts = timeouts or Timeouts()
+        self.extensions: dict[str, str] = {}
+        self.peer_address = ""
+        self.transactions = 0  # begun so far
+        self.unfinished = False  # a transaction was begun and not ended: RSET comes first
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = ReplyReader()
+        self._replies: deque[Reply] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._lost: BaseException | None = None
+        self._room: asyncio.Future[None] | None = None  # set while the other side reads too slowly
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._quit_timer: asyncio.TimerHandle | None = None
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer_address = str(peer[0]) if peer else ""
+
+    def data_received(self, data: bytes) -> None:
+        if self._quit_timer is not None:
+            self._close()
+            return
+        if self._lost is not None:
+            return
+        try:
+            self._replies.extend(self._reader.feed(data))
+            if len(self._replies) > 10_000:
+                raise ReplyError("sends replies that nobody asked for")
+        except ReplyError as error:
+            self._lost = error
+            self.abort()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._lost is None:
+            self._lost = error or EOFError()
+        if self._quit_timer is not None:
+            self._quit_timer.cancel()
+        if not self._closed.done():
+            self._closed.set_result(None)
+        self.resume_writing()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # Bytes out, replies in.
+
+    @property
+    def usable(self) -> bool:
+        """Whether a further command can be sent: open, and nothing unasked for came in."""
+        return self._lost is None and not self._replies and self._reader.idle and self._quit_timer is None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the server spoke or hung up while it was ours to speak (in the middle of the content)."""
+        return self._lost is not None or bool(self._replies)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is on."""
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def tls_version(self) -> str | None:
+        """TLS version, e.g. ``TLSv1.3``; None in the clear."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return tls.version() if tls is not None else None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; what the network does not take yet is buffered (see `drained`)."""
+        if self._lost is None and self._transport is not None:
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the other side has taken what was written. Raises TimeoutError when it takes too long."""
+        if self._room is not None:
+            async with asyncio.timeout(self.timeouts.block):
+                await asyncio.shield(self._room)
+
+    async def reply(self, timeout: float) -> Reply:  # noqa: ASYNC109 - a timer handle costs less than a scope
+        """The next reply. Raises HostTrouble for a 421, and what the class tells."""
+        while not self._replies:
+            if self._lost is not None:
+                raise self._lost
+            waiter = self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(timeout, _expire, waiter)
+            try:
+                await waiter
+            except TimeoutError as error:
+                self._lost = self._lost or error
+                self.abort()
+                raise
+            finally:
+                timer.cancel()
+                self._waiter = None
+        answer = self._replies.popleft()
+        if answer.code == 421:
+            trouble = HostTrouble(Deferred(answer.enhanced or "4.3.2", answer.text, self.host, Scope.HOST))
+            self._lost = self._lost or trouble
+            self._close()
+            raise trouble
+        return answer
+
+    async def command(self, line: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see reply
+        """Send one command (without its CRLF) and return the reply."""
+        self.write(line + b"\r\n")
+        return await self.reply(timeout)
+
+    # The beginning of a session.
+
+    async def greet(self) -> None:
+        """Read the greeting and say EHLO, or HELO to a server that does not know EHLO.
+
+        Raises HostTrouble when the server does not want us. A 5xx greeting is a deferral, too: it speaks of
+        this host (or of our address), and the next host or a changed route may carry the mail.
+        """
+        greeting = await self.reply(self.timeouts.greeting)
+        if greeting.code != 220:
+            raise self._trouble(greeting, "4.3.2")
+        await self.hello()
+
+    async def hello(self) -> None:
+        """EHLO (HELO where refused); fills `extensions`, keywords in upper case."""
+        self.extensions = {}
+        name = self.own_name.encode("ascii")
+        answer = await self.command(b"EHLO " + name, self.timeouts.hello)
+        if answer.code // 100 == 2:
+            for line in answer.lines[1:]:
+                keyword, _, parameters = line.strip().partition(" ")
+                if keyword.upper().startswith("AUTH="):  # a spelling older than RFC 2554
+                    keyword, parameters = "AUTH", f"{keyword[5:]} {parameters}"
+                self.extensions.setdefault(keyword.upper(), parameters.strip())
+        elif answer.code // 100 == 5:
+            answer = await self.command(b"HELO " + name, self.timeouts.hello)
+        if answer.code // 100 != 2:
+            raise self._trouble(answer, "4.3.2")
+        if answer.lines[0].partition(" ")[0].rstrip(".").lower() == self.own_name.lower():
+            raise HostTrouble(
+                Deferred("4.4.6", "the server has our own name: mail would go in a circle", self.host, Scope.HOST)
+            )
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """STARTTLS (RFC 3207), then EHLO anew. What came in plaintext behind the 220 is thrown away.
+
+        Raises TlsRefusedError when the server will not; the connection is then still good. Raises
+        ssl.SSLError or another OSError when the handshake fails.
+        """
+        if "STARTTLS" not in self.extensions:
+            raise TlsRefusedError("the server offers no STARTTLS")
+        answer = await self.command(b"STARTTLS", self.timeouts.hello)
+        if answer.code != 220:
+            raise TlsRefusedError(f"STARTTLS refused: {answer.text}")
+        assert self._transport is not None
+        self._replies.clear()
+        self._reader.reset()
+        transport = await self._loop.start_tls(
+            self._transport,
+            self,
+            context,
+            server_hostname=self.host,
+            ssl_handshake_timeout=self.timeouts.tls,
+            ssl_shutdown_timeout=self.timeouts.quit,
+        )
+        if transport is None:
+            raise EOFError
+        self._transport = transport
+        self._replies.clear()
+        self._reader.reset()
+        await self.hello()
+
+    async def sign_in(self, username: str, password: str) -> None:
+        """AUTH PLAIN, or LOGIN where that is all there is (RFC 4954). Raises HostTrouble when refused.
+
+        Only inside TLS; the secrets appear in no exception.
+        """
+        if not self.encrypted:
+            raise HostTrouble(Deferred("4.7.0", "no sign-in without TLS", self.host, Scope.HOST))
+        methods = self.extensions.get("AUTH", "").upper().split()
+        user, secret = username.encode(), password.encode()
+        if "PLAIN" in methods:
+            token = base64.b64encode(b"\0" + user + b"\0" + secret)
+            answer = await self.command(b"AUTH PLAIN " + token, self.timeouts.auth)
+        elif "LOGIN" in methods:
+            answer = await self.command(b"AUTH LOGIN", self.timeouts.auth)
+            for token in (user, secret):
+                if answer.code != 334:
+                    break
+                answer = await self.command(base64.b64encode(token), self.timeouts.auth)
+        else:
+            offered = printable(" ".join(methods), 100) or "none"
+            text = f"the server offers no sign-in that we know (PLAIN, LOGIN), but: {offered}"
+            raise HostTrouble(Deferred("4.7.0", text, self.host, Scope.HOST))
+        if answer.code != 235:
+            raise self._trouble(answer, "4.7.8", "sign-in refused: ")
+
+    def _trouble(self, answer: Reply, status: str, prefix: str = "") -> HostTrouble:
+        enhanced = answer.enhanced
+        if enhanced is not None and answer.code // 100 in (4, 5):
+            status = f"4{enhanced[1:]}"
+        return HostTrouble(Deferred(status, prefix + answer.text, self.host, Scope.HOST))
+
+    # The end.
+
+    def quit(self) -> None:
+        """Say QUIT and close when it is answered, or soon anyway. Does not wait."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self.usable:
+            self._close()
+            return
+        self._quit_timer = self._loop.call_later(self.timeouts.quit, self.abort)
+        self._transport.write(b"QUIT\r\n")
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone (after `quit` or `abort`)."""
+        if self._transport is not None:
+            await asyncio.shield(self._closed)
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

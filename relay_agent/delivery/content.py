@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message's content made ready for DATA: dots doubled, an end to the last line, blocks read off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from relay_agent.queue.model import Body
+
+__all__ = ["END_OF_DATA", "header_block", "needs_utf8_header", "stuffed", "stuffed_blocks"]
+
+END_OF_DATA = b".\r\n"
+_SMALL = 65_536  # read on the loop: it is in memory, or one short read
+_BLOCK = 262_144
+
+
+def stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks with dots at line starts doubled (RFC 5321 4.5.2) and the last line ended.
+
+    A dot behind a bare LF is doubled, too. The queue holds none, but should one ever get there, no server that
+    takes a bare LF for a line end can be made to see the end of the message in the middle of it.
+    """
+    last = 0x0A
+    ending = b"\r\n"
+    for block in blocks:
+        if not block:
+            continue
+        out = block.replace(b"\n.", b"\n..")
+        if last == 0x0A and block[0] == 0x2E:
+            out = b"." + out
+        last = block[-1]
+        ending = (ending + block)[-2:] if len(block) < 2 else block[-2:]
+        yield out
+    if ending == b"\r\n":
+        return
+    yield b"\n" if ending.endswith(b"\r") else b"\r\n"
+
+
+async def stuffed_blocks(body: Body) -> AsyncIterator[bytes]:
+    """The content of `body`, stuffed, block by block; what is large is read in a thread.
+
+    Raises OSError when the file behind it cannot be read.
+    """
+    if body.size <= _SMALL:
+        yield b"".join(stuffed(body.blocks(_SMALL)))
+        return
+    source = stuffed(body.blocks(_BLOCK))
+    while (block := await asyncio.to_thread(next, source, None)) is not None:
+        yield block
+
+
+async def header_block(body: Body, limit: int = _SMALL) -> bytes:
+    """The header of the message, with the CRLF of its last line, at most `limit` octets of it (whole lines)."""
+
+    def first() -> bytes:
+        return next(iter(body.blocks(limit)), b"")
+
+    head = first() if body.size <= _SMALL else await asyncio.to_thread(first)
+    if head.startswith(b"\r\n"):
+        return b""
+    end = head.find(b"\r\n\r\n")
+    return head[: end + 2] if end >= 0 else head[: head.rfind(b"\n") + 1]
+
+
+async def needs_utf8_header(body: Body) -> bool:
+    """Whether the header holds anything that only SMTPUTF8 lets through (RFC 6532)."""
+    return not (await header_block(body)).isascii()
