@@ -38,12 +38,12 @@ class ActionModule(ActionBase):
             known = hostvars[host]
             submitted = known.get(options["submitted"]) or {}
             rows += judge(known.get("relay_agent_hostname", host), submitted, known.get(options["arrived"]) or {})
-        result |= {"changed": False, "rows": [asdict(row) for row in rows]}
+        shown = [asdict(row) for row in rows]
         if options["file"]:
             path = Path(options["file"])
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(result["rows"], indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
         Display().display(f"\n{render(rows)}\n")
         if problem := verdict(rows):
-            result |= {"failed": True, "msg": problem}
-        return result
+            return result | {"changed": False, "failed": True, "msg": problem}
+        return result | {"changed": False, "rows": shown}

@@ -89,7 +89,7 @@ lost:
   returned: always
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def open_watch(mailbox: Mapping[str, Any], since: float) -> Watch:
     return RelayLog(since)
 
 
-def await_all(probes: list[Mapping[str, Any]], mailbox: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+def await_all(probes: Sequence[Mapping[str, Any]], mailbox: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     """Wait for all messages that were taken; the module's result. Raises MailboxError."""
     taken = {probe["message_id"]: probe for probe in probes if probe["ok"]}
     if not taken:

@@ -52,5 +52,5 @@ rows:
   description: The table's rows.
   type: list
   elements: dict
-  returned: always
+  returned: when every message arrived
 """
