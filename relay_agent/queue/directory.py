@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory of one worker's store: its lock, its spool, and the files of large bodies.
+
+<directory>/<worker>/queue.db     the database (with queue.db-wal and queue.db-shm beside it)
+                     bodies/<id>  the content of large messages
+                     spool/       what is still arriving
+                     lock         held (flock) as long as the store is open; names the holder's pid
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+__all__ = ["StoreDirectory", "StoreLockedError", "sync_directory"]
+
+
+class StoreLockedError(Exception):
+    """Another process has the store open. `pid` is that process, when it said so."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        super().__init__(f"{path}: in use by {f'process {pid}' if pid else 'another process'}")
+
+
+def sync_directory(path: Path) -> None:
+    """Make names that were created, renamed or removed in a directory survive a crash."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class StoreDirectory:
+    """Makes the directories of one worker's store and holds its lock until `close`.
+
+    Raises StoreLockedError when another process (or another store of this one) holds it.
+    """
+
+    def __init__(self, directory: Path, worker: int = 0) -> None:
+        self.root = directory / str(worker)
+        self.bodies = self.root / "bodies"
+        self.spool = self.root / "spool"
+        self.database = self.root / "queue.db"
+        self.wal = self.root / "queue.db-wal"
+        self.suspect = self.root / "suspect"
+        self.bodies.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.spool.mkdir(mode=0o700, exist_ok=True)
+        self._database_fd = -1
+        self._lock = self._take_lock()
+        try:
+            for path in (self.root, directory):
+                sync_directory(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> int:
+        path = self.root / "lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).strip()
+            os.close(fd)
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise StoreLockedError(self.root, int(holder) if holder.isdigit() else None) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+
+    def sync_database(self) -> None:
+        """Sync the database file by a descriptor of our own.
+
+        It is closed only by `close`, after the last connection: closing any descriptor of a file drops all
+        POSIX locks that the process has on it, SQLite's among them.
+        """
+        if self._database_fd < 0:
+            self._database_fd = os.open(self.database, os.O_RDONLY | os.O_CLOEXEC)
+        os.fdatasync(self._database_fd)
+
+    def close(self) -> None:
+        """Let go of the lock; all connections to the database are closed by then."""
+        if self._database_fd >= 0:
+            os.close(self._database_fd)
+            self._database_fd = -1
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def free(self) -> int:
+        """Bytes that the agent may still write on this file system."""
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize
+
+    def take_in(self, path: Path, queue_id: str) -> Path:
+        """Sync a spooled file and give it its place among the bodies; returns the new path."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        place = self.bodies / queue_id
+        path.rename(place)
+        try:
+            sync_directory(self.bodies)
+        except OSError:
+            place.rename(path)
+            raise
+        return place
+
+    def sweep(self, filed: set[str], *, aside: Path | None = None) -> tuple[int, set[str]]:
+        """Remove what no message refers to; to be called before anything new arrives.
+
+        `filed` are the queue ids whose body must be in a file. Bodies without a message go to the directory
+        `aside` when one is given (the database that knew them was lost); otherwise they are what finished
+        or never accepted messages left behind. Returns how many files were removed or put aside and the ids
+        whose file is missing.
+        """
+        moved = 0
+        found = set()
+        for path in self.spool.iterdir():
+            path.unlink()
+            moved += 1
+        for path in self.bodies.iterdir():
+            if path.name in filed:
+                found.add(path.name)
+                continue
+            moved += 1
+            if aside is None:
+                path.unlink()
+            else:
+                aside.mkdir(mode=0o700, exist_ok=True)
+                path.rename(aside / path.name)
+        return moved, filed - found

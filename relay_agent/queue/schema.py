@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded store's tables, and how messages and recipients become rows.
+
+A message is one row of `messages`, never changed after it was stored, and a row of `recipients` for each
+recipient not done yet. Only recipients are indexed by time, and only those that wait, so an index entry
+exists for what can become due and for nothing else. `totals` is one row kept by the writer with every
+transaction: counting a million messages would read them all.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from relay_agent.queue.model import Envelope, QueueDamagedError, Recipient, RecipientState
+
+__all__ = [
+    "INSERT_MESSAGE",
+    "INSERT_RECIPIENT",
+    "MESSAGES_LISTED",
+    "MESSAGE_BY_QUEUE_ID",
+    "MESSAGE_BY_SEQ",
+    "MESSAGE_WIDTH",
+    "PAGE_SIZE",
+    "RECIPIENTS_DUE",
+    "RECIPIENTS_OF",
+    "RECIPIENT_WIDTH",
+    "SCHEMA_VERSION",
+    "StoreVersionError",
+    "checksum",
+    "connect",
+    "envelope_from",
+    "options_text",
+    "prepare",
+    "recipient_from",
+    "recipient_values",
+    "text",
+]
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x504F5354  # "POST"
+PAGE_SIZE = 4096
+
+_TABLES = """
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY,
+    queue_id TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL NOT NULL,
+    size INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    file_offset INTEGER,
+    reverse_path TEXT NOT NULL,
+    account TEXT,
+    options TEXT,
+    content BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX messages_queue_id ON messages (queue_id);
+CREATE INDEX messages_in_file ON messages (queue_id) WHERE file_offset IS NOT NULL;
+CREATE TABLE recipients (
+    message INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    next_attempt REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    options TEXT,
+    last_attempt REAL,
+    last_status TEXT,
+    last_reply TEXT,
+    last_host TEXT,
+    PRIMARY KEY (message, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 0;
+CREATE INDEX recipients_held ON recipients (message) WHERE state = 1;
+CREATE TABLE totals (
+    messages INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+INSERT INTO totals VALUES (0, 0, 0);
+"""
+
+# Written out, not put together: the columns are in the order of the tables, and everybody who reads a row
+# counts on it. `content` is the whole body, or its prefix when the rest is in a file.
+INSERT_MESSAGE = (
+    "INSERT INTO messages (seq, queue_id, created, expires, size, checksum, file_offset, reverse_path, account, "
+    "options, content) VALUES "
+)
+INSERT_RECIPIENT = (
+    "INSERT INTO recipients (message, number, state, next_attempt, attempts, address, options, last_attempt, "
+    "last_status, last_reply, last_host) VALUES "
+)
+MESSAGE_BY_SEQ = (
+    "SELECT seq, queue_id, created, expires, size, checksum, file_offset, reverse_path, account, options, "
+    "CASE WHEN file_offset IS NOT NULL OR size <= ?2 THEN content END FROM messages WHERE seq = ?1"
+)
+MESSAGE_BY_QUEUE_ID = (
+    "SELECT seq, queue_id, created, expires, size, checksum, file_offset, reverse_path, account, options, "
+    "CASE WHEN file_offset IS NOT NULL THEN content END FROM messages WHERE queue_id = ?"
+)
+MESSAGES_LISTED = (
+    "SELECT seq, queue_id, created, expires, size, checksum, file_offset, reverse_path, account, options, "
+    "CASE WHEN file_offset IS NOT NULL THEN content END "
+    "FROM (SELECT seq AS listed FROM messages INDEXED BY messages_queue_id ORDER BY queue_id LIMIT ? OFFSET ?) "
+    "CROSS JOIN messages ON seq = listed ORDER BY queue_id"
+)
+RECIPIENTS_OF = (
+    "SELECT message, number, state, next_attempt, attempts, address, options, last_attempt, last_status, "
+    "last_reply, last_host FROM recipients WHERE message = ? ORDER BY number"
+)
+RECIPIENTS_DUE = (
+    "SELECT message, number, state, next_attempt, attempts, address, options, last_attempt, last_status, "
+    "last_reply, last_host FROM recipients WHERE message = ? AND state = 0 AND next_attempt <= ? ORDER BY number"
+)
+MESSAGE_WIDTH = RECIPIENT_WIDTH = 11
+
+#: From version n to n + 1; each runs in the transaction that raises `user_version`.
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+
+_STATES = (RecipientState.WAITING, RecipientState.HELD)
+_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+
+
+class StoreVersionError(Exception):
+    """The database was written by a newer release of the agent."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode that any one thread at a time may use."""
+    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        # SQLite syncs with fdatasync; FULL syncs the WAL with every commit, before it returns.
+        connection.execute("PRAGMA synchronous = FULL")
+        # Debian builds SQLite to overwrite what is deleted with zeros, which doubles the writing.
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -16384")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Set the database up for its one writer: WAL, and the tables in the newest version.
+
+    Raises StoreVersionError for a database of a newer release and QueueDamagedError for one that is not
+    ours. The caller checkpoints: the writer never does so by itself.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version > SCHEMA_VERSION and application == APPLICATION_ID:
+        raise StoreVersionError(
+            f"{path}: written by a newer release (schema {version}, this release knows {SCHEMA_VERSION}); "
+            "start that release again, or let it deliver what is queued first"
+        )
+    if tables and application != APPLICATION_ID:
+        raise QueueDamagedError(f"{path}: not a queue of this agent (application id {application:#x})")
+    if not tables:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    if version == SCHEMA_VERSION and tables:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if tables:
+            for step in range(version, SCHEMA_VERSION):
+                MIGRATIONS[step](connection)
+        else:
+            for statement in _TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def text(value: str) -> str | None:
+    """Text for a column that may be empty: NULL for "", what is not Unicode (a peer's raw bytes) replaced."""
+    if not value:
+        return None
+    if not value.isascii():
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def options_text(options: Mapping[str, str]) -> str | None:
+    """JSON of the options, NULL for none."""
+    return json.dumps(dict(options), separators=(",", ":")) if options else None
+
+
+def checksum(content: bytes) -> int:
+    """CRC-32 of what the row holds of the body: SQLite itself does not notice a flipped bit."""
+    return zlib.crc32(content)
+
+
+def recipient_values(recipient: Recipient) -> tuple[Any, ...]:
+    """The columns of a recipient from `state` on, in the table's order."""
+    return (
+        _NUMBERS[recipient.state],
+        recipient.next_attempt,
+        recipient.attempts,
+        recipient.address,
+        options_text(recipient.options),
+        recipient.last_attempt,
+        text(recipient.last_status),
+        text(recipient.last_reply),
+        text(recipient.last_host),
+    )
+
+
+def recipient_from(row: tuple[Any, ...]) -> Recipient:
+    """The recipient of a row of `recipients`."""
+    return Recipient(
+        address=row[5],
+        options=json.loads(row[6]) if row[6] else {},
+        state=_STATES[row[2]],
+        attempts=row[4],
+        next_attempt=row[3],
+        last_attempt=row[7],
+        last_status=row[8] or "",
+        last_reply=row[9] or "",
+        last_host=row[10] or "",
+    )
+
+
+def envelope_from(reverse_path: str, account: str | None, options: str | None) -> Envelope:
+    """The envelope of a message's row."""
+    return Envelope(reverse_path, account, json.loads(options) if options else {})
