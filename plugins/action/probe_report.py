@@ -43,7 +43,9 @@ class ActionModule(ActionBase):
             path = Path(options["file"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
-        Display().display(f"\n{render(rows)}\n")
-        if problem := verdict(rows):
+        problem = verdict(rows)
+        if problem or not options["file"]:
+            Display().display(f"\n{render(rows)}\n")
+        if problem:
             return result | {"changed": False, "failed": True, "msg": problem}
         return result | {"changed": False, "rows": shown}

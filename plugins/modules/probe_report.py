@@ -27,7 +27,8 @@ options:
     type: str
     required: true
   file:
-    description: Write the rows to this file on the controller as JSON, too.
+    description: Write the rows to this file on the controller as JSON; the table is then shown only when a message is
+      missing.
     type: path
 attributes:
   check_mode:

@@ -12,13 +12,16 @@ from ansible_collections.postroad.relay.plugins.action import probe_report as ac
 from ansible_collections.postroad.relay.plugins.modules import probe_report
 
 
-def run(tmp_path: Path, hostvars: dict[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
-    arguments = {
+def run(
+    tmp_path: Path, hostvars: dict[str, Any], *, check_mode: bool = False, file: bool = True
+) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
         "hosts": ["relay1"],
         "submitted": "_sent",
         "arrived": "_there",
-        "file": str(tmp_path / "made" / "rows.json"),
     }
+    if file:
+        arguments["file"] = str(tmp_path / "made" / "rows.json")
     task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, diff=False)
     plugin = action.ActionModule(
         task, SimpleNamespace(_shell=SimpleNamespace(tmpdir="")), SimpleNamespace(), None, None, None
@@ -38,12 +41,20 @@ SENT = {
 }
 
 
+ARRIVED = {"_sent": {"probes": [SENT]}, "_there": {"arrivals": {"<1@a>": 101.5}, "lost": {}}}
+
+
 def test_all_arrived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = run(tmp_path, {"_sent": {"probes": [SENT]}, "_there": {"arrivals": {"<1@a>": 101.5}, "lost": {}}})
+    result = run(tmp_path, ARRIVED, file=False)
     assert not result.get("failed")
     assert result["rows"][0]["seconds"] == 1.5
-    assert json.loads((tmp_path / "made" / "rows.json").read_text()) == result["rows"]
     assert "relay.example.org" in capsys.readouterr().out
+
+
+def test_with_a_file_the_table_is_in_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(tmp_path, ARRIVED)
+    assert json.loads((tmp_path / "made" / "rows.json").read_text()) == result["rows"]
+    assert capsys.readouterr().out == ""
 
 
 def test_one_that_did_not_arrive_fails_the_play(tmp_path: Path) -> None:
