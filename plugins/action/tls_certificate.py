@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tls_certificate: asks what the host has, and signs or sends only what it lacks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import (
+    CertificateError,
+    check_provided,
+    describe,
+    parse_chain,
+    private_key_matches,
+)
+from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason
+
+MODULE = "postroad.relay.tls_files"
+STRINGS = {"type": "list", "elements": "str", "default": []}
+ARGUMENTS: dict[str, Any] = {
+    "hostname": {"type": "str", "required": True},
+    "certificate": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "mode": {"type": "str", "choices": ["private_ca", "provided"], "default": "private_ca"},
+            "names": STRINGS,
+            "ca_directory": {"type": "str"},
+            "ca_domains": STRINGS,
+            "days": {"type": "int", "default": 365},
+            "renew_before": {"type": "int", "default": 30},
+            "source": {"type": "str", "choices": ["controller", "host"], "default": "controller"},
+            "certificate": {"type": "str"},
+            "key": {"type": "str", "no_log": False},
+        },
+        "required_if": [("mode", "provided", ["certificate", "key"])],
+    },
+    "directory": {"type": "str", "default": "/etc/postroad/tls"},
+    "agent_user": {"type": "str", "default": "postroad"},
+}
+
+
+class ActionModule(ActionBase):
+    """One round trip when the certificate is good."""
+
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """See the module's documentation."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        self._wanted: dict[str, Any] = arguments["certificate"]
+        self._names = self._wanted["names"] or [arguments["hostname"]]
+        self._hostname: str = arguments["hostname"]
+        self._place = {"directory": arguments["directory"], "agent_user": arguments["agent_user"]}
+        host = self._vars.get("inventory_hostname", "this host")
+        try:
+            return self._private_ca() if self._wanted["mode"] == "private_ca" else self._provided()
+        except CertificateError as error:
+            raise AnsibleActionFail(f"{host}: {error}") from error
+
+    def _module(self, step: str, **arguments: Any) -> dict[str, Any]:
+        """Run a step on the host; a failure there is raised as CertificateError."""
+        arguments = {"step": step, **self._place, **arguments}
+        result: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
+        if result.get("missing_package") and not self._task.check_mode:
+            self._install(result["missing_package"])
+            result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
+        if result.get("failed"):
+            raise CertificateError(str(result.get("msg")))
+        return result
+
+    def _install(self, package: str) -> None:
+        result = self._execute_module(
+            module_name="ansible.builtin.apt", module_args={"name": package}, task_vars=self._vars
+        )
+        if result.get("failed"):
+            raise CertificateError(f"the package {package} is missing and could not be installed: {result.get('msg')}")
+
+    def _private_ca(self) -> dict[str, Any]:
+        if self._hostname not in self._names:
+            raise CertificateError(
+                f"relay_tls_certificate.names: {', '.join(self._names)} leaves out {self._hostname}, "
+                "the name that clients connect to"
+            )
+        directory = self._ca_directory()
+        found = self._module("inspect")
+        present = parse_chain(found["chain"], "the certificate in use")[0] if found["chain"] else None
+        reason = renewal_reason(
+            present,
+            PrivateCa.read_certificate(directory),
+            names=self._names,
+            key_matches=found["key_matches"],
+            renew_before=timedelta(days=self._wanted["renew_before"]),
+        )
+        before = describe(present) if present else ""
+        if reason is None:
+            return {"changed": found["changed"], "certificate": before}
+        if self._task.check_mode:
+            return {"changed": True, "reason": reason, "diff": self._diff(before, self._planned(directory))}
+        authority = PrivateCa.open_or_create(directory, domains=self._wanted["ca_domains"], read_key=self._read)
+        request = self._module("request")["request"]
+        chain = authority.sign(request, self._names, self._wanted["days"])
+        return self._install_pair(chain, before, reason)
+
+    def _ca_directory(self) -> Path:
+        """The authority belongs to the inventory, not to the operator: colleagues must share one."""
+        directory = self._wanted["ca_directory"]
+        if directory:
+            return Path(directory).expanduser()
+        inventory = self._vars.get("inventory_dir")
+        if not inventory:
+            raise CertificateError("relay_tls_certificate.ca_directory is needed: the inventory is not in a directory")
+        return Path(inventory) / "private_ca"
+
+    def _planned(self, directory: Path) -> str:
+        """The lines of a certificate that only a real run issues."""
+        authority = PrivateCa.read_certificate(directory)
+        issuer = authority.subject.rfc4514_string() if authority else f"a new authority in {directory}"
+        return (
+            f"subject: CN={self._names[0]}\n"
+            f"names: {', '.join(sorted(self._names))}\n"
+            f"issuer: {issuer}\n"
+            f"not after: {self._wanted['days']} days after the run\n"
+            "sha256: known once it is issued\n"
+        )
+
+    def _provided(self) -> dict[str, Any]:
+        certificate_path, key_path = self._wanted["certificate"], self._wanted["key"]
+        on_host = self._wanted["source"] == "host"
+        key: str | None = None
+        if on_host:
+            found = self._module("inspect", source_certificate=certificate_path, source_key=key_path)
+            chain, matches = found["source_chain"], found["source_key_matches"]
+        else:
+            chain = self._controller_file(certificate_path)
+            key = self._controller_file(key_path)
+            matches = private_key_matches(parse_chain(chain, certificate_path)[0], key, key_path)
+            found = self._module("inspect")
+        certificate = parse_chain(chain, certificate_path)[0]
+        judged = check_provided(certificate, dict.fromkeys([self._hostname, *self._names]))
+        errors = list(judged.errors) if matches else [*judged.errors, f"does not belong to the key {key_path}"]
+        if errors:
+            place = "on this host" if on_host else "on the controller"
+            raise CertificateError(f"the certificate {certificate_path} {place} " + " and ".join(errors))
+        warnings = [f"the certificate {certificate_path} {warning}" for warning in judged.warnings]
+        if found["chain"] == chain and found["key_matches"]:
+            return {"changed": found["changed"], "certificate": describe(certificate), "warnings": warnings}
+        before = describe(parse_chain(found["chain"], "the certificate in use")[0]) if found["chain"] else ""
+        reason = "another one is provided" if before else "there is none"
+        if self._task.check_mode:
+            diff = self._diff(before, describe(certificate))
+            return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
+        source = {"source_key": key_path} if on_host else {"private_key": key}
+        return {**self._install_pair(chain, before, reason, **source), "warnings": warnings}
+
+    def _install_pair(self, chain: str, before: str, reason: str, **key: str | None) -> dict[str, Any]:
+        installed = self._module("install", chain=chain, **key)
+        after = describe(parse_chain(chain, "the new certificate")[0])
+        return {
+            "changed": True,
+            "reason": reason,
+            "reloaded": installed["reloaded"],
+            "certificate": after,
+            "diff": self._diff(before, after),
+        }
+
+    def _diff(self, before: str, after: str) -> dict[str, str]:
+        header = f"{self._place['directory']}/fullchain.pem"
+        return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+    def _controller_file(self, name: str) -> str:
+        """A file of the operator's, found as `copy` finds one. Raises CertificateError."""
+        try:
+            return self._read(Path(self._find_needle("files", name))).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise CertificateError(f"{name} on the controller is not in PEM form") from error
+        except AnsibleError as error:
+            raise CertificateError(f"{name} does not exist on the controller") from error
+
+    def _read(self, path: Path) -> bytes:
+        """The content of a file, taken out of its vault if it is in one."""
+        return Path(self._loader.get_real_file(str(path))).read_bytes()

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent's certificate and key on a host: pairs kept whole, switched in one step, readable by the agent alone.
+
+Each pair has a directory under `versions`; `current` is a symbolic link to one of them, and the names that the
+agent's configuration uses lead through it. Moving the link switches certificate and key together.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import ssl
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner, ensure_service_user
+
+__all__ = ["AGENT_UNIT", "CERTIFICATE", "KEY", "TlsStore", "TlsStoreError"]
+
+AGENT_UNIT = "relay-agent.service"
+CERTIFICATE = "fullchain.pem"
+KEY = "privkey.pem"
+KEPT_VERSIONS = 3
+
+
+class TlsStoreError(Exception):
+    """The pair could not be read, made or put in place; the text says which file and why."""
+
+
+class TlsStore:
+    """The directory (usually /etc/postroad/tls) and what is in it."""
+
+    def __init__(self, run_command: CommandRunner, directory: Path, user: str) -> None:
+        """Nothing is touched before a method is called. `user` is whose group may read."""
+        self._run_command = run_command
+        self._user = user
+        self.directory = directory
+        self._versions = directory / "versions"
+        self._current = directory / "current"
+        self._requested_key = directory / "requested" / KEY
+
+    def prepare(self, *, check_mode: bool) -> bool:
+        """See to the user, the directories, owners and modes; return whether any of it changed (or would)."""
+        changed = ensure_service_user(self._run_command, self._user, check_mode=check_mode)
+        if check_mode and (changed or not self._versions.is_dir()):
+            return True
+        self.directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for directory in (self.directory, self._versions):
+            if not directory.is_dir():
+                changed = True
+                directory.mkdir(mode=0o750)
+        for path in [self.directory, *sorted(self._versions.rglob("*"))]:
+            changed |= self._own(path, check_mode=check_mode)
+        return self._own(self._versions, check_mode=check_mode) or changed
+
+    def _own(self, path: Path, *, check_mode: bool) -> bool:
+        """Owner root, the agent's group, no one else; return whether it was (or is) otherwise."""
+        mode = 0o750 if path.is_dir() else 0o640
+        group = pwd.getpwnam(self._user).pw_gid
+        status = path.stat()
+        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, group, mode):
+            return False
+        if not check_mode:
+            os.chown(path, 0, group)
+            path.chmod(mode)
+        return True
+
+    def chain(self) -> str:
+        """The certificate in use with those behind it, in PEM; empty when there is none."""
+        try:
+            return (self.directory / CERTIFICATE).read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def key_matches(self, certificate: Path | None = None, key: Path | None = None) -> bool:
+        """Whether key and certificate are a pair; those in use by default."""
+        certificate = certificate or self.directory / CERTIFICATE
+        key = key or self.directory / KEY
+        of_certificate = self._run_command(["openssl", "x509", "-in", str(certificate), "-noout", "-pubkey"])
+        # "pass:" is no passphrase: openssl must not ask for one.
+        of_key = self._run_command(["openssl", "pkey", "-in", str(key), "-passin", "pass:", "-pubout"])
+        return of_certificate[0] == 0 and of_key[0] == 0 and of_certificate[1].strip() == of_key[1].strip()
+
+    def request(self) -> str:
+        """Make a new key, which never leaves this host, and return a certificate request for it (PEM)."""
+        self._requested_key.parent.mkdir(mode=0o700, exist_ok=True)
+        key = str(self._requested_key)
+        generate = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key]
+        self._openssl("no key could be made", generate)
+        # The authority sets subject and names itself; the request only proves that the key is here.
+        return self._openssl("no request could be made", ["openssl", "req", "-new", "-key", key, "-subj", "/CN=relay"])
+
+    def _openssl(self, what: str, args: list[str]) -> str:
+        status, output, errors = self._run_command(args)
+        if status != 0:
+            raise TlsStoreError(f"{what}: {errors.strip()}")
+        return output
+
+    def install(self, chain: str, key: str | None = None) -> bool:
+        """Put the pair in use, reload the agent if it runs, and return whether it was reloaded.
+
+        Without `key` it is the one that `request` made. A pair that does not match, or that the agent cannot be
+        reloaded with, raises TlsStoreError; the one before is then in use as it was.
+        """
+        if key is None:
+            key = self._requested_key.read_text(encoding="ascii")
+        version = self._write_version(chain, key)
+        if not self.key_matches(version / CERTIFICATE, version / KEY):
+            shutil.rmtree(version)
+            raise TlsStoreError("the private key does not belong to the certificate; the pair in use was kept")
+        before = self._current.readlink() if self._current.is_symlink() else None
+        self._point(self._current, Path("versions") / version.name)
+        for name in (CERTIFICATE, KEY):
+            self._point(self.directory / name, Path("current") / name)
+        try:
+            reloaded = self._reload_agent()
+        except TlsStoreError:
+            if before is not None:
+                self._point(self._current, before)
+            raise
+        shutil.rmtree(self._requested_key.parent, ignore_errors=True)
+        self._prune()
+        return reloaded
+
+    def _write_version(self, chain: str, key: str) -> Path:
+        first = chain[: chain.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
+        first = first[first.index("-----BEGIN CERTIFICATE-----") :]
+        fingerprint = sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        version = self._versions / f"{stamp}-{fingerprint[:12]}"
+        version.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for name, content in ((CERTIFICATE, chain), (KEY, key)):
+            path = version / name
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._own(path, check_mode=False)
+        self._own(version, check_mode=False)
+        return version
+
+    @staticmethod
+    def _point(link: Path, target: Path) -> None:
+        """Make `link` lead to `target` in one step, also where a file or another link is now."""
+        if link.is_symlink() and link.readlink() == target:
+            return
+        temporary = link.with_name(f".{link.name}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+
+    def _reload_agent(self) -> bool:
+        active, _, _ = self._run_command(["systemctl", "is-active", "--quiet", AGENT_UNIT])
+        if active != 0:
+            return False
+        status, _, errors = self._run_command(["systemctl", "reload", AGENT_UNIT])
+        if status != 0:
+            raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded, the pair before is back: {errors.strip()}")
+        return True
+
+    def _prune(self) -> None:
+        """Keep the latest versions; the one in use is always among them."""
+        current = self._current.resolve().name
+        versions = sorted(entry.name for entry in self._versions.iterdir() if entry.name != current)
+        for name in versions[: -(KEPT_VERSIONS - 1)]:
+            shutil.rmtree(self._versions / name)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of tls_certificate, whose work is done by the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: tls_certificate
+short_description: The certificate that a relay shows
+description:
+  - Sees to it that a host has a certificate for its names, from a private authority kept on the controller or from
+    files that the operator provides, with the key beside it readable by the agent alone.
+  - In the mode V(private_ca) the key is made on the host and never leaves it. The authority signs on the controller.
+  - Certificate and key are switched in one step, and the agent is reloaded if it runs. Pairs used before are kept.
+author: The Postroad founders
+options:
+  hostname:
+    description: The name that clients connect to. The certificate must be for it.
+    type: str
+    required: true
+  certificate:
+    description: Where the certificate comes from.
+    type: dict
+    default: {}
+    suboptions:
+      mode:
+        description: Who vouches for the host.
+        type: str
+        choices: [private_ca, provided]
+        default: private_ca
+      names:
+        description: Names and addresses that the certificate is for. The default is O(hostname) alone.
+        type: list
+        elements: str
+        default: []
+      ca_directory:
+        description:
+          - For V(private_ca), the directory on the controller with C(ca.pem) and C(ca.key), both made when there is
+            nothing. The default is C(private_ca) in the directory of the inventory.
+        type: str
+      ca_domains:
+        description: Names and networks that a new authority is bound to for good. Unbound when empty.
+        type: list
+        elements: str
+        default: []
+      days:
+        description: For how long an issued certificate is valid. Apple's devices take no more than 825.
+        type: int
+        default: 365
+      renew_before:
+        description: An issued certificate is renewed when fewer than these days are left.
+        type: int
+        default: 30
+      source:
+        description: For V(provided), where the two files are.
+        type: str
+        choices: [controller, host]
+        default: controller
+      certificate:
+        description: For V(provided), the file with the certificate and those behind it, in PEM.
+        type: str
+      key:
+        description: For V(provided), the file with the private key, in PEM and without a passphrase. May be in a vault.
+        type: str
+  directory:
+    description: Where the pair is kept on the host.
+    type: str
+    default: /etc/postroad/tls
+  agent_user:
+    description: The system user of the agent; made when missing.
+    type: str
+    default: postroad
+"""
+
+EXAMPLES = r"""
+- name: Certificate from the fleet's own authority
+  postroad.relay.tls_certificate:
+    hostname: relay.example.org
+
+- name: Certificate that another program keeps on the host
+  postroad.relay.tls_certificate:
+    hostname: relay.example.org
+    certificate:
+      mode: provided
+      source: host
+      certificate: /etc/letsencrypt/live/relay.example.org/fullchain.pem
+      key: /etc/letsencrypt/live/relay.example.org/privkey.pem
+"""
+
+RETURN = r"""
+certificate:
+  description: Subject, names, issuer, end and fingerprint of the certificate in use, a line each.
+  returned: success, but not for one that check mode only plans
+  type: str
+reason:
+  description: Why the certificate was (or would be) replaced.
+  returned: changed
+  type: str
+reloaded:
+  description: Whether the agent was running and took the new pair.
+  returned: changed
+  type: bool
+"""
