@@ -14,7 +14,7 @@ RESTORE_AFTER = 45
 """Seconds, unless the task says otherwise: two attempts of an SSH client, and less than the minute promised."""
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Runs the module once when nothing is to be done, else: apply, reconnect, confirm."""
 
     _requires_connection = True

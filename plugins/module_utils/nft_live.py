@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import TABLE
@@ -97,10 +98,12 @@ class PacketFilter:
 
         Raises NftError with nft's message and line when the rules are wrong.
         """
-        self.stage(rules)
         script = '"$0" -f "$1" && exec "$0" -st list table inet postroad'
-        args = ["unshare", "--net", "sh", "-c", script, self._nft, str(self.staged_rules)]
-        return self._run("the rules do not load", args)
+        with tempfile.NamedTemporaryFile("w", prefix="postroad-", suffix=".nft", encoding="utf-8") as trial:
+            trial.write(rules)
+            trial.flush()
+            args = ["unshare", "--net", "sh", "-c", script, self._nft, trial.name]
+            return self._run("the rules do not load", args)
 
     def stage(self, rules: str) -> None:
         """Keep `rules` for `apply` and the confirmation."""

@@ -139,8 +139,9 @@ def _incoming(policy: FirewallPolicy) -> list[str]:
         f"type filter hook input priority filter; policy {verdict};",
         "ct state established,related accept",
         'iifname "lo" accept',
-        # Without neighbour discovery and "packet too big" IPv6 stops; multicast listeners need theirs, too.
-        "meta l4proto { icmp, igmp, ipv6-icmp } accept",
+        # ICMP, IGMP, ICMPv6, by number as a small host knows no names: without neighbour discovery and
+        # "packet too big" IPv6 stops.
+        "meta l4proto { 1, 2, 58 } accept",
         "ct state invalid drop",
         # Answers to DHCP come as new flows when the lease is fresh.
         "udp sport 67 udp dport 68 accept",
@@ -157,7 +158,7 @@ def _incoming(policy: FirewallPolicy) -> list[str]:
         rule = f"{extra.protocol} dport {extra.port} accept"
         rules += _from(extra.sources, "relay_firewall_extra_ports.sources", rule)
     if policy.other_ports == "reject":
-        rules += ["meta pkttype { broadcast, multicast } drop", "meta l4proto tcp reject with tcp reset", "reject"]
+        rules += ["meta pkttype { broadcast, multicast } drop", "meta l4proto 6 reject with tcp reset", "reject"]
     return rules
 
 
@@ -178,7 +179,8 @@ def _outgoing_mail(users: Mapping[str, int]) -> list[str]:
     rules = ["ct state established,related accept", 'oifname "lo" accept']
     if users:
         ids = ", ".join(str(uid) for uid in sorted(set(users.values())))
-        names = ", ".join(f"{name} is {uid}" for name, uid in sorted(users.items()))
+        known = {name: f"{name} is {uid}" for name, uid in users.items() if uid != UNKNOWN_UID}
+        names = ", ".join(known.get(name, f"{name} is made by the run") for name in sorted(users))
         rules += [f"# {names}", f"meta skuid {{ {ids} }} accept"]
     return [*rules, "counter reject with icmpx type admin-prohibited"]
 
