@@ -9,8 +9,11 @@ from collections.abc import Callable
 from role_reference import roles_page
 from streaming import ROOT
 
+from relay_agent.config.reference import reference
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/roles.md": roles_page,
+    "docs/configuration.md": reference,
 }
 
 

@@ -26,11 +26,13 @@ class MailboxError(Exception):
 class Sighting:
     """What was seen of a message.
 
-    arrived is in seconds since the epoch, None for a message that will not arrive; detail says more in words.
+    arrived is in seconds since the epoch, None for a message that has not arrived; detail says more in words.
+    final False: it may still arrive.
     """
 
     arrived: float | None
     detail: str = ""
+    final: bool = True
 
 
 class Watch(Protocol):
@@ -132,7 +134,7 @@ class RelayLog:
         self._journal = journal or (lambda: read_journal("relay-agent.service", since - 1))
 
     def look(self, wanted: frozenset[str]) -> dict[str, Sighting]:
-        """See Watch. Messages that were deferred are not done: the relay goes on trying."""
+        """See Watch. A message that was deferred may still arrive: the relay goes on trying."""
         queued: dict[str, str] = {}
         found: dict[str, Sighting] = {}
         for line in self._journal():
@@ -145,9 +147,10 @@ class RelayLog:
             kind, queue_id = event.get("event"), event.get("queue_id")
             if kind == "accepted" and event.get("message_id") in wanted:
                 queued[str(queue_id)] = str(event["message_id"])
-            elif queue_id in queued and kind in ("delivered", "bounced", "failed", "expired"):
+            elif queue_id in queued and kind in ("delivered", "deferred", "failed"):
                 when = event.get("ts") if kind == "delivered" else None
-                found[queued[queue_id]] = Sighting(when if isinstance(when, float | int) else None, _said(event))
+                arrived = float(when) if isinstance(when, float | int) else None
+                found[queued[queue_id]] = Sighting(arrived, _said(event), final=kind != "deferred")
         return found
 
 
@@ -158,12 +161,15 @@ def _said(event: dict[str, object]) -> str:
 
 
 def wait_for(watch: Watch, wanted: frozenset[str], timeout: float) -> dict[str, Sighting]:
-    """Look until every message was seen or `timeout` seconds are over. Raises MailboxError."""
+    """Look until the fate of every message is known or `timeout` seconds are over. Raises MailboxError."""
     deadline = time.monotonic() + timeout
     seen: dict[str, Sighting] = {}
-    while missing := wanted - seen.keys():
+    missing = wanted
+    while missing:
         seen.update(watch.look(missing))
-        if seen.keys() >= wanted or time.monotonic() >= deadline:
+        missing = frozenset(name for name in missing if name not in seen or not seen[name].final)
+        if time.monotonic() >= deadline:
             break
-        time.sleep(watch.interval)
+        if missing:
+            time.sleep(watch.interval)
     return seen

@@ -142,7 +142,8 @@ def await_all(probes: Sequence[Mapping[str, Any]], mailbox: Mapping[str, Any], t
     seen = wait_for(watch, frozenset(taken), timeout)
     arrivals = {name: sight.arrived for name, sight in seen.items() if sight.arrived is not None}
     waited = f"not there {timeout:.0f} s after the relay took it"
-    lost = {name: seen[name].detail if name in seen else waited for name in taken if name not in arrivals}
+    known = {name: sight.detail if sight.final else f"{waited}, last: {sight.detail}" for name, sight in seen.items()}
+    lost = {name: known.get(name, waited) for name in taken if name not in arrivals}
     return {"arrivals": arrivals, "lost": lost}
 
 

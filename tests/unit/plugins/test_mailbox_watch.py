@@ -73,13 +73,18 @@ class TestRelayLog:
         assert sighting.detail == "delivered mx.a.test 250 2.0.0 Ok"
 
     def test_deferral_is_not_the_end(self) -> None:
-        assert log(ACCEPTED, {"ts": 11.0, "event": "deferred", "queue_id": "Q1"}).look(WANTED) == {}
+        deferred = {"ts": 11.0, "event": "deferred", "queue_id": "Q1", "host": "mx.a.test", "reply": "450 Later"}
+        watch = log(ACCEPTED, deferred)
+        assert watch.look(WANTED)["<1@a.test>"].final is False
+        assert wait_for(watch, WANTED, timeout=0)["<1@a.test>"].detail == "deferred mx.a.test 450 Later"
+        delivered = {"ts": 12.0, "event": "delivered", "queue_id": "Q1"}
+        assert log(ACCEPTED, deferred, delivered).look(WANTED)["<1@a.test>"].arrived == 12.0
 
-    def test_bounce_is_no_arrival(self) -> None:
-        bounced = {"ts": 11.0, "event": "bounced", "queue_id": "Q1", "status": "5.1.2", "reply": "no such\n domain"}
-        sighting = log(ACCEPTED, bounced).look(WANTED)["<1@a.test>"]
-        assert sighting.arrived is None
-        assert sighting.detail == "bounced 5.1.2 no such domain"
+    def test_failure_is_no_arrival(self) -> None:
+        failed = {"ts": 11.0, "event": "failed", "queue_id": "Q1", "status": "5.1.2", "reply": "no such\n domain"}
+        sighting = log(ACCEPTED, failed).look(WANTED)["<1@a.test>"]
+        assert (sighting.arrived, sighting.final) == (None, True)
+        assert sighting.detail == "failed 5.1.2 no such domain"
 
     def test_other_messages_do_not_count(self) -> None:
         assert log({"ts": 12.5, "event": "delivered", "queue_id": "Q9"}).look(WANTED) == {}
