@@ -110,7 +110,18 @@ class Spool:
     Use as a context manager, or call `discard` when the content is not wanted after all.
     """
 
-    __slots__ = ("_block", "_chunks", "_directory", "_fd", "_held", "_minimum_free", "_path", "_threshold", "size")
+    __slots__ = (
+        "_block",
+        "_chunks",
+        "_directory",
+        "_fd",
+        "_held",
+        "_minimum_free",
+        "_path",
+        "_refused",
+        "_threshold",
+        "size",
+    )
 
     def __init__(
         self, directory: Path, *, threshold: int = 256 * 1024, block: int = 128 * 1024, minimum_free: int = 0
@@ -124,6 +135,7 @@ class Spool:
         self._held = 0  # bytes in _chunks
         self._fd = -1
         self._path: Path | None = None
+        self._refused: QueueFullError | None = None
 
     @property
     def in_file(self) -> bool:
@@ -135,6 +147,8 @@ class Spool:
 
         Raises QueueFullError when the disk refuses; the spool is then discarded and takes no more.
         """
+        if self._refused is not None:
+            raise self._refused
         data = block if isinstance(block, bytes) else bytes(block)
         if not data:
             return
@@ -159,6 +173,8 @@ class Spool:
         there is one, belongs to the body. Raises QueueFullError when the disk refuses the rest, and
         ValueError when `skip` is more than what arrived.
         """
+        if self._refused is not None:
+            raise self._refused
         if not 0 <= skip <= self.size:
             raise ValueError(f"cannot skip {skip} of {self.size} bytes")
         if self._path is None:
@@ -198,7 +214,8 @@ class Spool:
         except OSError as error:
             self.discard()
             if error.errno in DISK_REFUSALS:
-                raise QueueFullError(f"{self._directory}: {error.strerror}") from error
+                self._refused = QueueFullError(f"{self._directory}: {error.strerror}")
+                raise self._refused from error
             raise
         self._chunks, self._held = [], 0
 

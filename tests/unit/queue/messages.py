@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages for the queue's tests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from relay_agent.queue.body import FileBody, MemoryBody, Spool
+from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
+
+__all__ = ["large", "message", "recipient"]
+
+
+def recipient(address: str = "bob@beta.test", due: float = 0.0) -> Recipient:
+    """A recipient that waits."""
+    return Recipient(address, next_attempt=due)
+
+
+def message(*recipients: Recipient, content: bytes = b"Subject: x\r\n\r\nhello\r\n", created: float = 0.0) -> Message:
+    """A message in memory, to bob unless said."""
+    now = created or time.time()
+    chosen = recipients or (recipient(),)
+    return Message(
+        queue_id=new_queue_id(now),
+        envelope=Envelope("alice@alpha.test", "alice", {"BODY": "8BITMIME"}),
+        recipients=dict(enumerate(chosen)),
+        body=MemoryBody(content),
+        created=now,
+        expires=now + 432000,
+    )
+
+
+def large(spool_directory: Path, size: int = 300_000) -> Message:
+    """A message whose body was spooled to a file, with a header block put in front of it."""
+    spool = Spool(spool_directory, threshold=1000)
+    block = bytes(range(256)) * 16
+    for start in range(0, size, len(block)):
+        spool.write(block[: size - start])
+    body = spool.finish(b"Received: by relay\r\n", skip=10)
+    assert isinstance(body, FileBody)
+    result = message()
+    result.body = body
+    return result
