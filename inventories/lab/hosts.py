@@ -18,13 +18,13 @@ def main() -> int:
     try:
         everything = json.loads(written.read_text())["all"]
     except FileNotFoundError:
-        print(f"the lab {lab} is not there: run `make up` first", file=sys.stderr)
+        sys.stderr.write(f"the lab {lab} is not there: run `make up` first\n")
         return 1
     groups = everything["children"]
     listing = {name: {"hosts": list(group["hosts"])} for name, group in groups.items()}
     hostvars = {host: variables for group in groups.values() for host, variables in group["hosts"].items()}
     whole = {"all": {"vars": everything["vars"], "children": list(groups)}, "_meta": {"hostvars": hostvars}}
-    print(json.dumps({**listing, **whole}, indent=2))
+    json.dump({**listing, **whole}, sys.stdout, indent=2)
     return 0
 
 

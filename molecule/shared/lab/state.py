@@ -49,7 +49,7 @@ class State:
 
     def certificate(self, host: str) -> tuple[Path, Path]:
         """Certificate and private key of a host, signed by the lab's own authority."""
-        return self.root / "ca" / f"{host}.pem", self.root / "ca" / f"{host}.key"
+        return self.root / "authority" / f"{host}.pem", self.root / "authority" / f"{host}.key"
 
     def prepare(self, certificates_for: list[str]) -> None:
         """Make what is not there yet. ``certificates_for`` names the hosts that need a certificate."""
@@ -82,7 +82,7 @@ class State:
         _write_private(path, json.dumps({"accounts": passwords}, indent=2) + "\n")
 
     def _make_certificate(self, host: str) -> None:
-        authority, authority_key = self.root / "ca" / "ca.pem", self.root / "ca" / "ca.key"
+        authority, authority_key = self.root / "authority" / "authority.pem", self.root / "authority" / "authority.key"
         authority.parent.mkdir(mode=0o700, exist_ok=True)
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
         if not authority.exists():
