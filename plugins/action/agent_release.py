@@ -20,7 +20,7 @@ MODULE = "postroad.relay.agent_release"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """One round trip when the release is there; otherwise build, send, install."""
 
     TRANSFERS_FILES = True

@@ -122,7 +122,7 @@ class Deployment:
         if program is None:
             self._changed(str(path), "", "".join(f"{account['name']} added\n" for account in wanted))
             return
-        command = [program, "account", "sync", "--file", str(path), *(["--check"] if self.check_mode else [])]
+        command = [program, "account", "sync", "--json", "--file", str(path), *(["--check"] if self.check_mode else [])]
         status, output, errors = self._run(command, data=json.dumps(wanted))
         if status != 0:
             raise DeploymentError(f"the accounts could not be set: {errors.strip() or output.strip()}")

@@ -6,7 +6,6 @@ Used on the target, to write the files, and on the controller, to check them bef
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What the agent reads. `secrets` are files below /etc/postroad/secrets, by name; `public` the same for PEM."""
+    """What the agent reads. `secrets` are files below /etc/postroad/secrets, by name."""
 
     toml: str
     secrets: dict[str, str] = field(repr=False)
@@ -176,8 +175,3 @@ def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:
     if secrets.setdefault(safe, content) != content:
         raise SettingsError(f"{where}: differs from the one given for the same server and user before")
     return f"{ETC}/secrets/{safe}"
-
-
-def account_list(accounts: list[dict[str, Any]]) -> str:
-    """The accounts as `relay-agent account sync` reads them on its standard input."""
-    return json.dumps(accounts)

@@ -87,10 +87,8 @@ class Units:
 
     def journal(self, since: float, lines: int = 20) -> list[str]:
         """What the agent and systemd wrote about the service since then (seconds since 1970), newest last."""
-        status, output, _ = self._run(
-            ["journalctl", f"--unit={SERVICE}", f"--since=@{since:.0f}", f"--lines={lines}", "--output=cat"]
-            + ["--no-pager", "--quiet"]
-        )
+        command = ["journalctl", f"--unit={SERVICE}", f"--since=@{since:.0f}", f"--lines={lines}"]
+        status, output, _ = self._run([*command, "--output=cat", "--no-pager", "--quiet"])
         return output.splitlines() if status == 0 else []
 
     def _must_run(self) -> None:

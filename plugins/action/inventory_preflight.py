@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin of inventory_preflight: judges a host's variables without a connection to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
+    AGENT_ROLE,
+    agent_problems,
+    read_specs,
+    spec_problems,
+    unknown_variables,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ActionModule(ActionBase):
+    """Every problem of the host at once; any_errors_fatal of the play gathers those of all hosts."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """See the module's documentation."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        specs = read_specs(ROOT / "roles")
+        problems = list(unknown_variables(variables, specs))
+        # A default that cannot be worked out is the fault of a variable that it is made of.
+        consequences: list[str] = []
+        defaults = self._defaults(specs)
+        templar = self._templar.copy_with_new_env(available_variables=defaults | variables)
+        for role, options in specs.items():
+            values: dict[str, Any] = {}
+            for name in set(options) & (set(defaults) | set(variables)):
+                try:
+                    values[name] = templar.template(variables.get(name, defaults.get(name)))
+                except AnsibleError as error:
+                    (problems if name in variables else consequences).append(f"{name}: {error.message}")
+            problems += role_problems(role, values, options)
+        problems = problems or consequences
+        if not problems:
+            return {"changed": False, "msg": "the inventory is good"}
+        host = variables.get("inventory_hostname", "?")
+        lines = "".join(f"\n  {host}: {problem}" for problem in problems)
+        return {"failed": True, "msg": f"nothing was touched; to be mended in the inventory:{lines}"}
+
+    def _defaults(self, specs: Mapping[str, Any]) -> dict[str, Any]:
+        defaults: dict[str, Any] = {}
+        for role in specs:
+            path = ROOT / "roles" / role / "defaults" / "main.yml"
+            if path.exists():
+                defaults |= self._load(str(path)) or {}
+        return defaults
+
+    def _load(self, path: str) -> Any:
+        try:
+            return self._loader.load_from_file(path, trusted_as_template=True)
+        except TypeError:  # ansible-core 2.18 takes every file for trusted and has no such option
+            return self._loader.load_from_file(path)
+
+
+def role_problems(role: str, values: dict[str, Any], options: dict[str, Any]) -> list[str]:
+    """What is wrong with a role's variables: types and keys first, what they mean once those are right."""
+    converted, problems = spec_problems(values, options)
+    if problems:
+        return problems
+    if role == AGENT_ROLE:
+        return list(agent_problems(converted, parse_agent_config))
+    return []
+
+
+def parse_agent_config(text: str) -> list[tuple[str, str]]:
+    """Key and problem of each fault that the agent itself finds in a configuration."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    try:
+        from relay_agent.config.load import ConfigError, parse_config
+    except ImportError as error:
+        text = f"the agent's own check cannot run in {sys.executable}: {error}; `make venv` makes what it needs"
+        return [("", text)]
+    try:
+        parse_config(text, "agent.toml")
+    except ConfigError as error:
+        return [(problem.key, problem.problem) for problem in error.problems]
+    return []
