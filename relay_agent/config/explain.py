@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from .schema import Config
 
-__all__ = ["explain", "key_of", "shown"]
+__all__ = ["explain", "key_of", "model_of", "shown"]
 
 _MAX_PROBLEMS = 100
 _KINDS = {
@@ -167,7 +167,7 @@ def _sections() -> dict[str, frozenset[str]]:
     """Which keys each section at the top has."""
     sections = {}
     for name, field in Config.model_fields.items():
-        model, is_list = _model_of(field.annotation)
+        model, is_list = model_of(field.annotation)
         if model is not None:
             sections[f"[[{name}]]" if is_list else f"[{name}]"] = frozenset(model.model_fields)
     return sections
@@ -185,11 +185,11 @@ def _model_at(location: Sequence[str | int]) -> type[BaseModel] | None:
     for part in location:
         if isinstance(part, str):
             field = model.model_fields.get(part) if model else None
-            model = _model_of(field.annotation)[0] if field else None
+            model = model_of(field.annotation)[0] if field else None
     return model
 
 
-def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+def model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The table that a field holds, and whether it holds a list of them."""
     if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
         return annotation, False
@@ -199,7 +199,7 @@ def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     for argument in get_args(annotation):
         if isinstance(argument, types.EllipsisType):
             continue
-        model, _ = _model_of(argument)
+        model, _ = model_of(argument)
         if model is not None:
             return model, is_list
     return None, False

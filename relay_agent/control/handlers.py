@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from relay_agent.queue.model import QueueStore
@@ -35,7 +35,10 @@ class Carrier(Protocol):
         """What it is doing, JSON-ready."""
 
     def wake(self) -> None:
-        """Look into the queue now: something became due or went."""
+        """Look into the queue now: something became due."""
+
+    def forget(self, queue_ids: Sequence[str]) -> None:
+        """Do not begin deliveries of these messages."""
 
 
 def control_handlers(store: QueueStore, carrier: Carrier, source: StatusSource) -> dict[str, Handler]:
@@ -108,7 +111,7 @@ def queue_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[st
         unknown = [queue_id for queue_id in queue_ids if await store.get(queue_id) is None]
         deleted = await store.delete(queue_ids)
         if carrier is not None:
-            carrier.wake()
+            carrier.forget(queue_ids)
         return {"messages": deleted, "unknown": unknown}
 
     return {"queue.list": listing, "queue.show": show, "queue.retry": retry, "queue.delete": delete}
