@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import (
     CertificateError,
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
         try:
             return self._private_ca() if self._wanted["mode"] == "private_ca" else self._provided()
         except CertificateError as error:
-            raise AnsibleActionFail(f"{host}: {error}") from error
+            return {"failed": True, "msg": f"{host}: {error}"}
 
     def _module(self, step: str, **arguments: Any) -> dict[str, Any]:
         """Run a step on the host; a failure there is raised as CertificateError."""
@@ -155,7 +155,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             diff = self._diff(before, describe(certificate))
             return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
-        source = {"source_key": key_path} if on_host else {"private_key": key}
+        source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
         return {**self._install_pair(chain, before, reason, **source), "warnings": warnings}
 
     def _install_pair(self, chain: str, before: str, reason: str, **key: str | None) -> dict[str, Any]:
@@ -179,8 +179,9 @@ class ActionModule(ActionBase):
             return self._read(Path(self._find_needle("files", name))).decode("ascii")
         except UnicodeDecodeError as error:
             raise CertificateError(f"{name} on the controller is not in PEM form") from error
-        except AnsibleError as error:
-            raise CertificateError(f"{name} does not exist on the controller") from error
+        except AnsibleError:
+            # Its text is a page about search paths.
+            raise CertificateError(f"{name} does not exist on the controller") from None
 
     def _read(self, path: Path) -> bytes:
         """The content of a file, taken out of its vault if it is in one."""
