@@ -11,6 +11,7 @@ import asyncio
 import base64
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None  # set while the other side reads too slowly
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._quit_timer: asyncio.TimerHandle | None = None
+        self.on_close: Callable[[Connection], None] | None = None
 
     # What the transport calls.
 
@@ -95,6 +97,8 @@ class Connection(asyncio.Protocol):
             self._quit_timer.cancel()
         if not self._closed.done():
             self._closed.set_result(None)
+        if self.on_close is not None:
+            self.on_close(self)
         self.resume_writing()
         self._wake()
 
@@ -225,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._transport,
             self,
             context,
-            server_hostname=self.host,
+            server_hostname=None if self.host.startswith("[") else self.host,
             ssl_handshake_timeout=self.timeouts.tls,
             ssl_shutdown_timeout=self.timeouts.quit,
         )

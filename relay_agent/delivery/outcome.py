@@ -41,13 +41,17 @@ class Delivered:
 
 @dataclass(slots=True, frozen=True)
 class Deferred:
-    """Not now. `again`: the rest of the recipients may follow at once in a further transaction."""
+    """Not now. `again`: the rest of the recipients may follow at once in a further transaction.
+
+    fault: nobody refused; something of our own went wrong (the code, the queue's disk).
+    """
 
     status: str
     text: str
     host: str = ""
     scope: Scope = Scope.RECIPIENT
     again: bool = False
+    fault: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,14 +50,10 @@ class MailHost:
 
 @dataclass(slots=True, frozen=True)
 class Exchangers:
-    """The hosts of one domain in order of preference, and how long (seconds) the answer is good for."""
+    """The hosts of one domain, and how long (seconds) the answer is good for."""
 
     hosts: tuple[MailHost, ...]
     ttl: float
-
-    def shuffled(self) -> list[MailHost]:
-        """The hosts, best first, those of equal preference in random order (RFC 5321 5.1)."""
-        return sorted(self.hosts, key=lambda host: (host.preference, random.random()))  # noqa: S311 - balance
 
 
 class Resolver:

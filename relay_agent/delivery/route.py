@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from relay_agent.config.schema import Hop, Route
+from relay_agent.config.schema import Config, Hop, Route
 from relay_agent.delivery.domain import ascii_domain
+from relay_agent.delivery.resolve import Resolver
 
-__all__ = ["Security", "Target", "matching_route", "targets_via"]
+__all__ = ["Router", "Security", "Target", "Way", "matching_route", "targets_via"]
+
+_LONGEST_KEPT = 60.0  # seconds that a domain's MX hosts are remembered, whatever the records allow
+_SHORTEST_KEPT = 5.0
+_MOST_KEPT = 10_000
 
 
 class Security(StrEnum):
@@ -44,6 +51,26 @@ class Target:
     def label(self) -> str:
         """Host, and port where it is not 25, for people."""
         return self.host if self.port == 25 else f"{self.host}:{self.port}"
+
+
+@dataclass(slots=True, frozen=True)
+class Way:
+    """The hosts that mail can be handed to, each with its preference (lowest first).
+
+    Domains with the same MX hosts have equal ways, and so share connections and limits.
+    """
+
+    choices: tuple[tuple[int, Target], ...]
+
+    @property
+    def name(self) -> str:
+        """The preferred host, for people."""
+        return self.choices[0][1].label
+
+    def in_order(self) -> list[Target]:
+        """The targets as they are to be tried; those of equal preference in random order (RFC 5321 5.1)."""
+        ranked = [(preference, random.random(), target) for preference, target in self.choices]  # noqa: S311
+        return [target for _, _, target in sorted(ranked, key=lambda each: each[:2])]
 
 
 def matching_route(routes: Sequence[Route], domain: str) -> Route | None:
@@ -85,3 +112,46 @@ def targets_via(hops: Sequence[Hop]) -> tuple[Target, ...]:
         )
         for hop in hops
     )
+
+
+class Router:
+    """Finds the way for a domain by the configuration's routes, else by its MX records, kept for a while."""
+
+    def __init__(self, config: Config, resolver: Resolver) -> None:
+        self.resolver = resolver
+        self._routes = config.route
+        self._ways = {id(route): Way(tuple(enumerate(targets_via(route.via)))) for route in config.route}
+        self._port = config.delivery.smtp_port
+        self._kept: dict[str, tuple[float, Way]] = {}
+
+    def known(self, domain: str) -> Way | None:
+        """The way if it can be told without asking DNS."""
+        route = matching_route(self._routes, domain)
+        if route is not None:
+            return self._ways[id(route)]
+        kept = self._kept.get(domain)
+        if kept is None or kept[0] < time.monotonic():
+            return None
+        return kept[1]
+
+    async def find(self, domain: str) -> Way:
+        """The way for mail to `domain`. Raises UnresolvedError."""
+        way = self.known(domain)
+        if way is not None:
+            return way
+        exchangers = await self.resolver.exchangers(domain)
+        way = Way(
+            tuple(
+                (host.preference, Target(host.name, self._port, Security.OPPORTUNISTIC, address=host.address))
+                for host in sorted(exchangers.hosts, key=lambda host: (host.preference, host.name))
+            )
+        )
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        lifetime = min(max(exchangers.ttl, _SHORTEST_KEPT), _LONGEST_KEPT)
+        self._kept[domain] = time.monotonic() + lifetime, way
+        return way
+
+    def forget(self) -> None:
+        """Ask DNS anew for every domain."""
+        self._kept.clear()

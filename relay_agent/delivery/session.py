@@ -172,5 +172,3 @@ async def _password(target: Target) -> str:
         text = f"password file {target.password_file} has no password on its first line"
         raise HostTrouble(Deferred("4.3.5", text, "", Scope.HOST))
     return password
-
-

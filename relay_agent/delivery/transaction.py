@@ -65,13 +65,13 @@ async def send(connection: Connection, mail: Mail) -> dict[int, Outcome]:
     exchange = _Exchange(connection, outcomes, commands)
     try:
         await exchange.run(sender, mail.body)
-    except ContentError:
-        connection.abort()
-        raise
     except (HostTrouble, OSError, EOFError, ReplyError) as error:
         connection.abort()
         for number in commands:
             outcomes.setdefault(number, exchange.broken_off(error))
+    except BaseException:
+        connection.abort()
+        raise
     return outcomes
 
 

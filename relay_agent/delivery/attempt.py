@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One attempt at one job: the destination's hosts in turn, until each recipient is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relay_agent.delivery.content import needs_utf8_header
+from relay_agent.delivery.destination import Destination, Job, Session
+from relay_agent.delivery.outcome import Deferred, Delivered, Failed, HostTrouble, Outcome, Scope
+from relay_agent.delivery.resolve import UnresolvedError
+from relay_agent.delivery.route import Target
+from relay_agent.delivery.session import Opener
+from relay_agent.delivery.transaction import ContentError, Mail, send
+from relay_agent.queue.model import Recipient
+
+__all__ = ["Attempt", "Result"]
+
+_MOST_HOSTS = 10  # tried in one attempt
+
+
+@dataclass(slots=True)
+class Result:
+    """outcomes: one for each recipient of the job. session: still good, for the next job.
+
+    dead: set when no host of the destination took anything at all.
+    """
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    session: Session | None = None
+    dead: Deferred | None = None
+
+
+class Attempt:
+    """Carries one job to one destination. `limit`: most connections that the destination may have."""
+
+    def __init__(self, opener: Opener, destination: Destination, job: Job, *, limit: int) -> None:
+        self._opener = opener
+        self._destination = destination
+        self._job = job
+        self._limit = limit
+        self._pending: dict[int, Recipient] = dict(job.recipients)
+        self._result = Result()
+        self._utf8_header = False
+        self._worked = False  # some host talked to us to the end
+
+    async def run(self, session: Session | None) -> Result:
+        """Try the hosts in turn, `session` first if there is one. Raises ContentError."""
+        try:
+            await self._run(session)
+        except BaseException:
+            for each in (session, self._result.session):
+                if each is not None:
+                    each.connection.quit()
+            raise
+        if not self._worked:
+            deferrals = (each for each in self._result.outcomes.values() if isinstance(each, Deferred))
+            self._result.dead = next(deferrals, None)
+        return self._result
+
+    async def _run(self, session: Session | None) -> None:
+        envelope, body = self._job.message.envelope, self._job.message.body
+        if "SMTPUTF8" in envelope.options:
+            try:
+                self._utf8_header = await needs_utf8_header(body)
+            except OSError as error:
+                raise ContentError(str(error)) from error
+        targets = self._destination.targets()
+        if session is not None:
+            reused = session.target
+            targets = [reused, *(target for target in targets if target != reused)]
+        for target in targets[:_MOST_HOSTS]:
+            held = session if session is not None and session.target == target else None
+            opened = held or await self._open(target)
+            if opened is not None:
+                await self._carry(opened, fresh=held is None)
+            if not self._pending:
+                break
+
+    async def _open(self, target: Target) -> Session | None:
+        try:
+            return Session(target, await self._opener.open(target))
+        except (HostTrouble, UnresolvedError) as error:
+            self._note_trouble(target, error.outcome)
+            return None
+
+    def _note_trouble(self, target: Target, outcome: Deferred | Failed) -> None:
+        if isinstance(outcome, Deferred):
+            self._destination.note_trouble(target, outcome)
+        for number in self._pending:
+            before = self._result.outcomes.get(number)
+            # What a host said of the recipient outweighs silence, a host that may come back one without address.
+            if before is None or isinstance(before, Failed) or (isinstance(outcome, Deferred) and _host_is_out(before)):
+                self._result.outcomes[number] = outcome
+
+    async def _carry(self, session: Session, *, fresh: bool) -> None:
+        connection = session.connection
+        outcomes = await self._transactions(session)
+        if not fresh and not connection.usable and all(map(_host_is_out, outcomes.values())):
+            # The server closed a connection that we had kept: that says nothing about a new one.
+            connection.abort()
+            opened = await self._open(session.target)
+            if opened is None:
+                return
+            session, connection = opened, opened.connection
+            outcomes = await self._transactions(session)
+        trouble = next((each for each in outcomes.values() if _host_is_out(each)), None)
+        if isinstance(trouble, Deferred):
+            self._destination.note_trouble(session.target, trouble)
+        if not all(map(_host_is_out, outcomes.values())):
+            self._worked = True
+        if any(isinstance(each, Delivered) for each in outcomes.values()):
+            self._destination.note_success(session.target, self._limit)
+        for number, outcome in outcomes.items():
+            self._result.outcomes[number] = outcome
+            if not (isinstance(outcome, Deferred) and outcome.scope >= Scope.ELSEWHERE):
+                del self._pending[number]
+        if connection.usable:
+            if self._result.session is not None:
+                self._result.session.connection.quit()
+            self._result.session = session
+        else:
+            connection.quit()
+
+    async def _transactions(self, session: Session) -> dict[int, Outcome]:
+        """As many transactions as the server wants recipients to be spread over; mostly one."""
+        message = self._job.message
+        left = dict(self._pending)
+        outcomes: dict[int, Outcome] = {}
+        while True:
+            outcomes.update(
+                await send(session.connection, Mail(message.envelope, left, message.body, self._utf8_header))
+            )
+            again = {
+                number: recipient
+                for number, recipient in left.items()
+                if isinstance(outcome := outcomes[number], Deferred) and outcome.again
+            }
+            if not again or len(again) == len(left) or not session.connection.usable:
+                return outcomes
+            left = again
+
+
+def _host_is_out(outcome: Outcome) -> bool:
+    return isinstance(outcome, Deferred) and outcome.scope is Scope.HOST

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A message in hand: outcomes of its recipients become updates for the queue, log events and a bounce."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from relay_agent.config.schema import Config
+from relay_agent.delivery.content import header_block
+from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
+from relay_agent.delivery.reply import printable
+from relay_agent.delivery.schedule import in_words, next_attempt
+from relay_agent.message.bounce import FailedRecipient, make_bounce
+from relay_agent.observability.log import EventLog
+from relay_agent.queue.model import Message, Recipient, RecipientState, Update
+
+__all__ = ["FAULT", "Hand"]
+
+FAULT = "4.3.0"  # status of a recipient whose attempt ended by a fault of our own
+
+
+@dataclass(slots=True)
+class Hand:
+    """One message being delivered. `undecided`: recipients whose outcome is open; `unrecorded`: recipients
+    whose outcome is not on the disk yet, which is when the message may leave memory."""
+
+    message: Message
+    undecided: set[int] = field(init=False)
+    unrecorded: set[int] = field(init=False)
+    _failed: dict[int, FailedRecipient] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.undecided = set(self.message.recipients)
+        self.unrecorded = set(self.message.recipients)
+
+    def decide(self, outcomes: Mapping[int, Outcome], config: Config, log: EventLog, started: float) -> list[Update]:
+        """What to record of these outcomes. Failures are kept until all recipients are decided, so that the
+        sender gets one bounce for the attempt (see `failures`).
+
+        started: when the attempt began, seconds since the epoch.
+        """
+        now = time.time()
+        updates = []
+        for number, found in outcomes.items():
+            if number not in self.undecided:
+                continue
+            self.undecided.discard(number)
+            outcome, later = found, None
+            if isinstance(outcome, Deferred):
+                later = self._later(number, outcome, config, now)
+                if later is None:
+                    outcome = self._expired(outcome, now)
+            recipient = later or self._attempted(number, outcome, now)
+            event = "delivered" if isinstance(outcome, Delivered) else "deferred" if later else "failed"
+            held = later is not None and later.state is RecipientState.HELD
+            log.event(
+                event,
+                level="error" if held else "warning" if event == "failed" else "info",
+                queue_id=self.message.queue_id,
+                sender=self.message.envelope.reverse_path,
+                recipient=recipient.address,
+                host=outcome.host or None,
+                status=outcome.status,
+                reply=outcome.text,
+                attempt=recipient.attempts,
+                seconds=round(now - started, 3),
+                delay=round(now - self.message.created, 3),
+                next_attempt=round(later.next_attempt) if later and not held else None,
+                held=held or None,
+            )
+            if isinstance(outcome, Failed):
+                self._failed[number] = FailedRecipient(recipient, outcome.status, outcome.text, outcome.host)
+            else:
+                updates.append(Update(self.message.queue_id, number, later))
+        return updates
+
+    def _attempted(self, number: int, outcome: Outcome, now: float) -> Recipient:
+        recipient = self.message.recipients[number]
+        return replace(
+            recipient,
+            attempts=recipient.attempts + 1,
+            last_attempt=now,
+            last_status=outcome.status,
+            last_reply=outcome.text,
+            last_host=outcome.host,
+        )
+
+    def _later(self, number: int, outcome: Deferred, config: Config, now: float) -> Recipient | None:
+        """The recipient as it waits for its next attempt; None when it has waited long enough.
+
+        A second fault of our own in a row holds it: tried on and on it would only cost, and a bounce would
+        blame the recipient. The operator finds it in the queue with the reason.
+        """
+        before = self.message.recipients[number]
+        recipient = self._attempted(number, outcome, now)
+        if outcome.fault and before.last_status == FAULT and not before.last_host:
+            return replace(recipient, state=RecipientState.HELD)
+        first, longest = config.delivery.retry_first, config.delivery.retry_max
+        due = next_attempt(now, recipient.attempts, self.message.expires, first=first, longest=longest)
+        return None if due is None else replace(recipient, next_attempt=due)
+
+    def _later_or_held(self, number: int, fault: Deferred, config: Config) -> Recipient:
+        now = time.time()
+        later = self._later(number, fault, config, now)
+        return later or replace(self._attempted(number, fault, now), state=RecipientState.HELD)
+
+    def _expired(self, outcome: Deferred, now: float) -> Failed:
+        text = f"gave up after {in_words(now - self.message.created)}; the last answer was: {outcome.text}"
+        return Failed("4.4.7", text, outcome.host)
+
+    async def failures(self, config: Config, log: EventLog) -> tuple[list[Update], list[Message]]:
+        """Once no recipient is undecided: what to record of the failed ones, and the bounce that tells the
+        sender. A message that is itself a bounce gets none (RFC 5321 4.5.5), nor do recipients whose NOTIFY
+        asks for none (RFC 3461 4.1)."""
+        failed, self._failed = self._failed, {}
+        if not failed:
+            return [], []
+        queue_id, envelope = self.message.queue_id, self.message.envelope
+        updates = [Update(queue_id, number, None) for number in failed]
+        told = [each for each in failed.values() if each.wants_bounce]
+        if not envelope.reverse_path or not told:
+            reason = "the sender asked for no bounce" if envelope.reverse_path else "there is no sender to tell"
+            log.event("dropped", level="warning", queue_id=queue_id, reason=reason, recipients=len(failed))
+            return updates, []
+        try:
+            header = await header_block(self.message.body)
+        except OSError as error:
+            log.event("content_unreadable", level="error", queue_id=queue_id, error=str(error))
+            header = b""
+        try:
+            bounce = make_bounce(
+                self.message, told, header=header, hostname=config.hostname, lifetime=config.delivery.retry_for
+            )
+        except Exception as error:
+            # Never lose the news: the recipients wait (a second time: are held) with the reason.
+            log.event("bounce_fault", level="error", queue_id=queue_id, error=f"{type(error).__name__}: {error}")
+            fault = Deferred(FAULT, f"no bounce could be written: {printable(str(error), 200)}", fault=True)
+            return [Update(queue_id, number, self._later_or_held(number, fault, config)) for number in failed], []
+        log.event(
+            "bounced",
+            queue_id=queue_id,
+            bounce=bounce.queue_id,
+            to=envelope.reverse_path,
+            recipients=[each.recipient.address for each in told],
+        )
+        return updates, [bounce]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetches due messages from the queue when there is room for them, and sleeps when nothing is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from relay_agent.delivery.hand import Hand
+from relay_agent.observability.log import EventLog
+from relay_agent.queue.model import Message, QueueStore
+
+__all__ = ["Loader"]
+
+_LONGEST_SLEEP = 60.0  # seconds; also bounds what a jump of the wall clock can do
+_AFTER_ERROR = 5.0
+_REMEMBERED = 10_000
+
+
+class Loader:
+    """Feeds `take` with due messages, at most `room` in hand at once.
+
+    hands: the messages in hand by queue id (the dispatcher's own dict). The loader also keeps who left memory
+    lately: an answer of the queue may be older than that, and must not bring a message back.
+    """
+
+    def __init__(
+        self, store: QueueStore, log: EventLog, hands: dict[str, Hand], take: Callable[[Message], None], room: int
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._hands = hands
+        self._take = take
+        self._room = room
+        self._behind = True  # the queue may hold due messages that are not in hand
+        self._wakeup = asyncio.Event()
+        self._finished: OrderedDict[str, int] = OrderedDict()
+        self._sequence = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more messages can be in hand."""
+        return len(self._hands) >= self._room
+
+    def left_behind(self) -> None:
+        """A due message was not taken for want of room: look into the queue once there is some."""
+        self._behind = True
+
+    def wake(self) -> None:
+        """Look into the queue now."""
+        self._behind = True
+        self._wakeup.set()
+
+    def finished(self, queue_id: str) -> None:
+        """A message has left memory."""
+        self._sequence += 1
+        self._finished[queue_id] = self._sequence
+        self._finished.move_to_end(queue_id)
+        if len(self._finished) > _REMEMBERED:
+            self._finished.popitem(last=False)
+        if self._behind and self._roomy:
+            self._wakeup.set()
+
+    def was_finished(self, queue_id: str) -> bool:
+        """Whether the message left memory lately."""
+        return queue_id in self._finished
+
+    @property
+    def _roomy(self) -> bool:
+        return len(self._hands) <= self._room * 3 // 4
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                delay = await self._load()
+            except Exception as error:
+                self._log.event("queue_unreadable", level="error", error=f"{type(error).__name__}: {error}")
+                delay = _AFTER_ERROR
+            if delay > 0:
+                try:
+                    async with asyncio.timeout(delay):
+                        await self._wakeup.wait()
+                except TimeoutError:
+                    pass
+            self._wakeup.clear()
+
+    async def _load(self) -> float:
+        """One look into the queue; returns the seconds until the next."""
+        if not self._roomy:
+            self._behind = True
+            return _LONGEST_SLEEP
+        self._behind = False
+        now = time.time()
+        asked = self._sequence
+        room = self._room - len(self._hands)
+        messages = await self._store.due(now, room, exclude=frozenset(self._hands))
+        for message in messages:
+            if message.queue_id in self._hands or self._finished.get(message.queue_id, -1) > asked:
+                continue
+            self._take(message)
+        if len(messages) >= room:
+            return 0.0
+        due = await self._store.next_due(after=now)
+        if due is None:
+            return _LONGEST_SLEEP
+        return min(max(due - time.time(), 0.01), _LONGEST_SLEEP)
