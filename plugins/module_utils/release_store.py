@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 __all__ = ["OPT", "ReleaseError", "ReleaseStore"]
 
@@ -74,9 +74,11 @@ class ReleaseStore:
         """Unpack `archive` as `release`, compile it and have it test itself. Raises ReleaseError."""
         target = self.path(release)
         staging = self.releases / f".{release}.partial"
-        for leftover in (staging, target):
-            shutil.rmtree(leftover, ignore_errors=True)
+        os.umask(0o022)
         self.releases.mkdir(parents=True, exist_ok=True)
+        for leftover in self.releases.iterdir():
+            if not (leftover / _MARKER).is_file():
+                shutil.rmtree(leftover, ignore_errors=True)
         try:
             self._make_environment(staging)
             (marker,) = self._unpack(archive, staging)
@@ -145,11 +147,23 @@ class ReleaseStore:
                     assert content is not None
                     markers.append(content.read())
                 elif member.name.startswith("site-packages/"):
-                    member.name = member.name.removeprefix("site-packages/")
-                    tar.extract(member, site, filter="data")
+                    _extract(tar, member, site)
         if len(markers) != 1 or "id" not in json.loads(markers[0]):
             raise ReleaseError(f"{archive.name} is not a release of the agent")
         return markers
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, site: Path) -> None:
+    """Write one plain file below `site`; Debian 12's tarfile has no filter that would refuse everything else."""
+    parts = PurePosixPath(member.name).parts[1:]
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None or not parts or ".." in parts:
+        raise ReleaseError(f"{member.name} has no place in a release")
+    target = site.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    target.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
 def _site(environment: Path) -> Path:
