@@ -21,7 +21,9 @@ from relay_agent.control.server import ControlServer
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
-from relay_agent.queue.embedded import EmbeddedStore, StoreLockedError
+from relay_agent.queue.directory import StoreLockedError
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.schema import StoreVersionError
 from relay_agent.submission.listeners import ListenError, inherited_sockets, open_listeners
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import session_factory
@@ -44,6 +46,7 @@ class Worker:
         self._path = path
         self._log = log
         self._started = time.time()
+        self._status = 0
         self._stop = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         self._reloads: set[asyncio.Task[str | None]] = set()
@@ -51,7 +54,9 @@ class Worker:
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
         config, log = self._config, self._log
-        self._store = await EmbeddedStore.open(config.queue.directory, log=log)
+        self._store = await asyncio.to_thread(EmbeddedStore, config.queue.directory, on_damage=self._damaged)
+        for notice in self._store.notices:
+            log.event("queue_repaired", level="warning", notice=notice)
         self._dispatcher = Dispatcher(config, self._store, log)
         self._verifier = Verifier(_accounts(config))
         self._service = SubmissionService(
@@ -76,7 +81,13 @@ class Worker:
         finally:
             await self._shut_down(control)
         log.event("stopped")
-        return 0
+        return self._status
+
+    def _damaged(self, description: str) -> None:
+        """The queue's database is damaged: end, so that the next start saves what can be read (systemd restarts)."""
+        self._log.event("queue_damaged", level="error", problem=description)
+        self._status = 1
+        self._stop.set()
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -150,6 +161,20 @@ class Worker:
         notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
         return None
 
+    async def reload_accounts(self) -> str | None:
+        """Read only the accounts anew, after `relay-agent account`: a half-edited configuration stays out of it.
+
+        Returns None, or what is wrong in words.
+        """
+        try:
+            accounts = _accounts(self._config)
+        except AccountsError as error:
+            self._log.event("reload_refused", level="error", problems=error.problems)
+            return str(error)
+        self._verifier.reload(accounts)
+        self._log.event("accounts_reloaded", accounts=len(accounts))
+        return None
+
     async def status(self) -> dict[str, Any]:
         """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
         counters = self._service.counters
@@ -181,14 +206,14 @@ def run(path: Path | str) -> int:
     try:
         config = load_config(path)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     log = MailLog()
     route_standard_logging(log)
     try:
         return asyncio.run(Worker(config, path, log).run())
-    except (ListenError, StoreLockedError, AccountsError, OSError) as error:
+    except (ListenError, StoreLockedError, StoreVersionError, AccountsError, OSError) as error:
         log.event("cannot_start", level="error", error=str(error))
         log.flush()
-        print(f"relay-agent: {error}", file=sys.stderr)
+        sys.stderr.write(f"relay-agent: {error}\n")
         return 1

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole agent as its own process, with smtp-sink of Postfix as the next hop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay_agent.accounts.hashing import hash_password
+from tests.integration.certificates import Certificate, make_certificate
+
+PASSWORD = "s3cret"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15.0, what: str = "it") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as probe:
+            probe.settimeout(2)
+            return probe.recv(4) == b"220 "
+    except OSError:
+        return False
+
+
+@dataclass
+class Sink:
+    """Postfix's smtp-sink, which writes every message to a file of its own."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                "smtp-sink",
+                "-u",
+                "nobody" if os.getuid() == 0 else "",
+                *options,
+                "-d",
+                f"{self.directory}/%M.",
+                f"127.0.0.1:{self.port}",
+                "100",
+            ]
+        )
+        wait_for(lambda: answers(self.port), what="smtp-sink's greeting")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def messages(self) -> list[bytes]:
+        """The messages that came, whole ones only."""
+        return [path.read_bytes() for path in sorted(self.directory.iterdir()) if path.stat().st_size]
+
+
+@dataclass
+class Agent:
+    """`relay-agent serve` with a configuration in a directory of its own."""
+
+    directory: Path
+    certificate: Certificate
+    sink: Sink
+    starttls: int = field(default_factory=free_port)
+    implicit: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "agent.toml"
+
+    def configure(self, extra: str = "", *, hostname: str = "relay.test") -> None:
+        (self.directory / "accounts.toml").write_text(
+            f'[[account]]\nname = "alice"\nhash = "{hash_password(PASSWORD)}"\n'
+        )
+        self.config.write_text(f"""
+hostname = "{hostname}"
+[[listener]]
+address = "127.0.0.1"
+port = {self.starttls}
+tls = "starttls"
+[[listener]]
+address = "127.0.0.1"
+port = {self.implicit}
+tls = "implicit"
+[tls]
+certificate = "{self.certificate.certificate}"
+key = "{self.certificate.key}"
+[accounts]
+file = "{self.directory}/accounts.toml"
+[queue]
+directory = "{self.directory}/queue"
+[control]
+socket = "{self.directory}/control.sock"
+[[route]]
+domains = ["*"]
+via = [{{ host = "127.0.0.1", port = {self.sink.port}, tls = "none" }}]
+[delivery]
+retry_first = "1s"
+{extra}
+""")
+
+    def start(self) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "relay_agent", "serve", "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        wait_for(lambda: answers(self.starttls) or self.ended(), what="the agent's greeting")
+        assert not self.ended(), (self.directory / "log").read_text()
+
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def signal(self, number: int) -> int | None:
+        """Send a signal; for those that end it, wait and return the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return None if number == signal.SIGHUP else self.process.wait(40)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "relay_agent", *words], capture_output=True, text=True, timeout=30, check=False
+        )
+
+    def submit(self, body: str, *, implicit: bool = False, recipients: tuple[str, ...] = ("bob@beta.test",)) -> str:
+        """Send a message the way a mail program does; its queue id."""
+        context = ssl.create_default_context(cafile=str(self.certificate.certificate))
+        context.check_hostname = False
+        if implicit:
+            program: smtplib.SMTP = smtplib.SMTP_SSL("127.0.0.1", self.implicit, timeout=20, context=context)
+        else:
+            program = smtplib.SMTP("127.0.0.1", self.starttls, timeout=20)
+            program.starttls(context=context)
+        with program:
+            program.login("alice", PASSWORD)
+            program.mail("alice@alpha.test")
+            for recipient in recipients:
+                program.rcpt(recipient)
+            code, text = program.data(f"Subject: test\n\n{body}\n")
+        assert code == 250, text
+        return text.decode().rpartition(" ")[2]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = (self.directory / "log").read_text().splitlines()
+        return [event for line in lines if line.startswith("{") and (event := json.loads(line))["event"] == name]
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    directory = tmp_path / "sink"
+    directory.mkdir()
+    # smtp-sink gives up root; the way down to its directory is open to all.
+    directory.chmod(0o777)
+    for parent in directory.parents:
+        if parent != Path("/") and parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o111)
+    sink = Sink(directory)
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, sink: Sink) -> Iterator[Agent]:
+    directory = tmp_path / "agent"
+    directory.mkdir()
+    agent = Agent(directory, make_certificate(directory, "relay.test"), sink)
+    agent.configure()
+    yield agent
+    if not agent.ended():
+        assert agent.process is not None
+        agent.process.kill()
+        agent.process.wait()

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent as a process: it starts, carries mail, loses none, reloads, and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from tests.integration.certificates import make_certificate
+
+from .conftest import Agent, Sink, wait_for
+
+
+def test_mail_arrives_and_the_agent_stops_cleanly(agent: Agent, sink: Sink) -> None:
+    sink.start()
+    agent.start()
+    first = agent.submit("one", recipients=("bob@beta.test", "carol@gamma.test"))
+    second = agent.submit("two", implicit=True)
+    wait_for(lambda: len(agent.events("delivered")) == 3, what="delivery")
+    assert {event["queue_id"] for event in agent.events("delivered")} == {first, second}
+    # Two recipients behind the same next hop share a transaction.
+    wait_for(lambda: len(sink.messages()) == 2, what="arrival")
+    assert sum(message.count(b"\nX-Rcpt-Args: ") for message in sink.messages()) == 3
+    listed = agent.command("queue", "list", "--config", str(agent.config), "--json")
+    assert listed.returncode == 0, listed.stderr
+    status = agent.command("status", "--config", str(agent.config), "--json")
+    assert status.returncode == 0, status.stderr
+    assert json.loads(status.stdout)["hostname"] == "relay.test"
+    assert agent.signal(signal.SIGTERM) == 0
+    assert [event["event"] for event in agent.events("stopped")] == ["stopped"]
+    assert not (agent.directory / "control.sock").exists()
+
+
+def test_accepted_while_the_next_hop_is_down_survives_kill_9(agent: Agent, sink: Sink) -> None:
+    agent.start()
+    ids = [agent.submit(f"message {n}") for n in range(3)]
+    assert agent.signal(signal.SIGKILL) == -9
+    shown = agent.command("queue", "list", "--config", str(agent.config), "--json")
+    assert all(each in shown.stdout for each in ids)
+    agent.start()
+    sink.start()
+    wait_for(lambda: len(sink.messages()) == 3, 20, "arrival")
+    wait_for(lambda: len(agent.events("delivered")) == 3, what="the log of it")
+
+
+def test_killed_at_random_moments_under_load_nothing_is_lost(agent: Agent, sink: Sink) -> None:
+    sink.start()
+    chance = random.Random(2)
+    acknowledged: list[str] = []
+    stop = threading.Event()
+
+    def load(number: int) -> None:
+        count = 0
+        while not stop.is_set():
+            token = f"token-{number}-{count}-end"
+            count += 1
+            try:
+                agent.submit(token)
+            except (OSError, AssertionError, Exception):  # the agent is dead at the moment
+                time.sleep(0.02)
+            else:
+                acknowledged.append(token)
+
+    agent.start()
+    threads = [threading.Thread(target=load, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(6):
+        time.sleep(chance.uniform(0.3, 1.2))
+        agent.signal(signal.SIGKILL)
+        agent.start()
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(acknowledged) > 50
+    wait_for(
+        lambda: (
+            not json.loads(agent.command("status", "--config", str(agent.config), "--json").stdout)["queue"]["messages"]
+        ),
+        30,
+        "an empty queue",
+    )
+    arrived = b"".join(sink.messages())
+    missing = [token for token in acknowledged if token.encode() not in arrived]
+    assert missing == []
+
+
+def test_reload_takes_a_new_certificate_and_refuses_a_bad_configuration(agent: Agent, sink: Sink) -> None:
+    sink.start()
+    agent.start()
+    agent.submit("before")
+    agent.certificate = make_certificate(agent.directory, "renewed.test")
+    agent.configure()
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("reloaded")) == 1, what="reload")
+    agent.submit("after", implicit=True)
+    agent.config.write_text(agent.config.read_text() + "\nnonsense = 1\n")
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("reload_refused")) == 1, what="refusal")
+    assert any("nonsense" in problem for problem in agent.events("reload_refused")[0]["problems"])
+    agent.submit("still there")
+
+
+def test_a_bad_configuration_does_not_start(agent: Agent) -> None:
+    agent.config.write_text(agent.config.read_text().replace('tls = "implicit"', 'tls = "implicitly"') + "\nx = 1\n")
+    done = agent.command("serve", "--config", str(agent.config))
+    assert done.returncode == 2
+    assert "listener[1].tls" in done.stderr
+    assert "x" in done.stderr
+
+
+def test_a_second_agent_on_the_same_queue_does_not_start(agent: Agent, sink: Sink) -> None:
+    agent.start()
+    done = agent.command("serve", "--config", str(agent.config))
+    assert done.returncode == 1
+    assert "queue" in done.stderr
+
+
+def test_systemd_is_told_when_mail_is_taken(agent: Agent, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        agent.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        agent.start()
+        assert systemd.recv(1000).startswith(b"READY=1\n")
+        agent.signal(signal.SIGHUP)
+        assert systemd.recv(1000).startswith(b"RELOADING=1\n")
+        assert systemd.recv(1000).startswith(b"READY=1\n")
+        assert agent.signal(signal.SIGTERM) == 0
+        assert systemd.recv(1000) == b"STOPPING=1"
+
+
+def test_an_agent_that_is_told_twice_ends_at_once(agent: Agent) -> None:
+    agent.start()
+    with socket.create_connection(("127.0.0.1", agent.starttls)) as client:
+        client.recv(100)
+        client.sendall(b"EHLO x\r\n")
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        if agent.process.poll() is None:
+            os.kill(agent.process.pid, signal.SIGTERM)
+        assert agent.process.wait(5) in (0, 128 + signal.SIGTERM)
