@@ -69,10 +69,10 @@ class Worker:
         )
         control = ControlServer(config.control.socket, control_handlers(self._store, self._dispatcher, self))
         try:
+            self._handle_signals()
             await self._dispatcher.start()
             await control.start()
             await self._listen()
-            self._handle_signals()
             log.event("started", version=relay_agent.__version__, pid=os.getpid(), hostname=config.hostname)
             notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
             await self._stop.wait()

@@ -23,6 +23,25 @@ from relay_agent.accounts.hashing import hash_password
 from tests.integration.certificates import Certificate, make_certificate
 
 PASSWORD = "s3cret"
+SECURE = """
+[[listener]]
+address = "127.0.0.1"
+port = {starttls}
+tls = "starttls"
+[[listener]]
+address = "127.0.0.1"
+port = {implicit}
+tls = "implicit"
+"""
+PLAIN = """
+[[listener]]
+address = "127.0.0.1"
+port = {starttls}
+tls = "none"
+auth = "none"
+[submission]
+trusted_networks = ["127.0.0.0/8"]
+"""
 
 
 def free_port() -> int:
@@ -97,20 +116,13 @@ class Agent:
     def config(self) -> Path:
         return self.directory / "agent.toml"
 
-    def configure(self, extra: str = "", *, hostname: str = "relay.test") -> None:
+    def configure(self, extra: str = "", *, listeners: str = "") -> None:
         (self.directory / "accounts.toml").write_text(
             f'[[account]]\nname = "alice"\nhash = "{hash_password(PASSWORD)}"\n'
         )
         self.config.write_text(f"""
-hostname = "{hostname}"
-[[listener]]
-address = "127.0.0.1"
-port = {self.starttls}
-tls = "starttls"
-[[listener]]
-address = "127.0.0.1"
-port = {self.implicit}
-tls = "implicit"
+hostname = "relay.test"
+{(listeners or SECURE).format(starttls=self.starttls, implicit=self.implicit)}
 [tls]
 certificate = "{self.certificate.certificate}"
 key = "{self.certificate.key}"

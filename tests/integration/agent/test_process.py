@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import socket
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from tests.integration.certificates import make_certificate
 
-from .conftest import Agent, Sink, wait_for
+from .conftest import PLAIN, Agent, Sink, wait_for
 
 
 def test_mail_arrives_and_the_agent_stops_cleanly(agent: Agent, sink: Sink) -> None:
@@ -138,13 +137,16 @@ def test_systemd_is_told_when_mail_is_taken(agent: Agent, tmp_path: Path) -> Non
 
 
 def test_an_agent_that_is_told_twice_ends_at_once(agent: Agent) -> None:
+    """The first signal waits for the message that is on its way, the second does not."""
+    agent.configure(listeners=PLAIN)
     agent.start()
+    assert agent.process is not None
     with socket.create_connection(("127.0.0.1", agent.starttls)) as client:
         client.recv(100)
-        client.sendall(b"EHLO x\r\n")
-        assert agent.process is not None
+        client.sendall(b"EHLO x\r\nMAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nDATA\r\n")
+        wait_for(lambda: b"354 " in client.recv(1000), what="the go-ahead")
         agent.process.send_signal(signal.SIGTERM)
-        time.sleep(0.05)
-        if agent.process.poll() is None:
-            os.kill(agent.process.pid, signal.SIGTERM)
-        assert agent.process.wait(5) in (0, 128 + signal.SIGTERM)
+        wait_for(lambda: len(agent.events("stopping")) == 1, what="stopping")
+        assert agent.process.poll() is None
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(5) == 128 + signal.SIGTERM
