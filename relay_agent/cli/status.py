@@ -13,6 +13,8 @@ from .terminal import duration, escape, print_json, size, style, table
 
 __all__ = ["run"]
 
+_MOST_DESTINATIONS = 20
+
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when an agent runs, 1 when none does."""
@@ -50,26 +52,41 @@ def _in_words(status: dict[str, Any]) -> str:
     lines.append(f"sessions: {status['sessions']}")
     if "accounts" in status:
         lines.append(f"accounts: {status['accounts']}")
-    for heading, values in (("since the start", status["counters"]), ("delivery", status["delivery"])):
-        if values:
-            lines += ["", style(heading, "bold"), *_values(values)]
+    if status["counters"]:
+        lines += ["", style("since the start", "bold"), *_values(status["counters"])]
+    delivery = dict(status["delivery"])
+    destinations = delivery.pop("destinations", [])
+    if delivery:
+        lines += ["", style("delivery now", "bold"), *_values(delivery)]
+    if destinations:
+        lines += ["", _destinations(destinations)]
     return "\n".join(lines)
 
 
-def _values(values: dict[str, Any], indent: str = "  ") -> list[str]:
-    """Names and values, one a line; what is nested is indented."""
-    lines: list[str] = []
-    for name, value in values.items():
-        label = indent + escape(str(name)).replace("_", " ")
-        if isinstance(value, dict):
-            lines += [f"{label}:" if value else f"{label}: none", *_values(value, indent + "  ")]
-        elif isinstance(value, list):
-            lines.append(f"{label}: {escape(', '.join(map(str, value))) or 'none'}")
-        elif isinstance(value, float):
-            lines.append(f"{label}: {value:.3g}")
-        else:
-            lines.append(f"{label}: {escape(str(value))}")
-    return lines
+def _destinations(destinations: list[dict[str, Any]]) -> str:
+    """Where mail is on its way to, those with the longest line first."""
+    rows = [
+        (
+            each["name"],
+            str(each["waiting"]),
+            str(each["active"]),
+            f"in {duration(each['blocked_for'])}" if each["blocked_for"] > 0 else "",
+            each["last_error"] or "",
+        )
+        for each in destinations[:_MOST_DESTINATIONS]
+    ]
+    text = table(("destination", "waiting", "active", "tried again", "last trouble"), rows, right=("waiting", "active"))
+    more = len(destinations) - len(rows)
+    return f"{text}\n({more} more; --json shows all)" if more > 0 else text
+
+
+def _values(values: dict[str, Any]) -> list[str]:
+    """Names and values, one a line."""
+    return [f"  {escape(str(name)).replace('_', ' ')}: {escape(_shown(value))}" for name, value in values.items()]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _many(count: int, what: str) -> str:
