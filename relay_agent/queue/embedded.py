@@ -92,7 +92,8 @@ class EmbeddedStore:
         for notice in self.notices:
             log.error("%s", notice)
         for queue_id in sorted(missing):
-            self._set_aside(queue_id, f"its file {self._directory.bodies / queue_id} is missing")
+            # It is held, and known to the listing as such, as soon as it is due.
+            log.error("message %s: its file is missing", queue_id, extra={"queue_id": queue_id})
 
     async def __aenter__(self) -> EmbeddedStore:
         return self
@@ -137,7 +138,7 @@ class EmbeddedStore:
         """
         messages, broken = await self._read(self._reader.due, now, limit, exclude)
         for queue_id, fault in broken.items():
-            self._set_aside(queue_id, fault)
+            await self._set_aside(queue_id, fault)
         return messages
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
@@ -261,10 +262,14 @@ class EmbeddedStore:
             return QueueFullError(f"{error.filename or self._directory.root}: {error.strerror}")
         return error
 
-    def _set_aside(self, queue_id: str, fault: str) -> None:
+    async def _set_aside(self, queue_id: str, fault: str) -> None:
         """Hold a message that cannot be delivered as it is, and say so."""
         log.error("message %s is held: %s", queue_id, fault, extra={"queue_id": queue_id})
-        self._writer.submit(Hold([queue_id], reason=("5.3.0", f"held: {fault}")), None)
+        try:
+            await self._write(Hold([queue_id], reason=("5.3.0", f"held: {fault}")))
+        except QueueFullError as error:
+            # It comes up again with the next call; the others are to be delivered meanwhile.
+            log.warning("message %s cannot be held yet: %s", queue_id, error, extra={"queue_id": queue_id})
 
     def _damaged(self, description: str) -> None:
         if self._damage_told:

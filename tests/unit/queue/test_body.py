@@ -94,9 +94,10 @@ def test_a_disk_that_refuses_is_a_full_queue(tmp_path: Path) -> None:
     spool = Spool(tmp_path, threshold=1000, block=1000)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
     try:
+        for _ in range(4):
+            spool.write(b"x" * 999)
         with pytest.raises(QueueFullError):
-            for _ in range(100):
-                spool.write(b"x" * 999)
+            spool.write(b"x" * 4000)
         with pytest.raises(QueueFullError):
             spool.write(b"y")
         with pytest.raises(QueueFullError):

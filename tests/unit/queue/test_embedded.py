@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded store: what goes in comes out, once, and only when it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from relay_agent.queue.body import FileBody, MemoryBody
+from relay_agent.queue.directory import StoreLockedError
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.model import (
+    Counts,
+    Envelope,
+    Message,
+    QueueDamagedError,
+    QueueFullError,
+    QueueStore,
+    Recipient,
+    RecipientState,
+    Update,
+    new_queue_id,
+)
+from relay_agent.queue.reader import StoredBody
+from relay_agent.queue.schema import StoreVersionError
+from relay_agent.queue.writer import Pending
+from tests.unit.queue.messages import large, message, recipient
+
+
+@pytest_asyncio.fixture
+async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
+    async with EmbeddedStore(tmp_path) as opened:
+        yield opened
+
+
+def whole(found: Message | None) -> tuple[object, ...]:
+    """A message as something to compare."""
+    assert found is not None
+    return (
+        found.queue_id,
+        found.envelope,
+        found.recipients,
+        found.body.read(),
+        found.body.size,
+        found.created,
+        found.expires,
+    )
+
+
+async def test_it_is_a_queue_store(store: EmbeddedStore) -> None:
+    typed: QueueStore = store
+    assert await typed.counts() == Counts(0, 0, 0, 0)
+    assert await typed.next_due() is None
+    assert await typed.due(1e12, 10) == []
+    assert await typed.list() == []
+    assert await typed.get("nothing") is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 300_000])
+async def test_what_is_stored_is_found_after_reopening(tmp_path: Path, size: int) -> None:
+    kept = message(
+        Recipient("bøb@beta.test", {"NOTIFY": "NEVER", "ORCPT": "rfc822;x"}, next_attempt=5.0),
+        Recipient(
+            "carol@beta.test",
+            state=RecipientState.HELD,
+            attempts=3,
+            next_attempt=7.5,
+            last_attempt=6.25,
+            last_status="4.4.1",
+            last_reply="später",
+            last_host="mx.beta.test",
+        ),
+        content=b"\x00\xff\r\n" * (size // 4) + b"x" * (size % 4),
+    )
+    null = message()
+    null.envelope = Envelope("")
+    async with EmbeddedStore(tmp_path) as store:
+        await store.store(kept)
+        await store.store(null)
+        assert whole(await store.get(kept.queue_id)) == whole(kept)
+    async with EmbeddedStore(tmp_path) as store:
+        assert store.notices == []
+        assert whole(await store.get(kept.queue_id)) == whole(kept)
+        assert whole(await store.get(null.queue_id)) == whole(null)
+        assert await store.counts() == Counts(2, 3, 1, size + null.body.size)
+
+
+async def test_a_large_body_stays_a_file(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path) as store:
+        kept = large(store.spool_directory())
+        content = kept.body.read()
+        await store.store(kept)
+        assert isinstance(kept.body, FileBody)
+        assert kept.body.path == tmp_path / "0" / "bodies" / kept.queue_id
+        assert kept.body.read() == content
+        assert list(store.spool_directory().iterdir()) == []
+    async with EmbeddedStore(tmp_path) as store:
+        (found,) = await store.due(time.time(), 10)
+        assert whole(found) == whole(kept)
+        assert (await store.counts()).bytes == len(content)
+        await store.record([Update(kept.queue_id, 0, None)])
+        assert list((tmp_path / "0" / "bodies").iterdir()) == []
+        assert await store.counts() == Counts(0, 0, 0, 0)
+        with pytest.raises(FileNotFoundError):
+            found.body.read()
+
+
+async def test_due_is_by_time_and_by_recipient(store: EmbeddedStore) -> None:
+    late = message(recipient("a@x", 30), recipient("b@x", 20))
+    early = message(recipient("c@x", 10), recipient("d@x", 40))
+    held = message(Recipient("e@x", state=RecipientState.HELD))
+    for kept in (late, early, held):
+        await store.store(kept)
+    assert await store.due(9.9, 10) == []
+    assert [m.queue_id for m in await store.due(20, 10)] == [early.queue_id, late.queue_id]
+    (first,) = await store.due(20, 1)
+    assert first.queue_id == early.queue_id
+    assert list(first.recipients) == [0]
+    (other,) = await store.due(35, 10, exclude=frozenset({early.queue_id}))
+    assert list(other.recipients) == [0, 1]
+    assert await store.due(35, 0) == []
+    assert await store.next_due() == 10
+    assert await store.next_due(after=10) == 20
+    assert await store.next_due(after=40) is None
+
+
+async def test_outcomes(store: EmbeddedStore) -> None:
+    kept = message(recipient("a@x", 1), recipient("b@x", 2), recipient("c@x", 3))
+    await store.store(kept)
+    later = replace(
+        kept.recipients[1], attempts=1, next_attempt=50.0, last_attempt=2.5, last_status="4.2.0", last_reply="busy"
+    )
+    bounce = message(recipient("alice@alpha.test", 4), content=b"it failed")
+    await store.record(
+        [Update(kept.queue_id, 0, None), Update(kept.queue_id, 1, later), Update(kept.queue_id, 9, None)], [bounce]
+    )
+    found = await store.get(kept.queue_id)
+    assert found is not None
+    assert found.recipients == {1: later, 2: kept.recipients[2]}
+    assert whole(await store.get(bounce.queue_id)) == whole(bounce)
+    assert await store.counts() == Counts(2, 3, 0, kept.body.size + bounce.body.size)
+    await store.record([Update(kept.queue_id, 1, None), Update(kept.queue_id, 2, None), Update("gone", 0, None)])
+    assert await store.get(kept.queue_id) is None
+    await store.record([Update(kept.queue_id, 1, later)])
+    assert await store.counts() == Counts(1, 1, 0, bounce.body.size)
+
+
+async def test_outcomes_of_one_message_recorded_at_once(store: EmbeddedStore) -> None:
+    kept = message(*(recipient(f"r{n}@d{n}.test", 1) for n in range(50)))
+    await store.store(kept)
+    await asyncio.gather(*(store.record([Update(kept.queue_id, n, None)]) for n in range(49)))
+    assert await store.counts() == Counts(1, 1, 0, kept.body.size)
+    await asyncio.gather(*(store.record([Update(kept.queue_id, 49, None)]) for _ in range(5)))
+    assert await store.counts() == Counts(0, 0, 0, 0)
+
+
+async def test_what_a_peer_said_in_raw_bytes_is_kept_as_far_as_it_is_text(store: EmbeddedStore) -> None:
+    kept = message()
+    await store.store(kept)
+    said = b"caf\xe9 \x00".decode("utf-8", "surrogateescape")
+    await store.record([Update(kept.queue_id, 0, replace(kept.recipients[0], last_reply=said))])
+    found = await store.get(kept.queue_id)
+    assert found is not None
+    assert found.recipients[0].last_reply == "caf? \x00"
+
+
+async def test_one_bad_operation_does_not_fail_its_neighbours(store: EmbeddedStore) -> None:
+    first = message()
+    await store.store(first)
+    twin = message()
+    twin.queue_id = first.queue_id
+    unwritable = message(recipient("\ud800@x"))
+    good = [message() for _ in range(20)]
+    results = await asyncio.gather(
+        *(store.store(m) for m in [*good[:10], twin, unwritable, *good[10:]]), return_exceptions=True
+    )
+    assert [type(result) for result in results if result is not None] == [sqlite3.IntegrityError, UnicodeEncodeError]
+    assert (await store.counts()).messages == 21
+    with pytest.raises(ValueError, match="no recipients"):
+        await store.store(replace(message(), recipients={}))
+
+
+async def test_concurrent_calls_share_a_sync(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    transactions = []
+    transact = store._writer._transact
+
+    def counted(batch: Sequence[Pending]) -> None:
+        transactions.append(len(batch))
+        transact(batch)
+
+    monkeypatch.setattr(store._writer, "_transact", counted)
+    await asyncio.gather(*(store.store(message()) for _ in range(300)))
+    assert sum(transactions) == 300
+    assert len(transactions) < 60
+    assert (await store.counts()).messages == 300
+    assert len(await store.list()) == 300
+
+
+async def test_the_list_is_in_order_and_in_pages(store: EmbeddedStore) -> None:
+    kept = [message(created=1000.0 + number) for number in range(10)]
+    for one in reversed(kept):
+        await store.store(one)
+    listed = await store.list()
+    assert [whole(m) for m in listed] == [whole(m) for m in kept]
+    assert all(isinstance(m.body, StoredBody) for m in listed)
+    assert [m.queue_id for m in await store.list(3, 4)] == [m.queue_id for m in kept[4:7]]
+    assert await store.list(3, 40) == []
+
+
+async def test_operator_commands(store: EmbeddedStore) -> None:
+    far = time.time() + 3600
+    kept = [message(recipient("a@x", far), recipient("b@x", far)) for _ in range(4)]
+    for one in kept:
+        await store.store(one)
+    ids = [one.queue_id for one in kept]
+    assert await store.hold([ids[0]]) == 2
+    assert (await store.counts()).held == 2
+    assert await store.retry([ids[0], "unknown"]) == 0
+    assert await store.retry([ids[1]]) == 2
+    assert [m.queue_id for m in await store.due(time.time(), 10)] == [ids[1]]
+    assert await store.retry(None) == 6
+    assert {m.queue_id for m in await store.due(time.time(), 10)} == set(ids[1:])
+    assert await store.release([ids[0]]) == 2
+    assert len(await store.due(time.time(), 10)) == 4
+    assert await store.delete([ids[0], ids[1], ids[0], "unknown"]) == 2
+    assert await store.delete([]) == 0
+    assert (await store.counts()).messages == 2
+
+
+async def test_retry_of_a_large_queue_goes_in_portions(store: EmbeddedStore) -> None:
+    far = time.time() + 3600
+    await asyncio.gather(*(store.store(message(*(recipient(due=far) for _ in range(100)))) for _ in range(45)))
+    assert await store.retry(None) == 4500
+    assert len(await store.due(time.time(), 100)) == 45
+    assert await store.next_due(after=time.time()) is None
+
+
+async def test_a_cancelled_store_is_done_all_the_same(store: EmbeddedStore) -> None:
+    for kept in (message(), large(store.spool_directory())):
+        task = asyncio.create_task(store.store(kept))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(200):
+            if await store.get(kept.queue_id):
+                break
+            await asyncio.sleep(0.01)
+        assert whole(await store.get(kept.queue_id)) == whole(kept)
+
+
+async def test_a_refused_large_body_is_given_back(store: EmbeddedStore) -> None:
+    first, second = large(store.spool_directory()), large(store.spool_directory())
+    await store.store(first)
+    third = message()
+    await store.store(third)
+    second.queue_id = third.queue_id
+    assert isinstance(second.body, FileBody)
+    arrived = second.body.path
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.store(second)
+    assert second.body.path == arrived
+    assert second.body.intact()
+    second.queue_id = new_queue_id()
+    await store.store(second)
+    assert whole(await store.get(second.queue_id)) == whole(second)
+
+
+async def test_a_bounce_in_a_file(store: EmbeddedStore) -> None:
+    kept, bounce = message(), large(store.spool_directory())
+    await store.store(kept)
+    await store.record([Update(kept.queue_id, 0, None)], [bounce])
+    (found,) = await store.list()
+    assert whole(found) == whole(bounce)
+
+
+async def test_leftovers_are_removed_at_the_start(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path) as store:
+        kept = large(store.spool_directory())
+        await store.store(kept)
+        (store.spool_directory() / "in-cut-off").write_bytes(b"x")
+        (tmp_path / "0" / "bodies" / "ORPHAN").write_bytes(b"x")
+    async with EmbeddedStore(tmp_path) as store:
+        assert list(store.spool_directory().iterdir()) == []
+        assert [path.name for path in (tmp_path / "0" / "bodies").iterdir()] == [kept.queue_id]
+        assert whole(await store.get(kept.queue_id)) == whole(kept)
+
+
+async def test_a_missing_body_is_reported_and_held(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with EmbeddedStore(tmp_path) as store:
+        kept = [large(store.spool_directory()) for _ in range(3)]
+        for one in kept:
+            await store.store(one)
+        (tmp_path / "0" / "bodies" / kept[0].queue_id).unlink()
+        with caplog.at_level(logging.ERROR):
+            assert [m.queue_id for m in await store.due(time.time(), 10)] == [m.queue_id for m in kept[1:]]
+        assert kept[0].queue_id in caplog.text
+        (tmp_path / "0" / "bodies" / kept[1].queue_id).unlink()
+    caplog.clear()
+    async with EmbeddedStore(tmp_path) as store:
+        assert kept[1].queue_id in caplog.text
+        assert [m.queue_id for m in await store.due(time.time(), 10)] == [kept[2].queue_id]
+        assert (await store.counts()).held == 2
+        found = await store.get(kept[0].queue_id)
+        assert found is not None
+        assert found.recipients[0].state is RecipientState.HELD
+        assert "missing" in found.recipients[0].last_reply
+        assert await store.delete([kept[0].queue_id]) == 1
+
+
+async def test_a_flipped_bit_in_a_body_is_noticed(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path) as store:
+        kept = message(content=b"The sum is 1000 crowns.\r\n" * 100)
+        await store.store(kept)
+    path = tmp_path / "0" / "queue.db"
+    data = path.read_bytes()
+    assert data.count(b"1000 crowns") >= 90
+    path.write_bytes(data.replace(b"1000 crowns", b"9000 crowns", 1))
+    async with EmbeddedStore(tmp_path) as store:
+        found = await store.get(kept.queue_id)
+        assert found is not None
+        with pytest.raises(OSError, match="damaged"):
+            found.body.read()
+        assert await store.due(time.time(), 10) == []
+        assert (await store.counts()).held == 1
+
+
+async def test_bodies_beyond_what_is_read_along_are_read_later(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_agent.queue.reader._READ_ALONG", 2500)
+    kept = [message(recipient(due=float(n)), content=bytes([n]) * 1000) for n in range(5)]
+    for one in kept:
+        await store.store(one)
+    found = await store.due(100, 10)
+    assert [type(m.body) for m in found] == [MemoryBody] * 2 + [StoredBody] * 3
+    assert [whole(m) for m in found] == [whole(m) for m in kept]
+    assert [len(b) for b in found[4].body.blocks(600)] == [600, 400]
+    await store.delete([kept[4].queue_id])
+    with pytest.raises(FileNotFoundError):
+        found[4].body.read()
+
+
+async def test_only_one_at_a_time(tmp_path: Path) -> None:
+    code = "import sys; from relay_agent.queue.embedded import EmbeddedStore; EmbeddedStore(sys.argv[1])"
+    async with EmbeddedStore(tmp_path):
+        with pytest.raises(StoreLockedError, match=f"{tmp_path}/0: in use by process"):
+            EmbeddedStore(tmp_path)
+        process = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+        )
+        assert "StoreLockedError" in process.stderr
+        async with EmbeddedStore(tmp_path, worker=1):
+            pass
+    async with EmbeddedStore(tmp_path):
+        pass
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path) as store:
+        await store.store(message())
+    connection = sqlite3.connect(tmp_path / "0" / "queue.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreVersionError, match="written by a newer release \\(schema 99"):
+        EmbeddedStore(tmp_path)
+    assert not list((tmp_path / "0").glob("*damaged*"))
+    connection = sqlite3.connect(tmp_path / "0" / "queue.db")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    async with EmbeddedStore(tmp_path) as store:
+        assert (await store.counts()).messages == 1
+
+
+async def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    waiting = [asyncio.ensure_future(store.store(message())) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*waiting)
+    await store.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await store.store(message())
+    with pytest.raises(RuntimeError, match="closed"):
+        await store.counts()
+    async with EmbeddedStore(tmp_path) as store:
+        assert (await store.counts()).messages == 50
+
+
+async def test_a_full_database_refuses_and_recovers(store: EmbeddedStore) -> None:
+    kept = message()
+    await store.store(kept)
+    connection = store._writer._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+    results = await asyncio.gather(
+        *(store.store(message(content=b"x" * 9000)) for _ in range(10)),
+        store.record([Update(kept.queue_id, 0, None)]),
+        return_exceptions=True,
+    )
+    assert results[-1] is None
+    refused = [result for result in results if isinstance(result, QueueFullError)]
+    assert len(refused) >= 8
+    assert (await store.counts()).messages == 10 - len(refused)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    await store.store(message(content=b"x" * 9000))
+    assert (await store.counts()).messages == 11 - len(refused)
+
+
+async def test_room_for_outcomes_is_kept_free(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path, minimum_free=0) as store:
+        kept = message()
+        await store.store(kept)
+    async with EmbeddedStore(tmp_path, minimum_free=1 << 60) as store:
+        with pytest.raises(QueueFullError, match="bytes free"):
+            await store.store(message())
+        await store.record([Update(kept.queue_id, 0, None)])
+        assert (await store.counts()).messages == 0
+
+
+async def test_damage_found_while_in_use(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with EmbeddedStore(tmp_path, on_damage=told.append) as store:
+        for _ in range(50):
+            await store.store(message(content=b"x" * 3000))
+        path = tmp_path / "0" / "queue.db"
+        store._writer._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        data = bytearray(path.read_bytes())
+        for page in range(1, len(data) // 4096):
+            data[page * 4096 : page * 4096 + 8] = b"\x99" * 8
+        path.write_bytes(bytes(data))
+        store._reader._connection.execute("PRAGMA shrink_memory")
+        store._writer._connection.execute("PRAGMA shrink_memory")
+        with pytest.raises(QueueDamagedError):
+            await store.list()
+        with pytest.raises(QueueDamagedError):
+            await store.store(message())
+        with pytest.raises(QueueDamagedError):
+            await store.store(message())
+        assert len(told) == 1
+    async with EmbeddedStore(tmp_path) as store:
+        assert store.notices
+        await store.store(message())
