@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         deadline = time.monotonic() + int(arguments["restore_after"])
         confirmation = self._confirm({**arguments, "step": "confirm", "connection": result["connection"]}, task_vars)
         if confirmation is None:
-            return {**result, **self._wait_for_old_rules(host, deadline, task_vars)}
+            return {**result, "pending": False, **self._wait_for_old_rules(host, deadline, task_vars)}
         if confirmation.get("failed"):
             return {**result, "failed": True, "msg": f"{host}: {confirmation.get('msg')}"}
         return {**result, "pending": False}

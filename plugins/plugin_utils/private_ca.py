@@ -120,6 +120,7 @@ class PrivateCa:
         Valid `days`, though no longer than the authority is. Raises CertificateError.
         """
         now = now or datetime.now(UTC)
+        alternative_names = x509.SubjectAlternativeName(general_names(names))
         try:
             request = x509.load_pem_x509_csr(request_pem.encode())
         except ValueError as error:
@@ -140,7 +141,7 @@ class PrivateCa:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SKEW)
             .not_valid_after(ends)
-            .add_extension(x509.SubjectAlternativeName(general_names(names)), critical=not short)
+            .add_extension(alternative_names, critical=not short)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
