@@ -10,6 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificate_preflight import certificate_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
     agent_problems,
@@ -19,6 +21,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check imp
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+TLS_ROLE = "relay_tls"
 
 
 class ActionModule(ActionBase):
@@ -44,13 +47,33 @@ class ActionModule(ActionBase):
                     values[name] = templar.template(variables.get(name, defaults.get(name)))
                 except AnsibleError as error:
                     (problems if name in variables else consequences).append(f"{name}: {error.message}")
-            problems += role_problems(role, values, options)
+            converted, faults = spec_problems(values, options)
+            problems += faults or self._role_problems(role, converted, templar)
         problems = problems or consequences
         if not problems:
             return {"changed": False, "msg": "the inventory is good"}
         host = variables.get("inventory_hostname", "?")
         lines = "".join(f"\n  {host}: {problem}" for problem in problems)
         return {"failed": True, "msg": f"nothing was touched; to be mended in the inventory:{lines}"}
+
+    def _role_problems(self, role: str, values: dict[str, Any], templar: Any) -> list[str]:
+        """What a role's variables, each fine by itself, would come to."""
+        if role == AGENT_ROLE:
+            return list(agent_problems(values, parse_agent_config))
+        if role == TLS_ROLE:
+            hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
+            return list(certificate_problems(values["relay_tls_certificate"], hostname, self._controller_file))
+        return []
+
+    def _controller_file(self, name: str) -> str:
+        """The text of an operator's file, found as the role finds it, and out of its vault if it is in one."""
+        try:
+            path = self._loader.get_real_file(self._find_needle("files", name))
+            return Path(path).read_text(encoding="ascii")
+        except UnicodeDecodeError as error:
+            raise CertificateError(f"{name} on the controller is not in PEM form") from error
+        except (AnsibleError, OSError):
+            raise CertificateError(f"{name} does not exist on the controller") from None
 
     def _defaults(self, specs: Mapping[str, Any]) -> dict[str, Any]:
         defaults: dict[str, Any] = {}
@@ -65,16 +88,6 @@ class ActionModule(ActionBase):
             return self._loader.load_from_file(path, trusted_as_template=True)
         except TypeError:  # ansible-core 2.18 takes every file for trusted and has no such option
             return self._loader.load_from_file(path)
-
-
-def role_problems(role: str, values: dict[str, Any], options: dict[str, Any]) -> list[str]:
-    """What is wrong with a role's variables: types and keys first, what they mean once those are right."""
-    converted, problems = spec_problems(values, options)
-    if problems:
-        return problems
-    if role == AGENT_ROLE:
-        return list(agent_problems(converted, parse_agent_config))
-    return []
 
 
 def parse_agent_config(text: str) -> list[tuple[str, str]]:

@@ -211,6 +211,9 @@ class Deployment:
             raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
         # Hashed again: accounts and certificate are what the agent has now read.
         self.applied.save(self._wanted_state(), wanted)
+        for release in (previous_release, self._release):
+            if release is not None:
+                self.store.mark_used(release)
 
     def _way_back(self, wanted: list[ManagedFile]) -> tuple[list[ManagedFile] | None, str | None]:
         """Files and release that worked last; without a record of them, what is there now."""

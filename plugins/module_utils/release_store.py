@@ -101,9 +101,6 @@ class ReleaseStore:
 
     def switch(self, release: str | None) -> None:
         """Make `release` the current one, atomically; None takes the link away."""
-        for name in (self.current(), release):
-            if name is not None:
-                (self.path(name) / _USED).touch()
         if release is None:
             self.link.unlink(missing_ok=True)
             return
@@ -111,6 +108,10 @@ class ReleaseStore:
         if not self.command.is_symlink() or self.command.readlink() != self.link / "bin" / "relay-agent":
             self.command.parent.mkdir(parents=True, exist_ok=True)
             _replace_link(self.command, self.link / "bin" / "relay-agent")
+
+    def mark_used(self, release: str) -> None:
+        """Note that the release was in use until now, or is from now on: those used last are kept."""
+        (self.path(release) / _USED).touch()
 
     def prune(self, keep: int) -> list[str]:
         """Remove all but the current release and those used last, `keep` together. Returns the removed ones."""
