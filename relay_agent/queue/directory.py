@@ -97,6 +97,13 @@ class StoreDirectory:
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
 
+    def log_size(self) -> int:
+        """Bytes of the database's log."""
+        try:
+            return self.wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def take_in(self, path: Path, queue_id: str) -> Path:
         """Sync a spooled file and give it its place among the bodies; returns the new path."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -16,7 +16,6 @@ import logging
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -34,7 +33,6 @@ _BATCH_OPERATIONS = 512
 _BATCH_BYTES = 8 << 20
 _CHECKPOINT_BYTES = 16 << 20
 _IDLE_SECONDS = 1.0
-_FREE_SPACE_SECONDS = 0.25
 
 #: SQLite's words for a disk that refuses. BUSY: an operator's own sqlite3 session holds the database.
 _REFUSED = frozenset(
@@ -108,9 +106,8 @@ class Writer:
         self._checkpointer = _Checkpointer(directory, self._queue)
         self._written = 0  # about how many bytes since the last checkpoint was asked for
         self._suspect = False  # a sync failed; nothing is written before the log was started afresh
+        self._copy_failed = False  # said so already
         self._damage: str | None = None
-        self._free_checked = 0.0
-        self._nearly_full = False
         self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._thread.start()
 
@@ -231,18 +228,21 @@ class Writer:
         if error is not None:
             self._fail(batch, error)
             return []
-        if self._minimum_free and any(pending.operation.grows for pending in batch) and self._is_nearly_full():
+        growing = sum(pending.operation.weight for pending in batch if pending.operation.grows)
+        if growing and self._minimum_free and self._is_nearly_full(growing):
             full = QueueFullError(f"{self._directory.root}: less than {self._minimum_free} bytes free on the disk")
             self._fail([pending for pending in batch if pending.operation.grows], full)
             return [pending for pending in batch if not pending.operation.grows]
         return list(batch)
 
-    def _is_nearly_full(self) -> bool:
-        now = time.monotonic()
-        if now - self._free_checked >= _FREE_SPACE_SECONDS:
-            self._free_checked = now
-            self._nearly_full = self._directory.free() < self._minimum_free
-        return self._nearly_full
+    def _is_nearly_full(self, growing: int) -> bool:
+        """Whether so many bytes more would take from the room that is kept; two system calls."""
+        # All that is in the log may have to be copied into the database, which then grows by as much.
+        needed = self._minimum_free + 2 * growing + self._directory.log_size()
+        nearly_full = self._directory.free() < needed
+        if nearly_full:
+            self._checkpointer.wake()
+        return nearly_full
 
     def _may_go_on(self, error: Exception, batch: Sequence[Pending]) -> bool:
         """Take note of what went wrong; whether trying other operations makes sense."""
@@ -257,8 +257,9 @@ class Writer:
                 self._checkpoint("PASSIVE")
             return True
         if code in _REFUSED:
+            if not self._suspect:
+                log.error("the queue's disk refused a write: %s", refusal(error, self._directory.root))
             self._suspect = True
-            log.error("the queue's disk refused a write: %s", refusal(error, self._directory.root))
             return False
         if code != sqlite3.SQLITE_CONSTRAINT:
             log.debug("operation failed in a batch of %d: %r", len(batch), error)
@@ -271,8 +272,11 @@ class Writer:
         except sqlite3.Error as error:
             if mode == "TRUNCATE":
                 raise
-            log.error("cannot copy the queue's log back: %s", error)
+            if not self._copy_failed:
+                log.error("cannot copy the queue's log back: %s", error)
+            self._copy_failed = True
             return False
+        self._copy_failed = False
         return not busy and frames == copied
 
     def _fail(self, batch: Sequence[Pending], error: BaseException) -> None:
