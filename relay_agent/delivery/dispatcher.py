@@ -345,6 +345,9 @@ class Dispatcher:
 
         def recorded() -> None:
             self._release(message.queue_id, [update.number for update in updates])
+            due = min((each.recipient.next_attempt for each in updates if each.recipient is not None), default=None)
+            if due is not None:
+                self._loader.expect(due)
             for bounce in bounces:
                 self.submit(bounce)
 
@@ -396,9 +399,10 @@ class Dispatcher:
     async def _forget(self) -> None:
         """Let go of what nobody needs, once in a while."""
         while True:
-            retired, self._retired = self._retired, []
+            retired = list(self._retired)
             await asyncio.sleep(_FORGET_EVERY)
             for resolver in retired:
+                self._retired.remove(resolver)
                 await resolver.close()
             for way in [way for way, each in self._destinations.items() if each.forgettable and not each.queued]:
                 del self._destinations[way]

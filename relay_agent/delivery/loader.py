@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Loader:
         self._room = room
         self._behind = True  # the queue may hold due messages that are not in hand
         self._wakeup = asyncio.Event()
+        self._urgent = False  # look now
+        self._look_at = 0.0  # monotonic clock
         self._finished: OrderedDict[str, int] = OrderedDict()
         self._sequence = 0
 
@@ -51,6 +54,17 @@ class Loader:
     def wake(self) -> None:
         """Look into the queue now."""
         self._behind = True
+        self._look_now()
+
+    def expect(self, due: float) -> None:
+        """A recipient comes due at `due`, seconds since the epoch."""
+        look_at = time.monotonic() + due - time.time()
+        if look_at < self._look_at:
+            self._look_at = look_at
+            self._wakeup.set()
+
+    def _look_now(self) -> None:
+        self._urgent = True
         self._wakeup.set()
 
     def finished(self, queue_id: str) -> None:
@@ -61,7 +75,7 @@ class Loader:
         if len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
         if self._behind and self._roomy:
-            self._wakeup.set()
+            self._look_now()
 
     def was_finished(self, queue_id: str) -> bool:
         """Whether the message left memory lately."""
@@ -74,18 +88,21 @@ class Loader:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
+            self._urgent = False
+            self._look_at = math.inf
             try:
                 delay = await self._load()
             except Exception as error:
                 self._log.event("queue_unreadable", level="error", error=f"{type(error).__name__}: {error}")
                 delay = _AFTER_ERROR
-            if delay > 0:
+            self._look_at = min(self._look_at, time.monotonic() + delay)
+            while not self._urgent and (left := self._look_at - time.monotonic()) > 0:
+                self._wakeup.clear()
                 try:
-                    async with asyncio.timeout(delay):
+                    async with asyncio.timeout(left):
                         await self._wakeup.wait()
                 except TimeoutError:
                     pass
-            self._wakeup.clear()
 
     async def _load(self) -> float:
         """One look into the queue; returns the seconds until the next."""
