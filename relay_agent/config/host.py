@@ -142,10 +142,14 @@ def _check_queue(directory: Path) -> Iterator[Fault]:
         exists = False
     if exists and not directory.is_dir():
         yield key, f"{directory} is not a directory", False
-    elif exists and not os.access(directory, os.W_OK | os.X_OK):
+    elif exists and not _may_write(directory):
         yield key, f"{directory} cannot be written by the current user (expected: owned by the agent's user)", True
-    elif not exists and not os.access(directory.parent, os.W_OK | os.X_OK):
+    elif not exists and not _may_write(directory.parent):
         yield key, f"{directory} does not exist and the current user cannot make it", True
+
+
+def _may_write(directory: Path) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _unreadable(path: Path) -> str | None:

@@ -23,8 +23,8 @@ class Certificate:
     key: Path
 
 
-def make_certificate(directory: Path, *names: str) -> Certificate:
-    """A self-signed certificate for these DNS names, valid for a day."""
+def make_certificate(directory: Path, *names: str, days: float = 1) -> Certificate:
+    """A self-signed certificate for these DNS names that ends in so many days (negative: has ended)."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = dt.datetime.now(dt.UTC)
@@ -34,8 +34,8 @@ def make_certificate(directory: Path, *names: str) -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=400))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

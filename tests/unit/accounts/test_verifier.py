@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from relay_agent.accounts.hashing import hash_password
+from relay_agent.accounts.store import Account
+from relay_agent.accounts.verifier import Verifier, VerifierBusyError
+
+ALICE = Account("alice", hash_password("right"))
+
+
+@pytest.fixture
+async def verifier() -> AsyncIterator[Verifier]:
+    verifier = Verifier({"alice": ALICE})
+    yield verifier
+    verifier.close()
+
+
+async def test_who_may_and_who_may_not(verifier: Verifier) -> None:
+    assert await verifier.verify("alice", b"right") == ALICE
+    assert await verifier.verify("Alice", b"right") == ALICE
+    assert await verifier.verify("alice", b"wrong") is None
+    assert await verifier.verify("nobody", b"right") is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\nb", "\ud800", "x" * 100_000, "alice\0"])
+async def test_impossible_names_are_unknown_names(verifier: Verifier, name: str) -> None:
+    assert await verifier.verify(name, b"right") is None
+
+
+async def test_a_success_is_remembered_and_a_failure_is_not(verifier: Verifier) -> None:
+    async def seconds(password: bytes) -> float:
+        begun = time.perf_counter()
+        await verifier.verify("alice", password)
+        return time.perf_counter() - begun
+
+    first, second = await seconds(b"right"), await seconds(b"right")
+    assert second < first / 4
+    assert min(await seconds(b"wrong"), await seconds(b"wrong")) > 4 * second
+
+
+async def test_what_is_remembered_ends() -> None:
+    verifier = Verifier({"alice": ALICE}, remember=0.0)
+    try:
+        assert await verifier.verify("alice", b"right") == ALICE
+        begun = time.perf_counter()
+        assert await verifier.verify("alice", b"right") == ALICE
+        assert time.perf_counter() - begun > 0.005
+    finally:
+        verifier.close()
+
+
+async def test_a_changed_account_is_asked_again(verifier: Verifier) -> None:
+    assert await verifier.verify("alice", b"right")
+    verifier.reload({"alice": replace(ALICE, hash=hash_password("new"))})
+    assert await verifier.verify("alice", b"right") is None
+    assert await verifier.verify("alice", b"new")
+    verifier.reload({"alice": replace(ALICE, disabled=True)})
+    assert await verifier.verify("alice", b"right") is None
+    verifier.reload({})
+    assert await verifier.verify("alice", b"right") is None
+    assert len(verifier) == 0
+
+
+async def test_an_unchanged_account_stays_remembered(verifier: Verifier) -> None:
+    await verifier.verify("alice", b"right")
+    verifier.reload({"alice": replace(ALICE), "bob": Account("bob", ALICE.hash)})
+    begun = time.perf_counter()
+    assert await verifier.verify("alice", b"right")
+    assert time.perf_counter() - begun < 0.005
+
+
+async def test_a_change_during_the_check_counts(verifier: Verifier) -> None:
+    check = asyncio.create_task(verifier.verify("alice", b"right"))
+    await asyncio.sleep(0)
+    verifier.reload({"alice": replace(ALICE, disabled=True)})
+    assert await check is None
+
+
+async def test_too_many_at_once_are_told_to_come_again() -> None:
+    verifier = Verifier({"alice": ALICE}, threads=1, max_waiting=2)
+    try:
+        checks = [asyncio.create_task(verifier.verify("alice", b"%d" % number)) for number in range(10)]
+        results = await asyncio.gather(*checks, return_exceptions=True)
+        assert sum(isinstance(result, VerifierBusyError) for result in results) == 7
+        assert results.count(None) == 3
+        assert await verifier.verify("alice", b"right") == ALICE
+    finally:
+        verifier.close()
+
+
+async def test_the_same_sign_in_at_the_same_time_is_checked_once() -> None:
+    verifier = Verifier({"alice": ALICE}, threads=1, max_waiting=0)
+    try:
+        assert await asyncio.gather(*(verifier.verify("alice", b"right") for _ in range(50))) == [ALICE] * 50
+    finally:
+        verifier.close()
+
+
+async def test_who_hangs_up_does_not_take_the_answer_from_others(verifier: Verifier) -> None:
+    gone = asyncio.create_task(verifier.verify("alice", b"right"))
+    stays = asyncio.create_task(verifier.verify("alice", b"right"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await stays == ALICE
+
+
+async def test_the_event_loop_goes_on_meanwhile(verifier: Verifier) -> None:
+    checks = asyncio.gather(*(verifier.verify("alice", b"%d" % number) for number in range(6)))
+    turns = 0
+    while not checks.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    assert turns > 10

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from relay_agent.accounts.hashing import DUMMY_HASH
+from relay_agent.accounts.store import Account, render
+from relay_agent.config.load import ConfigError, inspect_config, load_config
+from tests.integration.certificates import make_certificate
+
+
+@dataclass
+class Host:
+    """A host with everything in place that the configuration names."""
+
+    root: Path
+    certificate: Path
+    key: Path
+    accounts: Path
+    secret: Path
+    config: Path
+
+    def problems(self) -> dict[str, str]:
+        return {problem.key: problem.problem for problem in inspect_config(self.config).problems}
+
+    def warnings(self) -> dict[str, str]:
+        return {problem.key: problem.problem for problem in inspect_config(self.config).warnings}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return make_host(tmp_path)
+
+
+def make_host(root: Path) -> Host:
+    files = make_certificate(root, "relay.test", days=90)
+    host = Host(root, files.certificate, files.key, root / "accounts.toml", root / "secret", root / "agent.toml")
+    host.accounts.write_text(render({"alice": Account("alice", DUMMY_HASH)}))
+    host.secret.write_text("s3cret\n")
+    host.secret.chmod(0o600)
+    (root / "queue").mkdir()
+    host.config.write_text(f"""
+        hostname = "relay.test"
+        [[listener]]
+        port = 587
+        tls = "starttls"
+        [tls]
+        certificate = "{host.certificate}"
+        key = "{host.key}"
+        [accounts]
+        file = "{host.accounts}"
+        [queue]
+        directory = "{root}/queue"
+        [[route]]
+        domains = ["*"]
+        via = [{{ host = "a.test", username = "u", password_file = "{host.secret}", ca_file = "{host.certificate}" }}]
+        """)
+    return host
+
+
+def test_nothing_to_say_of_a_good_host(host: Host) -> None:
+    inspection = inspect_config(host.config)
+    assert (inspection.problems, inspection.warnings) == ((), ())
+    assert load_config(host.config) == inspection.config
+
+
+def test_every_missing_file_is_named_at_once(host: Host) -> None:
+    for path in (host.certificate, host.key, host.accounts, host.secret):
+        path.unlink()
+    found = host.problems()
+    assert set(found) == {
+        "tls.certificate",
+        "tls.key",
+        "accounts.file",
+        "route[0].via[0].password_file",
+        "route[0].via[0].ca_file",
+    }
+    assert found["tls.key"] == f"{host.key} does not exist"
+    assert "relay-agent account add" in found["accounts.file"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(host.config)
+    assert f"{host.config}: tls.certificate: {host.certificate} does not exist" in str(caught.value).splitlines()
+
+
+def test_a_key_of_another_certificate(host: Host) -> None:
+    host.key.write_bytes(make_certificate(host.root, "other.test").key.read_bytes())
+    assert host.problems() == {"tls.key": f"{host.key} is not the key of the certificate {host.certificate}"}
+
+
+def test_a_key_with_a_passphrase_is_told_and_nobody_asked(host: Host) -> None:
+    key = serialization.load_pem_private_key(host.key.read_bytes(), None)
+    host.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"hidden"),
+        )
+    )
+    assert "protected by a passphrase" in host.problems()["tls.key"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 5000, b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_a_key_that_is_none(host: Host, content: bytes) -> None:
+    host.key.write_bytes(content)
+    assert "cannot be used together" in host.problems()["tls.key"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "there is no certificate in it"),
+        (b"\xff\0" * 5000, "there is no certificate in it"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "is damaged"),
+        (b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "is damaged"),
+    ],
+)
+def test_a_certificate_that_is_none(host: Host, content: bytes, words: str) -> None:
+    host.certificate.write_bytes(content)
+    assert words in host.problems()["tls.certificate"]
+
+
+@pytest.mark.parametrize(("days", "words"), [(-1, "expired on "), (10, "in 9 days")])
+def test_the_end_of_a_certificate_is_told_and_does_not_stop_the_agent(host: Host, days: float, words: str) -> None:
+    files = make_certificate(host.root, "relay.test", days=days)
+    assert files.certificate == host.certificate
+    assert words in host.warnings()["tls.certificate"]
+    load_config(host.config)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\nlater\n"])
+def test_a_password_file_without_a_password(host: Host, content: str) -> None:
+    host.secret.write_text(content)
+    assert "nothing in its first line" in host.problems()["route[0].via[0].password_file"]
+
+
+def test_secrets_that_everybody_can_read(host: Host) -> None:
+    host.secret.chmod(0o644)
+    host.key.chmod(0o644)
+    assert set(host.warnings()) == {"tls.key", "route[0].via[0].password_file"}
+
+
+def test_faults_of_the_accounts_are_told_with_their_entry(host: Host) -> None:
+    host.accounts.write_text("[[account]]\nname = 'bob'\n")
+    assert "account[0] ('bob'): hash is missing" in host.problems()["accounts.file"]
+
+
+def test_no_accounts_are_missed_where_nobody_signs_in(host: Host) -> None:
+    host.accounts.unlink()
+    text = host.config.read_text().replace('"starttls"', '"starttls"\nauth = "none"')
+    host.config.write_text(text + '[submission]\ntrusted_networks = ["10.0.0.0/8"]\n')
+    assert host.problems() == {}
+
+
+def test_a_queue_that_is_a_file(host: Host) -> None:
+    (host.root / "queue").rmdir()
+    (host.root / "queue").write_text("")
+    assert "is not a directory" in host.problems()["queue.directory"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_what_another_user_may_not_read() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        host = make_host(Path(directory))
+        host.root.chmod(0o711)
+        host.config.chmod(0o644)
+        host.accounts.chmod(0o600)
+        inspect_config(host.config)  # imports what it needs while it may
+        os.seteuid(65534)
+        try:
+            problems, warnings = host.problems(), host.warnings()
+        finally:
+            os.seteuid(0)
+    assert problems["tls.key"] == f"{host.key} may not be read by the current user"
+    assert problems["accounts.file"].startswith(f"{host.accounts}: permission denied")
+    assert f"{host.root}/queue cannot be written" in warnings["queue.directory"]
