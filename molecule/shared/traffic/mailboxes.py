@@ -46,4 +46,5 @@ class Mailboxes:
         files = self.files().get(token, [])
         if len(files) != 1:
             raise LookupError(f"{len(files)} messages for {token}")
-        return message_from_string(self._mx.check_output(f"cat {shlex.quote(files[0])}"))
+        # Not check_output: it takes away the last line end.
+        return message_from_string(self._mx.run(f"cat {shlex.quote(files[0])}").stdout)
