@@ -124,6 +124,9 @@ class Opener:
                 raise HostTrouble(judge_error(error, target.host, doing)) from None
             raise
         self.note(connection)
+        self.log.event(
+            "connected", level="debug", host=target.label, address=address, tls=connection.tls_version or "none"
+        )
         return connection
 
     async def _connect(self, connection: Connection, target: Target, address: str) -> None:

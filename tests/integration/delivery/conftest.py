@@ -141,7 +141,7 @@ class Relay:
     async def until(self, condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"{what}: not within {seconds} s; log: {self.events.seen}"
+            assert time.monotonic() < end, f"{what}: not within {seconds} s; log ends: {self.events.seen[-5:]}"
             await asyncio.sleep(0.01)
 
     async def outcome(self, name: str, count: int = 1, seconds: float = 10.0) -> list[dict[str, Any]]:
