@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what the integration tests use as the other side, from Debian: Postfix (smtp-sink and a smarthost),
-# its SASL parts and the name server nsd. Only what is missing; no service is started and none is removed.
+# its SASL parts and the name server nsd; and nftables, whose rules are tried in network namespaces. Only what is
+# missing; no service is started and none is removed.
 set -eu
 
-packages="postfix libsasl2-modules sasl2-bin nsd"
+packages="postfix libsasl2-modules sasl2-bin nsd nftables"
 
 missing=
 for package in $packages; do

@@ -5,6 +5,7 @@ import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import (
@@ -144,8 +145,8 @@ def test_reasons_to_renew(authority: PrivateCa, host: Path, tmp_path: Path) -> N
     other = PrivateCa.open_or_create(tmp_path / "other").certificate
     late = datetime.now(UTC) + timedelta(days=340)
 
-    def reason(present: x509.Certificate | None, issuer: x509.Certificate | None, **changes: object) -> str | None:
-        usual: dict[str, object] = {"names": NAMES, "key_matches": True, "renew_before": MONTH, **changes}
+    def reason(present: x509.Certificate | None, issuer: x509.Certificate | None, **changes: Any) -> str | None:
+        usual: dict[str, Any] = {"names": NAMES, "key_matches": True, "renew_before": MONTH, **changes}
         return renewal_reason(present, issuer, **usual)
 
     assert reason(None, ca) == "there is none"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pairs of certificate and key in a directory: whole, switched together, put back when the agent will not have them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible_collections.postroad.relay.plugins.module_utils.tls_store import CERTIFICATE, KEY, TlsStore, TlsStoreError
+from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the files are root's")
+
+GROUP = "nogroup"
+USER = "nobody"
+"""Stands for the agent's user: it is on every Debian and owns nothing."""
+
+
+class Host:
+    """Runs openssl for real; answers for systemd as a host would whose agent is `agent`."""
+
+    def __init__(self) -> None:
+        self.agent = "stopped"
+        self.reloads = 0
+
+    def __call__(self, args: list[str], /) -> tuple[int, str, str]:
+        if args[0] != "systemctl":
+            done = subprocess.run(args, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
+        if args[1] == "is-active":
+            return (3 if self.agent == "stopped" else 0), "", ""
+        self.reloads += 1
+        return (0, "", "") if self.agent == "running" else (1, "", "it refuses")
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def store(host: Host, tmp_path: Path) -> TlsStore:
+    made = TlsStore(host, tmp_path / "etc" / "tls", USER)
+    assert made.prepare(check_mode=False) is True
+    return made
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> PrivateCa:
+    return PrivateCa.open_or_create(tmp_path / "ca")
+
+
+def renew(store: TlsStore, authority: PrivateCa) -> str:
+    chain = authority.sign(store.request(), ["relay.example.org"], 30)
+    store.install(chain)
+    return chain
+
+
+def test_nothing_there(store: TlsStore) -> None:
+    assert store.chain() == ""
+    assert store.key_matches() is False
+
+
+def test_check_mode_makes_nothing(host: Host, tmp_path: Path) -> None:
+    absent = TlsStore(host, tmp_path / "none", USER)
+    assert absent.prepare(check_mode=True) is True
+    assert not (tmp_path / "none").exists()
+
+
+def test_pair_is_in_use_and_for_the_agent_alone(store: TlsStore, authority: PrivateCa) -> None:
+    chain = renew(store, authority)
+    assert store.chain() == chain
+    assert store.key_matches() is True
+    key = store.directory / KEY
+    assert (key.stat().st_uid, key.group(), key.stat().st_mode & 0o7777) == (0, GROUP, 0o640)
+    assert store.directory.stat().st_mode & 0o7777 == 0o750
+    assert not (store.directory / "requested").exists()
+    assert store.prepare(check_mode=False) is False
+
+
+def test_modes_are_mended(store: TlsStore, authority: PrivateCa) -> None:
+    renew(store, authority)
+    (store.directory / KEY).chmod(0o644)
+    assert store.prepare(check_mode=True) is True
+    assert (store.directory / KEY).stat().st_mode & 0o7777 == 0o644
+    assert store.prepare(check_mode=False) is True
+    assert (store.directory / KEY).stat().st_mode & 0o7777 == 0o640
+
+
+def test_each_request_has_a_new_key(store: TlsStore, authority: PrivateCa) -> None:
+    renew(store, authority)
+    first = (store.directory / KEY).read_text()
+    renew(store, authority)
+    assert (store.directory / KEY).read_text() != first
+
+
+def test_pair_that_is_none_is_refused(store: TlsStore, authority: PrivateCa) -> None:
+    chain = renew(store, authority)
+    store.request()
+    with pytest.raises(TlsStoreError, match="the private key does not belong to the certificate"):
+        store.install(chain)
+    assert store.chain() == chain
+    assert store.key_matches() is True
+
+
+def test_running_agent_is_reloaded(store: TlsStore, host: Host, authority: PrivateCa) -> None:
+    host.agent = "running"
+    chain = authority.sign(store.request(), ["relay.example.org"], 30)
+    assert store.install(chain) is True
+    assert host.reloads == 1
+
+
+def test_stopped_agent_is_left_alone(store: TlsStore, host: Host, authority: PrivateCa) -> None:
+    assert store.install(authority.sign(store.request(), ["relay.example.org"], 30)) is False
+    assert host.reloads == 0
+
+
+def test_agent_that_refuses_gets_its_pair_back(store: TlsStore, host: Host, authority: PrivateCa) -> None:
+    chain = renew(store, authority)
+    host.agent = "refusing"
+    with pytest.raises(TlsStoreError, match="the pair before is back: it refuses"):
+        renew(store, authority)
+    assert store.chain() == chain
+    assert store.key_matches() is True
+
+
+def test_files_that_someone_put_there_are_replaced(store: TlsStore, authority: PrivateCa) -> None:
+    (store.directory / CERTIFICATE).write_text("by hand")
+    (store.directory / KEY).write_text("by hand")
+    assert store.chain() == "by hand"
+    assert store.key_matches() is False
+    renew(store, authority)
+    assert store.key_matches() is True
+
+
+def test_three_versions_are_kept(store: TlsStore, authority: PrivateCa) -> None:
+    for _ in range(5):
+        renew(store, authority)
+    assert len(list((store.directory / "versions").iterdir())) == 3
+    assert store.key_matches() is True
