@@ -183,9 +183,11 @@ class Deployment:
         )
 
     def _note(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
+        self.outcome.changed |= bool(changed_files)
         self.outcome.diff.extend(file.diff() for file in changed_files)
-        self.outcome.changed |= bool(changed_files) or switch or action.needed or not self._enabled
         self.outcome.action = action
+        if not self._enabled:
+            self._changed(f"{SOCKET} and {SERVICE}", "", "starts at boot\n")
         if switch or action.needed:
             before = f"release {self.store.current() or 'none'}\n"
             self._changed(SERVICE, before, f"release {self._release or '(the new one)'}\n{action}\n")

@@ -14,6 +14,9 @@ from pathlib import Path
 
 __all__ = ["ManagedDirectory", "ManagedFile", "fingerprint"]
 
+OWNER = "root"
+"""What root owns the agent cannot change, whatever becomes of it."""
+
 
 @dataclass(frozen=True)
 class ManagedDirectory:
@@ -25,12 +28,12 @@ class ManagedDirectory:
 
     def differs(self) -> bool:
         """Whether it is missing or has another owner, group or mode."""
-        return not self.path.is_dir() or not _has_rights(self.path, "root", self.group, self.mode)
+        return not self.path.is_dir() or not _has_rights(self.path, OWNER, self.group, self.mode)
 
     def ensure(self) -> None:
         """Make it so."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _set_rights(self.path, "root", self.group, self.mode)
+        _set_rights(self.path, OWNER, self.group, self.mode)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ManagedFile:
 
     def differs(self) -> bool:
         """Whether content, owner, group or mode are not as wanted."""
-        return self.current() != self.content or not _has_rights(self.path, "root", self.group, self.mode)
+        return self.current() != self.content or not _has_rights(self.path, OWNER, self.group, self.mode)
 
     def current(self) -> str | None:
         """What is there now; None when there is no file."""
@@ -61,7 +64,7 @@ class ManagedFile:
         if self.secret:
             return header | {"before": "" if before is None else "(secret)\n", "after": "(new secret)\n"}
         if before == self.content:
-            return header | {"before": "(other owner or mode)\n", "after": f"root:{self.group} {self.mode:04o}\n"}
+            return header | {"before": "(other owner or mode)\n", "after": f"{OWNER}:{self.group} {self.mode:04o}\n"}
         return header | {"before": before or "", "after": self.content}
 
     def write(self) -> None:
@@ -83,7 +86,7 @@ class ManagedFile:
                 file.write(self.content)
                 file.flush()
                 os.fsync(file.fileno())
-            _set_rights(path, "root", self.group, self.mode)
+            _set_rights(path, OWNER, self.group, self.mode)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -23,7 +23,13 @@ AGENT_ROLE = "relay_agent"
 
 _FAMILY = "relay_"
 _KEYS = {"listener": "listeners", "route": "routes"}
-_KINDS = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a table", "str": "text"}
+_KINDS = {
+    "int": "a whole number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a table",
+    "str": "text (put it in quotes)",
+}
 _CONFIG_KEY = re.compile(r"\b(listener|route)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
@@ -84,7 +90,11 @@ def _table(where: str, table: Mapping[str, Any], options: Mapping[str, Any], pro
 
 def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str]) -> Any:
     kind = option.get("type", "str")
+    # Ansible makes text of anything: of a list, and of a password that YAML took for true or for a number.
+    not_text = (list, dict, bool, int, float) if option.get("no_log") else (list, dict, bool)
     try:
+        if kind == "str" and isinstance(value, not_text):
+            raise TypeError
         value = DEFAULT_TYPE_VALIDATORS[kind](value)
     except (TypeError, ValueError):
         shown = "(secret)" if option.get("no_log") else repr(value)
@@ -121,7 +131,7 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
         yield f"{prefix}{error}"
         return
     for key, problem in found:
-        told = _CONFIG_KEY.sub(lambda match: prefix + _KEYS[match[1]], problem)
+        told = _CONFIG_KEY.sub(lambda match: prefix + _KEYS[match[1]], problem).replace("password_file", "password")
         yield f"{prefix}{_variable(key)}: {told}" if key else problem
 
 

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host in a temporary directory: what is written, what is asked of systemd, and the way back."""
+
+import getpass
+import grp
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.postroad.relay.plugins.module_utils import agent_deployment, managed_files
+from ansible_collections.postroad.relay.plugins.module_utils.agent_deployment import (
+    Deployment,
+    DeploymentError,
+    Outcome,
+)
+from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import AgentSettings
+from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseStore
+from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import SERVICE, SOCKET
+
+OLD, NEW = "11111111", "22222222"
+UNITS = {SOCKET: "[Socket]\nListenStream=587\n", SERVICE: "[Service]\n"}
+ALICE = {"name": "alice", "password": "s3cret"}
+
+
+class Host:
+    """Stands where `AnsibleModule.run_command` stands: systemd, journal and the agent's command, as far as asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls: list[str] = []
+        self.units_up = False
+        self.enabled = False
+        self.bad_config = False
+        self.fails_to_start: set[str] = set()
+        self.accounts: list[dict[str, Any]] | None = None
+
+    def __call__(self, args: list[str], data: str | None = None) -> tuple[int, str, str]:
+        program, *rest = args
+        if program == "systemctl":
+            return self._systemctl(rest)
+        if program == "journalctl":
+            return 0, "cannot bind\n", ""
+        if program == "runuser":
+            self.calls.append("check-config")
+            return (2, "", f"{rest[-1]}: tls: bad\n") if self.bad_config else (0, "", "")
+        assert rest[:2] == ["account", "sync"]
+        return self._sync(json.loads(data or "null"), check="--check" in rest)
+
+    def _systemctl(self, rest: list[str]) -> tuple[int, str, str]:
+        if rest[0] == "show":
+            state = "active" if self.units_up else "inactive"
+            enabled = "enabled" if self.enabled else "disabled"
+            block = "Id={}\nActiveState=" + state + "\nUnitFileState=" + enabled + "\n"
+            return 0, block.format(SOCKET) + "\n" + block.format(SERVICE), ""
+        self.calls.append(rest[0])
+        self.enabled = self.enabled or rest[0] == "enable"
+        if rest[0] == "restart":
+            current = (self.root / "opt/current").readlink().name
+            self.units_up = current not in self.fails_to_start
+            return (0, "", "") if self.units_up else (1, "", "Job failed\n")
+        return 0, "", ""
+
+    def _sync(self, wanted: list[dict[str, Any]], *, check: bool) -> tuple[int, str, str]:
+        changed = wanted != self.accounts
+        if not check:
+            self.accounts = wanted
+            (self.root / "etc/accounts.toml").write_text(json.dumps([entry["name"] for entry in wanted]))
+        names = [entry["name"] for entry in wanted] if changed else []
+        return 0, json.dumps({"changed": changed, "added": names, "updated": [], "removed": []}), ""
+
+    def converge(
+        self,
+        release: str | None = OLD,
+        toml: str = "one",
+        *,
+        check: bool = False,
+        secrets: dict[str, str] | None = None,
+        units: dict[str, str] = UNITS,
+        accounts: list[dict[str, Any]] | None = None,
+    ) -> Outcome:
+        self.calls.clear()
+        settings = AgentSettings(toml=toml, secrets=secrets or {}, accounts=[ALICE] if accounts is None else accounts)
+        places = {"etc": self.root / "etc", "opt": self.root / "opt", "unit_directory": self.root / "units"}
+        return Deployment(settings, units, release, self, check_mode=check, **places).converge()
+
+    def state(self) -> dict[str, str]:
+        """Every file with its content: what must not change in check mode."""
+        return {
+            str(path.relative_to(self.root)): path.read_text()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and path.name != ".last-used"
+        }
+
+    def text(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(managed_files, "OWNER", getpass.getuser())
+    monkeypatch.setattr(agent_deployment, "USER", grp.getgrgid(os.getgid()).gr_name)
+    for release in (OLD, NEW):
+        directory = tmp_path / "opt" / "releases" / release
+        directory.mkdir(parents=True)
+        (directory / "release.json").write_text("{}")
+    (tmp_path / "units").mkdir()
+    monkeypatch.setattr(agent_deployment, "ReleaseStore", store_in(tmp_path))
+    return Host(tmp_path)
+
+
+def store_in(root: Path) -> Any:
+    return lambda opt: ReleaseStore(opt, root / "bin" / "relay-agent")
+
+
+def test_a_bare_host_gets_everything_once(host: Host) -> None:
+    first = host.converge()
+    assert first.changed
+    assert host.calls == ["check-config", "daemon-reload", "reset-failed", "stop", "start", "restart", "enable"]
+    assert host.text("etc/agent.toml") == "one"
+    assert (host.root / "opt/current").readlink() == Path("releases") / OLD
+    before = host.state()
+    second = host.converge()
+    assert not second.changed
+    assert second.diff == []
+    assert host.calls == []
+    assert host.state() == before
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_check_mode_tells_and_touches_nothing(host: Host, prepared: bool) -> None:
+    if prepared:
+        host.converge()
+    before = host.state()
+    told = host.converge(NEW, "two", check=True, secrets={"u.password": "pw\n"})
+    assert told.changed
+    assert host.state() == before
+    assert host.calls == []
+    done = host.converge(NEW, "two", secrets={"u.password": "pw\n"})
+    assert [entry["after_header"] for entry in told.diff] == [entry["after_header"] for entry in done.diff]
+
+
+def test_check_mode_agrees_that_nothing_is_to_do(host: Host) -> None:
+    host.converge()
+    assert not host.converge(check=True).changed
+
+
+def test_a_new_configuration_restarts_and_keeps_the_ports_open(host: Host) -> None:
+    host.converge()
+    outcome = host.converge(toml="two")
+    assert outcome.action.restart
+    assert host.calls == ["check-config", "reset-failed", "restart"]
+
+
+def test_new_ports_are_opened(host: Host) -> None:
+    host.converge()
+    outcome = host.converge(toml="two", units=UNITS | {SOCKET: "[Socket]\nListenStream=465\n"})
+    assert outcome.action.restart_sockets
+    assert host.calls.index("daemon-reload") < host.calls.index("stop") < host.calls.index("start")
+
+
+def test_accounts_and_secrets_only_reload(host: Host) -> None:
+    host.converge(secrets={"u.password": "old\n"})
+    assert host.converge(secrets={"u.password": "new\n"}).action.reload
+    assert host.calls == ["reload"]
+    outcome = host.converge(secrets={"u.password": "new\n"}, accounts=[ALICE, {"name": "bob", "password": "b0b"}])
+    assert outcome.action.reload
+    assert not host.converge(secrets={"u.password": "new\n"}, accounts=host.accounts).changed
+
+
+def test_a_new_certificate_reloads(host: Host) -> None:
+    (host.root / "etc/tls").mkdir(parents=True)
+    (host.root / "etc/tls/fullchain.pem").write_text("old")
+    host.converge()
+    (host.root / "etc/tls/fullchain.pem").write_text("new")
+    assert host.converge().action.reload
+
+
+def test_no_secret_is_in_what_is_shown(host: Host) -> None:
+    outcome = host.converge(secrets={"u.password": "upstream-pw\n"})
+    shown = repr(outcome)
+    assert "s3cret" not in shown
+    assert "upstream-pw" not in shown
+
+
+def test_an_empty_list_of_accounts_leaves_those_of_the_host(host: Host) -> None:
+    host.converge()
+    assert not host.converge(accounts=[]).changed
+    assert host.accounts == [ALICE]
+
+
+def test_secrets_that_no_route_names_are_removed(host: Host) -> None:
+    host.converge(secrets={"u.password": "pw\n"})
+    outcome = host.converge()
+    assert outcome.changed
+    assert list((host.root / "etc/secrets").iterdir()) == []
+
+
+def test_a_refused_configuration_changes_nothing(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    host.bad_config = True
+    with pytest.raises(
+        DeploymentError, match=r"refused by release 22222222; the running agent is untouched:\n.*tls: bad"
+    ):
+        host.converge(NEW, "two")
+    assert host.state() == before
+    assert host.calls == ["check-config"]
+
+
+def test_a_release_that_does_not_start_is_put_back(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    host.fails_to_start = {NEW}
+    with pytest.raises(DeploymentError, match=r"Release 11111111 and its configuration were put back; the agent runs"):
+        host.converge(NEW, "two", units=UNITS | {SERVICE: "[Service]\nNice=1\n"})
+    assert host.state() == before
+    assert host.units_up
+    host.fails_to_start.clear()
+    assert host.converge(NEW, "two").changed
+    assert not host.converge(NEW, "two").changed
+
+
+def test_the_journal_is_shown(host: Host) -> None:
+    host.fails_to_start = {OLD}
+    with pytest.raises(DeploymentError, match=r"last words:\n  cannot bind"):
+        host.converge()
+
+
+def test_a_first_start_that_fails_leaves_no_units(host: Host) -> None:
+    host.fails_to_start = {OLD}
+    with pytest.raises(DeploymentError, match="Nothing ran here before"):
+        host.converge()
+    assert list((host.root / "units").iterdir()) == []
+    assert not (host.root / "opt/current").is_symlink()
+    assert "disable" in host.calls
+
+
+def test_a_run_that_broke_off_is_finished_by_the_next(host: Host) -> None:
+    host.converge()
+    (host.root / "etc/agent.toml").write_text("two")
+    outcome = host.converge(toml="two")
+    assert outcome.action.restart
+
+
+def test_without_a_record_what_is_there_is_the_way_back(host: Host) -> None:
+    host.converge()
+    (host.root / "opt/applied/state.json").unlink()
+    host.fails_to_start = {NEW}
+    with pytest.raises(DeploymentError, match="were put back"):
+        host.converge(NEW, "two")
+    assert host.text("etc/agent.toml") == "one"
+
+
+def test_units_that_do_not_start_at_boot_are_enabled(host: Host) -> None:
+    host.converge()
+    host.enabled = False
+    assert [entry["after"] for entry in host.converge(check=True).diff] == ["starts at boot\n"]
+    assert host.converge().changed
+    assert host.calls == ["enable"]
+
+
+def test_no_release_at_all(host: Host) -> None:
+    with pytest.raises(DeploymentError, match="agent_release first"):
+        host.converge(None)
+
+
+def test_the_current_release_stays_when_none_is_named(host: Host) -> None:
+    host.converge(NEW)
+    assert not host.converge(None).changed

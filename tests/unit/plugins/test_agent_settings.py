@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the role's variables to configuration, secrets and accounts."""
+
+import tomllib
+from typing import Any
+
+import pytest
+from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import (
+    AgentSettings,
+    SettingsError,
+    build_settings,
+)
+
+from relay_agent.config.load import parse_config
+
+BASE: dict[str, Any] = {
+    "hostname": "relay.example.org",
+    "listeners": [{"port": 587, "tls": "starttls", "address": None, "auth": None}],
+    "submission": {},
+    "routes": [],
+    "delivery": {},
+    "accounts": [],
+}
+HOP = {"host": "smtp.example.net", "port": 587, "username": "u", "password": "pw", "ca": None, "tls": None}
+
+
+def build(**options: Any) -> AgentSettings:
+    return build_settings(BASE | options)
+
+
+def test_the_agent_takes_what_is_built() -> None:
+    settings = build(
+        submission={"trusted_networks": ["192.0.2.0/24"], "command_timeout": "5m"},
+        delivery={"retry_for": "172800", "resolvers": ["127.0.0.1"]},
+        routes=[{"domains": ["*"], "via": [HOP]}],
+    )
+    config = parse_config(settings.toml, "agent.toml")
+    assert config.listener[0].port == 587
+    assert config.delivery.retry_for == 172_800
+    assert config.route[0].via[0].username == "u"
+
+
+def test_what_was_not_given_is_not_written() -> None:
+    document = tomllib.loads(build(submission={"max_recipients": None}).toml)
+    assert document["listener"] == [{"port": 587, "tls": "starttls"}]
+    assert "submission" not in document
+    assert "route" not in document
+
+
+def test_no_certificate_without_a_port_that_uses_it() -> None:
+    assert "tls" not in tomllib.loads(build(listeners=[{"port": 587, "tls": "none"}]).toml)
+
+
+def test_secrets_go_into_files_of_their_own() -> None:
+    settings = build(routes=[{"domains": ["*"], "via": [HOP | {"ca": "PEM"}]}])
+    assert settings.secrets == {
+        "u@smtp.example.net-587.password": "pw\n",
+        "smtp.example.net-587.ca.pem": "PEM\n",
+    }
+    assert "pw" not in settings.toml
+    assert "pw" not in repr(settings)
+    hop = tomllib.loads(settings.toml)["route"][0]["via"][0]
+    assert hop["password_file"] == "/etc/postroad/secrets/u@smtp.example.net-587.password"
+    assert hop["ca_file"] == "/etc/postroad/secrets/smtp.example.net-587.ca.pem"
+
+
+@pytest.mark.parametrize("username", ["../../../etc/shadow", "..", "a/b", "ü\n"])
+def test_a_name_cannot_lead_out_of_the_directory(username: str) -> None:
+    settings = build(routes=[{"domains": ["*"], "via": [HOP | {"username": username}]}])
+    (name,) = settings.secrets
+    assert "/" not in name
+    assert not name.startswith(".")
+
+
+def test_one_server_and_user_cannot_have_two_passwords() -> None:
+    routes = [{"domains": ["a.example"], "via": [HOP]}, {"domains": ["*"], "via": [HOP | {"password": "other"}]}]
+    with pytest.raises(SettingsError, match=r"routes\[1\]\.via\[0\]\.password: differs"):
+        build(routes=routes)
+
+
+@pytest.mark.parametrize(("password", "why"), [("", "empty"), ("a\nb", "line break"), ("a\0b", "NUL")])
+def test_a_password_that_no_line_can_hold(password: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        build(routes=[{"domains": ["*"], "via": [HOP | {"password": password}]}])
