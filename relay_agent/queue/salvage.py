@@ -2,30 +2,24 @@
 """Opening the database of a store, and saving what can be read of a damaged one.
 
 A damaged database is renamed, never deleted and never written to; what can be read is copied row by row into
-a new one. Rows are looked for by every way into the tables that is left: both tables from either end, their
-indexes, and at last each number between the lowest and the highest found.
+a new one. What may be a remnant of mail that was delivered long ago is kept, but held: the operator decides.
 """
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay_agent.queue.directory import StoreDirectory, sync_directory
 from relay_agent.queue.model import QueueDamagedError
+from relay_agent.queue.pages import Pages, Row
 from relay_agent.queue.schema import (
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
-    MESSAGE_BY_SEQ,
     MESSAGE_WIDTH,
-    PAGE_SIZE,
     RECIPIENT_WIDTH,
-    RECIPIENTS_OF,
     connect,
     prepare,
 )
@@ -33,25 +27,12 @@ from relay_agent.queue.writer import refusal
 
 __all__ = ["Opened", "open_database"]
 
-log = logging.getLogger(__name__)
-
 #: Largest database that is checked page by page at every start; a larger one only when it was found damaged.
 _CHECK_BYTES = 64 << 20
-_MOST_GAPS = 5_000_000
-
-_WAYS_IN = (
-    "SELECT seq FROM messages NOT INDEXED ORDER BY seq",
-    "SELECT seq FROM messages NOT INDEXED ORDER BY seq DESC",
-    "SELECT seq FROM messages INDEXED BY messages_queue_id ORDER BY queue_id",
-    "SELECT seq FROM messages INDEXED BY messages_queue_id ORDER BY queue_id DESC",
-    "SELECT message FROM recipients ORDER BY message, number",
-    "SELECT message FROM recipients ORDER BY message DESC, number DESC",
-    "SELECT message FROM recipients INDEXED BY recipients_due WHERE state = 0 ORDER BY next_attempt",
-)
-
 
 _INSERT_MESSAGE = "".join((INSERT_MESSAGE, "(", ", ".join("?" * MESSAGE_WIDTH), ")"))
 _INSERT_RECIPIENT = "".join((INSERT_RECIPIENT, "(", ", ".join("?" * RECIPIENT_WIDTH), ")"))
+_UNSURE = "held: found in a damaged database, where it may have been left over from mail already delivered"
 
 
 @dataclass(slots=True)
@@ -102,10 +83,8 @@ def _damage(directory: StoreDirectory) -> str | None:
         try:
             prepare(connection, path)
             connection.execute("SELECT messages FROM totals").fetchone()
-            suspect = directory.suspect.exists()
-            if suspect or path.stat().st_size <= _CHECK_BYTES:
-                check = "integrity_check" if suspect else "quick_check"
-                (verdict,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
+            if directory.suspect.exists() or path.stat().st_size <= _CHECK_BYTES:
+                (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
                 if verdict != "ok":
                     return str(verdict).replace("\n", " ")
             directory.suspect.unlink(missing_ok=True)
@@ -126,30 +105,24 @@ def _salvage(directory: StoreDirectory, stamp: str) -> list[str]:
     """Rename the damaged database, copy what can be read into a new one; returns what to tell."""
     damaged = _rename(directory, stamp)
     _create(directory)
-    repaired = directory.root / f"{damaged.name}.repaired"
-    lost = directory.root / f"{damaged.name}.lost"
-    saved = 0
-    unreadable: list[str] = []
+    source = Pages.open(damaged, Path(f"{damaged}-wal"))
+    target = connect(directory.database)
     try:
-        for source_path in (damaged, _with_new_first_page(directory, damaged, repaired)):
-            source = connect(source_path, read_only=True)
-            try:
-                source.execute("SELECT 1 FROM messages LIMIT 1").fetchone()
-            except sqlite3.Error as error:
-                log.debug("%s cannot be read: %s", source_path, error)
-                continue
-            else:
-                saved, unreadable = _copy(source, directory)
-                break
-            finally:
-                source.close()
+        found = _Salvage(target)
+        found.copy(source)
+        lost = found.clean_up()
+        saved, held = found.count()
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
-        for leftover in (repaired, Path(f"{repaired}-wal"), Path(f"{repaired}-shm"), Path(f"{damaged}-shm")):
-            leftover.unlink(missing_ok=True)
-    notices = [f"{saved} messages were saved from it; the damaged file is kept as {damaged}"]
-    if unreadable:
-        lost.write_text("".join(f"{line}\n" for line in unreadable))
-        notices.append(f"{len(unreadable)} messages could not be read whole; what is known of them is in {lost}")
+        target.close()
+        source.close()
+    notices = [f"{saved} were saved from it; the damaged file is kept as {damaged}"]
+    if held:
+        notices.append(f"{held} recipients are held because their mail may have been delivered already")
+    if lost:
+        path = directory.root / f"{damaged.name}.lost"
+        path.write_text("".join(f"{line}\n" for line in lost))
+        notices.append(f"{len(lost)} messages could not be read whole; what is known of them is in {path}")
     return notices
 
 
@@ -170,113 +143,102 @@ def _rename(directory: StoreDirectory, stamp: str) -> Path:
     return damaged
 
 
-def _with_new_first_page(directory: StoreDirectory, damaged: Path, copy: Path) -> Path:
-    """A copy of the database with the first page of a new one.
+class _Salvage:
+    """Takes rows out of a damaged file's pages and puts them into a new database."""
 
-    The first page holds the header and the schema. Its tables are created in a fixed order in an empty
-    file, so a new database's first page describes where an old one's tables begin.
-    """
-    pattern = connect(copy)
-    try:
-        prepare(pattern, copy)
-    finally:
-        pattern.close()
-    with copy.open("rb") as file:
-        page = bytearray(file.read(PAGE_SIZE))
-    pages = max(-(-damaged.stat().st_size // PAGE_SIZE), 1)
-    page[28:32] = pages.to_bytes(4, "big")
-    page[32:40] = bytes(8)  # no free pages
-    page[24:28] = page[92:96] = (1).to_bytes(4, "big")  # the size above is valid
-    with damaged.open("rb") as source, copy.open("wb") as target:
-        while block := source.read(1 << 20):
-            target.write(block)
-        target.truncate(pages * PAGE_SIZE)
-        target.seek(0)
-        target.write(page)
-    log_file = Path(f"{damaged}-wal")
-    if log_file.exists():
-        Path(f"{copy}-wal").write_bytes(log_file.read_bytes())
-    return copy
+    def __init__(self, target: sqlite3.Connection) -> None:
+        self._target = target
+        self._roots = [
+            page
+            for (page,) in target.execute("SELECT rootpage FROM sqlite_schema WHERE name IN ('messages', 'recipients')")
+        ]
+        self._refused: list[str] = []
+        self._totals: tuple[int, ...] | None = None
+        # What the indexes say there should be; a bad page may hide some recipients of a message.
+        target.execute("CREATE TEMP TABLE indexed (message INTEGER, number INTEGER, PRIMARY KEY (message, number))")
 
-
-def _copy(source: sqlite3.Connection, directory: StoreDirectory) -> tuple[int, list[str]]:
-    """Copy every message that can be read; returns how many, and a line for each that cannot."""
-    target = connect(directory.database)
-    saved, lost = 0, []
-    try:
-        target.execute("BEGIN IMMEDIATE")
-        for seq in _seqs(source):
+    def copy(self, source: Pages) -> None:
+        """Copy every row that can be read, in portions."""
+        # The tables are created in a fixed order in an empty file: their roots are where ours are.
+        self._target.execute("BEGIN IMMEDIATE")
+        for number, row in enumerate(source.rows(self._roots)):
             try:
-                trouble = _copy_message(source, target, seq)
-            except sqlite3.Error as error:
-                trouble = f"message {seq}: {error}{_known(source, seq)}"
-            if trouble is None:
-                saved += 1
-                if saved % 5000 == 0:
-                    target.execute("COMMIT")
-                    target.execute("BEGIN IMMEDIATE")
-            elif trouble:
-                lost.append(trouble)
-        target.execute(
+                self._take(row)
+            except (sqlite3.IntegrityError, OverflowError) as error:
+                self._refused.append(f"row {row.key}: {error}: {_brief(row)}")
+            if number % 20_000 == 19_999:
+                self._target.execute("COMMIT")
+                self._target.execute("BEGIN IMMEDIATE")
+        self._target.execute("COMMIT")
+
+    def _take(self, row: Row) -> None:
+        values = row.values
+        if row.key is not None and len(values) == MESSAGE_WIDTH and values[0] is None:
+            queue_id = values[1]
+            # It becomes a file name.
+            if isinstance(queue_id, str) and queue_id.isascii() and queue_id.isalnum() and row.key > 0:
+                self._target.execute(_INSERT_MESSAGE, (row.key, *values[1:]))
+            else:
+                self._refused.append(f"row {row.key}: no queue id: {_brief(row)}")
+        elif row.key is None and len(values) == RECIPIENT_WIDTH and values[2] in (0, 1):
+            if not row.sure:
+                values = [*values[:2], 1, *values[3:9], _UNSURE, values[10]]
+            self._target.execute(_INSERT_RECIPIENT, values)
+        elif row.sure and len(values) in (2, 3) and all(isinstance(value, int) for value in values[-2:]):
+            if row.key is None:
+                self._target.execute("INSERT OR IGNORE INTO indexed VALUES (?, ?)", values[-2:])
+            elif len(values) == 3 and isinstance(values[0], int):
+                self._totals = tuple(value for value in values if isinstance(value, int))
+
+    def clean_up(self) -> list[str]:
+        """Remove halves of messages and count the rest; a line for each message that is not whole."""
+        execute = self._target.execute
+        lost = self._refused
+        execute("BEGIN IMMEDIATE")
+        lost += [
+            f"{queue_id} from <{reverse_path}>: its recipients could not be read"
+            for queue_id, reverse_path in execute(
+                "SELECT queue_id, reverse_path FROM messages "
+                "WHERE NOT EXISTS (SELECT * FROM recipients WHERE message = seq)"
+            )
+        ]
+        lost += [
+            f"message number {message} to {addresses}: its content could not be read"
+            for message, addresses in execute(
+                "SELECT message, group_concat(address, ', ') FROM recipients "
+                "WHERE NOT EXISTS (SELECT * FROM messages WHERE seq = message) GROUP BY message"
+            )
+        ]
+        lost += [
+            f"{queue_id} from <{reverse_path}>: its recipients number {numbers} could not be read, the others could"
+            for queue_id, reverse_path, numbers in execute(
+                "SELECT queue_id, reverse_path, group_concat(number, ', ') "
+                "FROM temp.indexed CROSS JOIN messages ON seq = message "
+                "WHERE NOT EXISTS (SELECT * FROM recipients "
+                "WHERE recipients.message = indexed.message AND recipients.number = indexed.number) "
+                "AND EXISTS (SELECT * FROM recipients WHERE recipients.message = indexed.message) GROUP BY seq"
+            )
+        ]
+        execute("DELETE FROM messages WHERE NOT EXISTS (SELECT * FROM recipients WHERE message = seq)")
+        execute("DELETE FROM recipients WHERE NOT EXISTS (SELECT * FROM messages WHERE seq = message)")
+        execute(
             "UPDATE totals SET messages = (SELECT count(*) FROM messages), "
-            "recipients = (SELECT count(*) FROM recipients), bytes = (SELECT total(size) FROM messages)"
+            "recipients = (SELECT count(*) FROM recipients), "
+            "bytes = (SELECT coalesce(sum(size), 0) FROM messages)"
         )
-        target.execute("COMMIT")
-        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        target.close()
-    return saved, lost
+        execute("COMMIT")
+        return lost
+
+    def count(self) -> tuple[str, int]:
+        """Messages and recipients saved, in words, and recipients held for being unsure."""
+        messages, recipients = self._target.execute("SELECT messages, recipients FROM totals").fetchone()
+        saved = f"{messages} messages to {recipients} recipients"
+        if self._totals is not None:
+            saved += f" (of {self._totals[0]} to {self._totals[1]})"
+        (held,) = self._target.execute("SELECT count(*) FROM recipients WHERE last_reply = ?", (_UNSURE,)).fetchone()
+        return saved, int(held)
 
 
-def _seqs(source: sqlite3.Connection) -> Iterator[int]:
-    found: set[int] = set()
-    whole = True
-    for query in _WAYS_IN:
-        try:
-            found.update(seq for (seq,) in source.execute(query) if isinstance(seq, int) and seq > 0)
-        except sqlite3.Error as error:
-            whole = False
-            log.debug("%s: %s", query, error)
-    if not whole and found and max(found) - min(found) < _MOST_GAPS:
-        found.update(range(min(found), max(found)))
-    return iter(sorted(found))
-
-
-def _copy_message(source: sqlite3.Connection, target: sqlite3.Connection, seq: int) -> str | None:
-    """Copy one message; None when it was, "" when there is none, otherwise why not."""
-    row = source.execute(MESSAGE_BY_SEQ, (seq, sys.maxsize)).fetchone()
-    recipients = source.execute(RECIPIENTS_OF, (seq,)).fetchall()
-    if row is None:
-        return f"message {seq}: only recipients are left{_known(source, seq)}" if recipients else ""
-    queue_id = row[1]
-    if not (isinstance(queue_id, str) and queue_id.isascii() and queue_id.isalnum()):
-        return f"message {seq}: unreadable queue id {queue_id!r}"
-    if not recipients:
-        return f"message {seq}: {queue_id} from <{row[7]}> has no recipients left"
-    target.execute("SAVEPOINT message")
-    try:
-        target.execute(_INSERT_MESSAGE, row)
-        target.executemany(_INSERT_RECIPIENT, recipients)
-    except sqlite3.Error:
-        target.execute("ROLLBACK TO message")
-        raise
-    finally:
-        target.execute("RELEASE message")
-    return None
-
-
-def _known(source: sqlite3.Connection, seq: int) -> str:
-    """What can be said of a message that cannot be copied."""
-    parts = []
-    for label, query in (
-        ("queue id", "SELECT queue_id FROM messages WHERE seq = ?"),
-        ("from", "SELECT reverse_path FROM messages WHERE seq = ?"),
-        ("to", "SELECT address FROM recipients WHERE message = ?"),
-    ):
-        try:
-            values = [str(value) for (value,) in source.execute(query, (seq,))]
-        except sqlite3.Error:
-            continue
-        if values:
-            parts.append(f"{label} {', '.join(values)}")
-    return f" ({'; '.join(parts)})" if parts else ""
+def _brief(row: Row) -> str:
+    """A row for the operator's eyes: without the content."""
+    return ", ".join(repr(value)[:80] for value in row.values if not isinstance(value, bytes))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A damaged database is set aside and what can be read of it is carried over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.model import Message
+from tests.unit.queue.messages import large, message, recipient
+
+PAGE = 4096
+MESSAGES = 200
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed store of two hundred messages, every tenth with its body in a file."""
+    directory = tmp_path_factory.mktemp("pristine")
+
+    async def fill() -> None:
+        async with EmbeddedStore(directory) as store:
+            for number in range(MESSAGES):
+                one = large(store.spool_directory(), 5000) if number % 10 == 0 else message()
+                one.recipients = {n: recipient(f"r{number}.{n}@x", number) for n in range(1 + number % 3)}
+                await store.store(one)
+
+    asyncio.run(fill())
+    return directory
+
+
+@pytest.fixture
+def directory(pristine: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    shutil.copytree(pristine, tmp_path / "queue")
+    return tmp_path / "queue"
+
+
+async def contents(directory: Path) -> tuple[dict[str, Message], dict[str, bytes], list[str]]:
+    """What the store holds when opened, and what it said."""
+    async with EmbeddedStore(directory) as store:
+        messages = {one.queue_id: one for one in await store.list()}
+        counts = await store.counts()
+        assert counts.messages == len(messages)
+        assert counts.recipients == sum(len(one.recipients) for one in messages.values())
+        due = {one.queue_id for one in await store.due(1e12, 10_000)}
+        assert due <= set(messages)
+        bodies = {queue_id: messages[queue_id].body.read() for queue_id in due}
+        return messages, bodies, store.notices
+
+
+async def test_undamaged(directory: Path, pristine: Path) -> None:
+    messages, bodies, notices = await contents(directory)
+    assert len(messages) == len(bodies) == MESSAGES
+    assert notices == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_pages_overwritten(directory: Path, pristine: Path, seed: int) -> None:
+    """One page in ten is noise: most messages are saved and none is changed."""
+    chance = random.Random(seed)
+    path = directory / "0" / "queue.db"
+    data = bytearray(path.read_bytes())
+    pages = len(data) // PAGE
+    for page in chance.sample(range(1, pages), pages // 10):
+        data[page * PAGE : (page + 1) * PAGE] = chance.randbytes(PAGE)
+    path.write_bytes(data)
+    expected, expected_bodies, _ = await contents(pristine)
+    messages, bodies, notices = await contents(directory)
+    assert len(messages) >= MESSAGES // 4
+    assert "is damaged" in notices[0]
+    assert f"{len(messages)} messages to " in notices[1]
+    assert "were saved" in notices[1]
+    (kept,) = (path for path in (directory / "0").glob("queue.db.damaged-*") if path.suffix != ".lost")
+    assert kept.read_bytes() == bytes(data)
+    incomplete = []
+    for queue_id, one in messages.items():
+        for number, found in one.recipients.items():
+            assert found == expected[queue_id].recipients[number]
+        if one.recipients != expected[queue_id].recipients:
+            incomplete.append(queue_id)
+        assert one.envelope == expected[queue_id].envelope
+    for queue_id, body in bodies.items():
+        assert body == expected_bodies[queue_id]
+    if incomplete:
+        (lost,) = (directory / "0").glob("*.lost")
+        assert all(queue_id in lost.read_text() for queue_id in incomplete)
+    again, _, quiet = await contents(directory)
+    assert again.keys() == messages.keys()
+    assert quiet == []
+
+
+async def test_the_first_page_destroyed(directory: Path) -> None:
+    path = directory / "0" / "queue.db"
+    data = bytearray(path.read_bytes())
+    data[:PAGE] = b"\xa5" * PAGE
+    path.write_bytes(data)
+    messages, bodies, notices = await contents(directory)
+    assert len(messages) == len(bodies) == MESSAGES
+    assert "not a database" in notices[0]
+
+
+@pytest.mark.parametrize("part", [0.9, 0.5, 0.2])
+async def test_cut_short(directory: Path, part: float) -> None:
+    path = directory / "0" / "queue.db"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    messages, _, notices = await contents(directory)
+    assert notices
+    if part == 0.9:
+        assert len(messages) > MESSAGES // 2
+    for lost in (directory / "0").glob("*.lost"):
+        assert len(lost.read_text().splitlines()) <= MESSAGES - len(messages)
+
+
+async def test_cut_to_nothing(directory: Path) -> None:
+    """Nothing to save but the bodies in files, which are kept."""
+    (directory / "0" / "queue.db").write_bytes(b"")
+    messages, _, notices = await contents(directory)
+    assert messages == {}
+    assert "bodies" in notices[0]
+    (aside,) = (directory / "0").glob("bodies.damaged-*")
+    assert len(list(aside.iterdir())) == MESSAGES // 10
+
+
+async def test_single_flipped_bytes(directory: Path, pristine: Path, tmp_path: Path) -> None:
+    """Wherever one byte is flipped, the store opens and what it gives out is what was stored."""
+    _, expected_bodies, _ = await contents(pristine)
+    original = (directory / "0" / "queue.db").read_bytes()
+    chance = random.Random(1)
+    for number in range(24):
+        data = bytearray(original)
+        # Every other time in the headers of pages, where it hurts most.
+        place = chance.randrange(len(data)) if number % 2 else chance.randrange(len(data) // PAGE) * PAGE + number
+        data[place] ^= 1 << chance.randrange(8)
+        copy = tmp_path / f"flipped-{number}"
+        shutil.copytree(pristine, copy)
+        (copy / "0" / "queue.db").write_bytes(data)
+        messages, bodies, _ = await contents(copy)
+        assert len(messages) >= MESSAGES * 0.8
+        for queue_id, body in bodies.items():
+            if queue_id in expected_bodies:
+                assert body == expected_bodies[queue_id]
+        shutil.rmtree(copy)
+
+
+async def test_the_log_alone_is_left(tmp_path: Path) -> None:
+    """Killed before the log was copied, and then the database itself is lost."""
+    store = EmbeddedStore(tmp_path)
+    kept = [message() for _ in range(20)]
+    for one in kept:
+        await store.store(one)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    shutil.copy(tmp_path / "0" / "queue.db-wal", saved)
+    await store.close()
+    (tmp_path / "0" / "queue.db").unlink()
+    shutil.copy(saved / "queue.db-wal", tmp_path / "0")
+    messages, _, notices = await contents(tmp_path)
+    assert "gone or empty" in notices[0]
+    assert messages.keys() == {one.queue_id for one in kept}
+
+
+async def test_a_foreign_database_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    connection = sqlite3.connect(tmp_path / "0" / "queue.db")
+    connection.execute("CREATE TABLE songs (name TEXT)")
+    connection.commit()
+    connection.close()
+    messages, _, notices = await contents(tmp_path)
+    assert messages == {}
+    assert "not a queue of this agent" in notices[0]
+    (kept,) = (tmp_path / "0").glob("queue.db.damaged-*")
+    connection = sqlite3.connect(kept)
+    assert connection.execute("SELECT count(*) FROM songs").fetchone() == (0,)
+    connection.close()
