@@ -14,6 +14,7 @@ from typing import Any
 from relay_agent.config.load import read_config
 from relay_agent.config.schema import Config
 from relay_agent.control.client import AgentNotRunningError, ControlClient
+from relay_agent.control.protocol import FAILED, ControlError
 
 from .story import tell
 from .terminal import complain, duration, print_json, size, table
@@ -143,18 +144,26 @@ def _call(arguments: argparse.Namespace, command: str, **parameters: Any) -> Any
 
 def _offline(config: Config, command: str, parameters: dict[str, Any]) -> Any:
     """Run a command on the queue itself: the same code as the agent's, in this process."""
-    _become_owner(config.queue.directory)
-    result = asyncio.run(_on_store(config.queue.directory, command, parameters))
-    return iter(result) if command == "queue.list" else result
-
-
-async def _on_store(directory: Path, command: str, parameters: dict[str, Any]) -> Any:
+    # Imported as whoever started us: the queue's owner may not be able to read this Python.
     from relay_agent.control.handlers import queue_handlers
+    from relay_agent.queue.directory import StoreLockedError
     from relay_agent.queue.embedded import EmbeddedStore
+    from relay_agent.queue.model import QueueDamagedError, QueueFullError
+    from relay_agent.queue.schema import StoreVersionError
 
-    async with EmbeddedStore(directory) as store:
-        result = await queue_handlers(store)[command](parameters)
-        return [item async for item in result] if isinstance(result, AsyncIterator) else result
+    async def run() -> Any:
+        async with EmbeddedStore(config.queue.directory) as store:
+            result = await queue_handlers(store)[command](parameters)
+            return iter([item async for item in result]) if isinstance(result, AsyncIterator) else result
+
+    _become_owner(config.queue.directory)
+    try:
+        return asyncio.run(run())
+    except StoreLockedError as error:
+        message = f"{error}, but no agent answers at {config.control.socket}; it may be starting or stopping"
+        raise ControlError(FAILED, message) from error
+    except (QueueDamagedError, QueueFullError, StoreVersionError) as error:
+        raise ControlError(FAILED, str(error)) from error
 
 
 def _become_owner(directory: Path) -> None:
