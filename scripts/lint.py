@@ -50,7 +50,7 @@ def shell_scripts() -> list[str]:
 
 def mypy_targets() -> list[str]:
     """What is typed. The plugins are named by their path in the collection, as Ansible imports them."""
-    return ["relay_agent", "molecule/shared", "scripts", "tests", f"{COLLECTION}/plugins"]
+    return ["relay_agent", "benchmarks", "molecule/shared", "scripts", "tests", f"{COLLECTION}/plugins"]
 
 
 CHECKS = (
