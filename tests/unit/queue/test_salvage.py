@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay_agent.queue.embedded import EmbeddedStore
-from relay_agent.queue.model import Message
+from relay_agent.queue.model import Message, Update
 from tests.unit.queue.messages import large, message, recipient
 
 PAGE = 4096
@@ -180,3 +180,39 @@ async def test_a_foreign_database_is_not_overwritten(tmp_path: Path) -> None:
     connection = sqlite3.connect(kept)
     assert connection.execute("SELECT count(*) FROM songs").fetchone() == (0,)
     connection.close()
+
+
+async def test_remnants_of_delivered_mail_are_held_not_sent_again(tmp_path: Path) -> None:
+    """The root of a tree and the list of free pages are gone: nobody can tell what was deleted."""
+    async with EmbeddedStore(tmp_path) as store:
+        delivered = [message() for _ in range(400)]
+        waiting = [message() for _ in range(400)]
+        await asyncio.gather(*(store.store(one) for one in (*delivered, *waiting)))
+        await store.record([Update(one.queue_id, 0, None) for one in delivered])
+    path = tmp_path / "0" / "queue.db"
+    data = bytearray(path.read_bytes())
+    # Only the number of free pages is wrong: the trees are whole, so what they hold is sure.
+    data[36:40] = (7).to_bytes(4, "big")
+    path.write_bytes(data)
+    messages, bodies, _ = await contents(tmp_path)
+    assert messages.keys() == bodies.keys() == {one.queue_id for one in waiting}
+    async with EmbeddedStore(tmp_path) as store:
+        await store.delete([one.queue_id for one in waiting[:50]])
+    connection = sqlite3.connect(path)
+    roots = [page for (page,) in connection.execute("SELECT rootpage FROM sqlite_schema WHERE type = 'table'")]
+    connection.close()
+    data = bytearray(path.read_bytes())
+    for page in (1, *roots):
+        data[(page - 1) * PAGE : page * PAGE] = bytes(PAGE)
+    path.write_bytes(data)
+    async with EmbeddedStore(tmp_path) as store:
+        assert "are held because" in store.notices[2]
+        saved = {one.queue_id for one in await store.list()}
+        # Two recipients were in the root page itself.
+        missing = [one.queue_id for one in waiting[50:] if one.queue_id not in saved]
+        assert len(missing) <= 3
+        report = "".join(path.read_text() for path in (tmp_path / "0").glob("*.lost"))
+        assert all(queue_id in report for queue_id in missing)
+        assert await store.due(1e12, 1000) == []
+        assert await store.release(sorted(saved)[:1]) == 1
+        assert len(await store.due(1e12, 1000)) == 1
