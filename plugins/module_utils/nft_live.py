@@ -10,11 +10,10 @@ from pathlib import Path
 from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import TABLE
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner
 
-__all__ = ["BOOT_FILE", "BOOT_UNIT", "NftError", "PacketFilter", "UNIT_FILE", "boot_unit", "write_file"]
+__all__ = ["BOOT_FILE", "BOOT_UNIT", "NftError", "PacketFilter", "boot_units", "write_file"]
 
 BOOT_FILE = Path("/etc/postroad/firewall.nft")
 BOOT_UNIT = "postroad-firewall.service"
-UNIT_FILE = Path("/etc/systemd/system") / BOOT_UNIT
 RUNTIME_DIRECTORY = Path("/run/postroad-firewall")
 RESTORE_UNIT = "postroad-firewall-restore"
 
@@ -23,13 +22,14 @@ class NftError(Exception):
     """nft or systemd refused; the text carries what they said."""
 
 
-def boot_unit(nft: str, boot_file: Path = BOOT_FILE) -> str:
-    """The unit that loads the table before any network is up.
+def boot_units(nft: str) -> dict[Path, str]:
+    """What systemd reads to have the table there at boot, before any network, and ever after: content by path.
 
-    Debian's nftables.service flushes every table when it starts, stops or reloads, ours too: so this unit comes
-    after it and follows what happens to it.
+    Debian's nftables.service flushes every table when it starts, stops or reloads, ours too. A unit beside it
+    learns of a reload too early and of a first start not at all, so an addition to it loads ours again each time.
     """
-    return f"""\
+    load = f"{nft} -f {BOOT_FILE}"
+    unit = f"""\
 # Written by Postroad (role relay_firewall).
 [Unit]
 Description=Postroad packet filter (table {TABLE})
@@ -38,20 +38,27 @@ After=local-fs.target nftables.service
 Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-ConditionPathExists={boot_file}
+ConditionPathExists={BOOT_FILE}
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={nft} -f {boot_file}
-ExecReload={nft} -f {boot_file}
+ExecStart={load}
+ExecReload={load}
 ExecStop=-{nft} delete table {TABLE}
 
 [Install]
 WantedBy=sysinit.target
 """
+    addition = f"""\
+# Written by Postroad (role relay_firewall): the flush of this unit takes the table {TABLE} with it.
+[Service]
+ExecStartPost=-{load}
+ExecReload=-{load}
+ExecStop=-{load}
+"""
+    directory = Path("/etc/systemd/system")
+    return {directory / BOOT_UNIT: unit, directory / "nftables.service.d" / "postroad.conf": addition}
 
 
 def write_file(path: Path, content: str, mode: int = 0o644) -> None:
@@ -78,7 +85,6 @@ class PacketFilter:
         self._run_command = run_command
         self._nft = nft
         self.staged_rules = runtime_directory / "staged.nft"
-        self.staged_unit = runtime_directory / "staged.service"
         self._restore_file = runtime_directory / "restore.nft"
         self._runtime_directory = runtime_directory
 
@@ -141,9 +147,10 @@ class PacketFilter:
         active, _, _ = self._run_command(["systemctl", "is-active", "--quiet", BOOT_UNIT])
         return enabled == 0 and active == 0
 
-    def keep(self, rules: str, unit: str) -> None:
+    def keep(self, rules: str, units: dict[Path, str]) -> None:
         """Make `rules` what the host boots with."""
         write_file(BOOT_FILE, rules)
-        write_file(UNIT_FILE, unit)
+        for path, content in units.items():
+            write_file(path, content)
         self._run("systemd", ["systemctl", "daemon-reload"])
         self._run(f"{BOOT_UNIT} could not be enabled", ["systemctl", "enable", "--quiet", "--now", BOOT_UNIT])

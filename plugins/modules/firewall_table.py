@@ -147,10 +147,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils import ssh_access
 from ansible_collections.postroad.relay.plugins.module_utils.nft_live import (
     BOOT_FILE,
-    UNIT_FILE,
     NftError,
     PacketFilter,
-    boot_unit,
+    boot_units,
 )
 from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import (
     UNKNOWN_UID,
@@ -217,7 +216,7 @@ class Table:
         self.module = module
         self.params: dict[str, Any] = module.params
         self.filter = PacketFilter(self.run, nft)
-        self.unit = boot_unit(nft)
+        self.units = boot_units(nft)
         self.connection = ssh_access.current_connection()
 
     def run(self, args: list[str], /) -> tuple[int, str, str]:
@@ -298,7 +297,8 @@ class Table:
         )
         wanted, live = self.filter.as_loaded(rules), self.filter.live()
         kept = _read(BOOT_FILE)
-        boot_differs = kept != rules or _read(UNIT_FILE) != self.unit or not self.filter.boots()
+        outdated = {path: content for path, content in self.units.items() if _read(path) != content}
+        boot_differs = kept != rules or bool(outdated) or not self.filter.boots()
         result: dict[str, Any] = {
             "changed": user_made or boot_differs or wanted != live,
             "ssh_ports": ssh_ports,
@@ -309,13 +309,14 @@ class Table:
             result["diff"].append(_diff(str(BOOT_FILE), kept, rules))
         elif wanted != live:
             result["diff"].append(_diff("live table inet postroad", live, wanted))
+        result["diff"] += [_diff(str(path), _read(path), content) for path, content in outdated.items()]
         if wanted != live and params["other_ports"] != "accept":
             tcp = {extra.port for extra in extra_ports if extra.protocol == "tcp"}
             self.warn_of_services(listeners, {*params["ports"], *ssh_ports, *tcp})
         if self.module.check_mode or not result["changed"]:
             return result
         if wanted == live:
-            self.filter.keep(rules, self.unit)
+            self.filter.keep(rules, self.units)
         else:
             self.filter.apply(rules, restore_after=params["restore_after"])
             result["pending"] = True
@@ -330,7 +331,7 @@ class Table:
         rules = self.filter.staged_rules.read_text(encoding="utf-8")
         if self.filter.as_loaded(rules) != self.filter.live():
             raise NftError("the old rules came back before the new ones were confirmed; run again")
-        self.filter.keep(rules, self.unit)
+        self.filter.keep(rules, self.units)
         return {"changed": True}
 
 
