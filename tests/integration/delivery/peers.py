@@ -184,7 +184,7 @@ class Smarthost:
 
     def start(self) -> Smarthost:
         assert os.geteuid() == 0, "Postfix's master runs as root only: run the integration tests as root"
-        for part in ("", "queue", "sasl"):
+        for part in ("", "queue", "queue/pid", "sasl"):
             (self.directory / part).mkdir(exist_ok=True)
             (self.directory / part).chmod(0o755)
         data = self.directory / "data"
@@ -204,9 +204,8 @@ myhostname = smart.test
 mydestination =
 local_recipient_maps =
 alias_maps =
-inet_interfaces = {self.address}
+inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-smtp_bind_address = {self.address}
 smtp_host_lookup = native
 relayhost = {self.relayhost}
 maillog_file = {self.directory}/log
@@ -223,19 +222,19 @@ smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 {self.extra}
 """
         )
-        private = ["cleanup", "qmgr", "rewrite", "bounce", "defer", "trace", "flush", "smtp", "error", "anvil"]
-        private += ["scache", "tlsmgr"]
-        programs = {"rewrite": "trivial-rewrite", "defer": "bounce", "trace": "bounce"}
         master = [
             f"{self.address}:{self.starttls_port} inet n - n - - smtpd",
             f"{self.address}:{self.implicit_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",
             "postlog unix-dgram n - n - 1 postlogd",
+            "cleanup unix n - n - 0 cleanup",
+            "qmgr unix n - n 300 1 qmgr",
+            "tlsmgr unix - - n 1000? 1 tlsmgr",
+            "rewrite unix - - n - - trivial-rewrite",
+            *(f"{name} unix - - n - 0 bounce" for name in ("bounce", "defer", "trace")),
+            "flush unix n - n 1000? 0 flush",
+            *(f"{name} unix - - n - - {name}" for name in ("smtp", "error")),
+            *(f"{name} unix - - n - 1 {name}" for name in ("anvil", "scache")),
         ]
-        for name in private:
-            visible = "n" if name in ("cleanup", "qmgr", "flush") else "-"
-            most = "0" if name in ("cleanup", "bounce", "defer", "trace", "flush") else "1" if name == "qmgr" else "-"
-            wake = "300" if name == "qmgr" else "-"
-            master.append(f"{name} unix {visible} - n {wake} {most} {programs.get(name, name)}")
         (self.directory / "master.cf").write_text("\n".join(master) + "\n")
         done = subprocess.run(
             [program("postfix"), "-c", str(self.directory), "start"], capture_output=True, text=True, timeout=30

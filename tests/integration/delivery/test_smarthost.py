@@ -20,11 +20,15 @@ MakeSink = Callable[..., Sink]
 BEHIND = "127.0.2.7"  # where the smarthost hands mail on to
 
 
+def _directory(workplace: Path) -> Path:
+    directory = Path(tempfile.mkdtemp(dir=workplace))
+    directory.chmod(0o755)
+    return directory
+
+
 @pytest.fixture(scope="session")
 def smarthost(workplace: Path, smtp_port: int) -> Iterator[Smarthost]:
-    directory = workplace / "smarthost"
-    directory.mkdir()
-    directory.chmod(0o755)
+    directory = _directory(workplace)
     certificate = make_certificate(directory, "smart.test")
     host = Smarthost(directory, "127.0.2.5", free_port(), free_port(), certificate, f"[{BEHIND}]:{smtp_port}")
     try:
@@ -154,23 +158,26 @@ def _with_routes(config: Any, routes: list[dict[str, Any]]) -> Any:
     return type(config).model_validate({**config.model_dump(), "route": routes})
 
 
+@pytest.mark.parametrize(
+    ("protocols", "protocol"), [(">=TLSv1.2", "ESMTPS"), ("<=TLSv1", "ESMTP")], ids=["works", "broken"]
+)
 async def test_opportunistic_tls_to_an_mx(
-    relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, workplace: Path, smtp_port: int
+    relay: MakeRelay, sink: MakeSink, workplace: Path, smtp_port: int, protocols: str, protocol: str
 ) -> None:
-    """An MX with a self-signed certificate gets mail encrypted; one whose TLS is broken gets it in the clear."""
+    """An MX with a self-signed certificate gets mail encrypted; one whose handshake fails gets it in the clear."""
     behind = sink(BEHIND)
-    directory = workplace / "mx"
-    directory.mkdir(exist_ok=True)
-    directory.chmod(0o755)
-    extra = "smtpd_tls_security_level = may\nsmtpd_relay_restrictions = permit\nsmtpd_recipient_restrictions = permit\n"
+    directory = _directory(workplace)
+    extra = f"smtpd_tls_security_level = may\nsmtpd_tls_protocols = {protocols}\n"
+    extra += "smtpd_relay_restrictions = permit_mynetworks, reject\nsmtpd_recipient_restrictions =\n"
     certificate = make_certificate(directory, "mx.alpha.test")
     mx = Smarthost(directory, "127.0.2.1", smtp_port, free_port(), certificate, f"[{BEHIND}]:{smtp_port}", extra=extra)
     try:
         mx.start()
         sender = await relay()
-        await sender.send("bob@alpha.test", content=b"Subject: encrypted\r\n\r\n")
+        await sender.send("bob@alpha.test", content=b"Subject: to the MX\r\n\r\n")
         await sender.outcome("delivered")
         await sender.until(behind.received, "the message behind the MX")
-        assert "ESMTPS" in behind.received()[0].parsed["Received"]
+        assert f" with {protocol} " in behind.received()[0].parsed["Received"]
+        assert len(sender.events.named("tls_fallback")) == (protocol == "ESMTP")
     finally:
         mx.stop()
