@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -76,23 +77,26 @@ class Deployment:
     def converge(self) -> Outcome:
         """Do what is missing, in an order in which every step can still be taken back. Raises DeploymentError."""
         try:
-            self._prepare()
-            self._check_configuration()
-            switch = self._release != self.store.current()
-            files = [self._config, *self._unit_files]
-            changed_files = [file for file in files if file.differs()]
-            action = self._decide()
-            self._note(changed_files, action, switch=switch)
-            if not self.check_mode:
-                if changed_files or switch or action.needed:
-                    self._put_to_use(changed_files, action, switch=switch)
-                if not self._enabled:
-                    self.units.enable()
-                self.outcome.removed_releases = self.store.prune(KEPT_RELEASES)
-            self._remove_leftovers()
+            with contextlib.nullcontext() if self.check_mode else self.store.exclusive():
+                self._converge()
         except (OSError, ReleaseError, UnitError) as error:
             raise DeploymentError(str(error)) from error
         return self.outcome
+
+    def _converge(self) -> None:
+        self._prepare()
+        self._check_configuration()
+        switch = self._release != self.store.current()
+        changed_files = [file for file in (self._config, *self._unit_files) if file.differs()]
+        action = self._decide()
+        self._note(changed_files, action, switch=switch)
+        if not self.check_mode:
+            if changed_files or switch or action.needed:
+                self._put_to_use(changed_files, action, switch=switch)
+            if not self._enabled:
+                self.units.enable()
+            self.outcome.removed_releases = self.store.prune(KEPT_RELEASES)
+        self._remove_leftovers()
 
     def _prepare(self) -> None:
         """Directories, upstream secrets and accounts: the running agent reads none of it until told to."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -10,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 __all__ = ["OPT", "ReleaseError", "ReleaseStore"]
@@ -46,6 +50,25 @@ class ReleaseStore:
         self.command = command
         self.releases = root / "releases"
         self.link = root / "current"
+
+    @contextlib.contextmanager
+    def exclusive(self, seconds: float = 120.0) -> Iterator[None]:
+        """Keep other runs off this host's agent meanwhile. Raises ReleaseError when one takes longer than that."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise ReleaseError(f"another run has been at work on this host for {seconds:.0f} s") from None
+                    time.sleep(0.1)
+            yield
+        finally:
+            os.close(handle)
 
     def path(self, release: str) -> Path:
         """Directory of a release. Raises ReleaseError for what cannot be a release's name."""

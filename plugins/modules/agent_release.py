@@ -73,10 +73,12 @@ def main() -> None:
         system = read_system()
         changed = ensure_service_user(module.run_command, check_mode=module.check_mode)
         release, archive = module.params["release"], module.params["archive"]
-        if archive and not store.is_complete(release):
-            changed = True
-            if not module.check_mode:
-                store.install(release, Path(archive))
+        if archive and not module.check_mode:
+            with store.exclusive():
+                # Another run may have installed it while this one sent it.
+                if not store.is_complete(release):
+                    store.install(release, Path(archive))
+                    changed = True
     except (UnsupportedSystem, ServiceUserError, ReleaseError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -111,3 +111,10 @@ def test_no_current_after_it_was_taken_away(store: ReleaseStore) -> None:
     store.switch("11111111")
     store.switch(None)
     assert store.current() is None
+
+
+def test_two_runs_do_not_work_on_one_host_at_once(store: ReleaseStore) -> None:
+    with store.exclusive(), pytest.raises(ReleaseError, match="another run"), store.exclusive(seconds=0.2):
+        pass
+    with store.exclusive(seconds=0.2):
+        pass
