@@ -104,15 +104,9 @@ def settings(probes: Sequence[Mapping[str, Any]], state: Path) -> str:
         "  sign-in     normal password",
         f"  user name   {people}",
         f"  password    the lab's own, made for it: {(state / 'secrets.yml').relative_to(ROOT)}",
-        f"  authority   that signed the relays' certificates: {authority(state)}",
+        f"  authority   that signed the certificates, to trust: {(state / 'private_ca/ca.pem').relative_to(ROOT)}",
     ]
     return "\n".join(lines)
-
-
-def authority(state: Path) -> str:
-    """Where the lab's private authority is kept on this machine."""
-    found = sorted(state.rglob("ca.pem")) + sorted((ROOT / ".build").rglob("ca.pem"))
-    return str(found[0].relative_to(ROOT)) if found else "see relay_tls in inventories/lab"
 
 
 def main() -> int:

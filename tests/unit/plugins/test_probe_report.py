@@ -12,9 +12,7 @@ from ansible_collections.postroad.relay.plugins.action import probe_report as ac
 from ansible_collections.postroad.relay.plugins.modules import probe_report
 
 
-def run(
-    tmp_path: Path, hostvars: dict[str, Any], *, check_mode: bool = False, file: bool = True
-) -> dict[str, Any]:
+def run(tmp_path: Path, hostvars: dict[str, Any], *, check_mode: bool = False, file: bool = True) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "hosts": ["relay1"],
         "submitted": "_sent",
