@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The preflight as ansible-playbook runs it, on inventories of hosts that do not exist."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK = """
+- hosts: relays
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - postroad.relay.inventory_preflight:
+- hosts: relays
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug:
+        msg: touched
+"""
+
+
+def preflight(directory: Path, inventory: Path | str, **variables: object) -> tuple[int, str]:
+    """Exit status and output of a playbook that begins with the preflight."""
+    (directory / "play.yml").write_text(PLAYBOOK)
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", str(inventory)]
+    done = subprocess.run(
+        [*command, "--extra-vars", json.dumps(variables), str(directory / "play.yml")],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_example_is_good_once_its_vault_is_there(tmp_path: Path) -> None:
+    status, output = preflight(tmp_path, ROOT / "inventories" / "example", vault_alice="correct horse")
+    assert status == 0, output
+    assert "touched" in output
+
+
+def test_the_example_says_that_its_vault_is_missing(tmp_path: Path) -> None:
+    status, output = preflight(tmp_path, ROOT / "inventories" / "example")
+    assert status != 0
+    assert "relay.example.org: relay_agent_accounts: 'vault_alice' is undefined" in output
+
+
+def test_all_problems_of_all_hosts_and_nothing_touched(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    one = {"relay_agent_listners": [], "relay_agent_delivery": {"retry_for": "soon"}}
+    two = {"relay_tls_certificate": {"mode": "provided", "certificate": "files/two.pem", "key": "files/two.key"}}
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": one, "two.example": two}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status != 0
+    assert "touched\n" not in output.replace("nothing was touched", "")
+    for problem in (
+        "one.example: relay_agent_listners: did you mean relay_agent_listeners?",
+        'one.example: relay_agent_delivery.retry_for: "soon" is not valid',
+        "two.example: relay_tls_certificate.certificate: files/two.pem does not exist on the controller",
+        "two.example: relay_tls_certificate.key: files/two.key does not exist on the controller",
+    ):
+        assert problem in output
+
+
+@pytest.mark.parametrize("password", ["s3cret-and-long", "{{ 'x' }}"])
+def test_no_password_is_printed(tmp_path: Path, password: str) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": {}}}}))
+    accounts = [{"name": "alice", "password": password, "pasword": "other-s3cret"}]
+    status, output = preflight(tmp_path, inventory, relay_agent_accounts=accounts)
+    assert status != 0
+    assert "relay_agent_accounts[0].pasword: is not a known key; did you mean password?" in output
+    assert "s3cret" not in output
