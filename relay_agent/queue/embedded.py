@@ -20,7 +20,7 @@ from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFul
 from relay_agent.queue.operations import Delete, Hold, Operation, Record, Retry, Store
 from relay_agent.queue.reader import Reader
 from relay_agent.queue.salvage import open_database
-from relay_agent.queue.writer import Writer, refusal
+from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
 __all__ = ["MINIMUM_FREE", "EmbeddedStore"]
 
@@ -67,6 +67,7 @@ class EmbeddedStore:
         try:
             opened = open_database(self._directory)
             self.notices += opened.notices
+            self._directory.allocate_log(LOG_SIZE)
             self._reader = Reader(self._directory)
             try:
                 removed, missing = self._directory.sweep(self._reader.in_file(), aside=opened.aside)

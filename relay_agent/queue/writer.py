@@ -16,7 +16,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -25,13 +25,15 @@ from relay_agent.queue.model import QueueDamagedError, QueueFullError
 from relay_agent.queue.operations import Operation, Transaction
 from relay_agent.queue.schema import connect
 
-__all__ = ["Writer", "refusal"]
+__all__ = ["LOG_SIZE", "Writer", "refusal"]
 
 log = logging.getLogger(__name__)
 
 _BATCH_OPERATIONS = 512
 _BATCH_BYTES = 8 << 20
 _CHECKPOINT_BYTES = 16 << 20
+#: What the log grows to before it begins anew: what is written until a checkpoint, and while it runs.
+LOG_SIZE = 24 << 20
 _IDLE_SECONDS = 1.0
 
 #: SQLite's words for a disk that refuses. BUSY: an operator's own sqlite3 session holds the database.
@@ -329,23 +331,23 @@ class _Checkpointer:
         self._connection.close()
 
     def _run(self) -> None:
+        failed = False
         while True:
             self._wake.wait()
             self._wake.clear()
             if self._closing:
                 return
             try:
-                if any(self._passes()):
-                    continue
+                # The second pass copies what arrived during the first, and so leaves little to the writer's
+                # own, which alone can be complete: nothing arrives during that one, so the log can begin anew.
+                for _ in range(2):
+                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    # SQLite syncs the database only with a complete pass: do it here, where nobody waits.
+                    self._directory.sync_database()
+                failed = False
             except (sqlite3.Error, OSError) as error:
-                log.error("cannot copy the queue's log back: %s", error)
-                continue
+                # On a full disk this is tried again and again: say it once.
+                if not failed:
+                    log.error("cannot copy the queue's log back: %s", error)
+                failed = True
             self._writer.put(_Checkpoint())
-
-    def _passes(self) -> Iterator[bool]:
-        """Two passes that leave little to the third, the writer's own; each says whether it got it all."""
-        for _ in range(2):
-            busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            yield not busy and frames == copied
-            # SQLite syncs the database only with the last pass: do it here, where nobody waits.
-            self._directory.sync_database()
