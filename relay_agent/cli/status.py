@@ -52,8 +52,12 @@ def _in_words(status: dict[str, Any]) -> str:
     lines.append(f"sessions: {status['sessions']}")
     if "accounts" in status:
         lines.append(f"accounts: {status['accounts']}")
-    if status["counters"]:
-        lines += ["", style("since the start", "bold"), *_values(status["counters"])]
+    counters = dict(status["counters"])
+    spent = counters.pop("commit_microseconds", None)
+    if spent and counters.get("accepted"):
+        counters["on average to the disk in"] = f"{spent / counters['accepted'] / 1000:.1f} ms"
+    if counters:
+        lines += ["", style("since the start", "bold"), *_values(counters)]
     delivery = dict(status["delivery"])
     destinations = delivery.pop("destinations", [])
     if delivery:

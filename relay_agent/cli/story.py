@@ -49,7 +49,9 @@ def _recipient(recipient: dict[str, Any], now: float) -> list[str]:
         status = recipient["last_status"]
         shown = f"{escape(status)} {reply}" if status and status not in reply else reply
         host = recipient["last_host"]
-        sentences.append(f"{escape(host)} answered: {shown}" if host else f"The reason: {shown}")
+        # What begins with a reply code was said by the host, anything else happened on the way to it.
+        what = "answered" if reply[:3].isdigit() else "did not take it"
+        sentences.append(f"{escape(host)} {what}: {shown}" if host else f"The reason: {shown}")
     if recipient["state"] == "held":
         sentences.append("It is held: nothing happens until it is released.")
     elif recipient["next_attempt"] <= now:

@@ -21,8 +21,10 @@ from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 NASTY = "busy\x1b]0;owned\x07\r\n550 \u202egnp.exe"
 
 
-def message(*addresses: str, reply: str = "451 4.7.1 try later", account: str | None = "alice") -> Message:
-    now = time.time()
+def message(
+    *addresses: str, reply: str = "451 4.7.1 try later", account: str | None = "alice", later: float = 0
+) -> Message:
+    now = time.time() + later
     recipients = {
         number: Recipient(
             address,
@@ -37,7 +39,7 @@ def message(*addresses: str, reply: str = "451 4.7.1 try later", account: str | 
     }
     sender = "" if account is None else "alice@alpha.test"
     return Message(
-        new_queue_id(), Envelope(sender, account), recipients, MemoryBody(b"x" * 4096), now - 300, now + 86400
+        new_queue_id(now), Envelope(sender, account), recipients, MemoryBody(b"x" * 4096), now - 300, now + 86400
     )
 
 
@@ -55,7 +57,7 @@ def run(config: Path) -> Any:
 def test_without_an_agent_the_queue_is_read_from_the_disk(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = message("bob@beta.test", "carl@beta.test"), message("dora@beta.test")
+    first, second = message("bob@beta.test", "carl@beta.test"), message("dora@beta.test", later=1)
     asyncio.run(put(tmp_path / "queue", first, second))
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()

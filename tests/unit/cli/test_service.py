@@ -70,7 +70,7 @@ async def test_the_status_of_a_running_agent(config: Path, capsys: pytest.Captur
         "listeners": [{"address": "", "port": 587, "tls": "starttls", "auth": "required"}],
         "sessions": 2,
         "accounts": 1,
-        "counters": {"accepted": 5, "sign_in_failures": 1},
+        "counters": {"accepted": 5, "sign_in_failures": 1, "commit_microseconds": 12_000},
         "queue": {"messages": 1, "recipients": 2, "held": 1, "bytes": 4096},
         "delivery": {"in_hand": 1, "destinations": [destination] * 25},
     }
@@ -87,6 +87,7 @@ async def test_the_status_of_a_running_agent(config: Path, capsys: pytest.Captur
         assert "every address   587  starttls  required" in text
         assert "queue: 1 message for 2 recipients, 4.1 KB, 1 held" in text
         assert "  sign in failures: 1" in text
+        assert "  on average to the disk in: 2.4 ms" in text
         assert r"beta.test\x1b        3       1  in 12 s      busy\x07" in text
         assert "(5 more; --json shows all)" in text
         assert text.replace("\n", "").isprintable()

@@ -85,7 +85,9 @@ async def listed(client: ControlClient, **arguments: Any) -> list[Any]:
 
 async def test_the_queue_is_listed_oldest_first(client: ControlClient, store: EmbeddedStore) -> None:
     assert await listed(client) == []
-    first, second = await put(store, "bob@beta.test", "carl@beta.test"), await put(store, "dora@beta.test")
+    first = await put(store, "bob@beta.test", "carl@beta.test")
+    await asyncio.sleep(0.01)  # ids of the same millisecond are in no order
+    second = await put(store, "dora@beta.test")
     found = await listed(client)
     assert [message["id"] for message in found] == [first, second]
     assert [recipient["address"] for recipient in found[0]["recipients"]] == ["bob@beta.test", "carl@beta.test"]
