@@ -49,7 +49,6 @@ class ActionModule(ActionBase):
         _say(f"{host}: installing release {release} ({archive.stat().st_size // 1024} KiB)")
         arguments = {"release": release, "archive": self._send(archive)}
         done: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
-        self._remove_tmp_path(self._connection._shell.tmpdir)
         return done | {"changed": done.get("changed", False) or found["changed"], "diff": diff}
 
     def _send(self, archive: Path) -> str:

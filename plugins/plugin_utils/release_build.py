@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -157,6 +158,9 @@ class ReleaseBuilder:
         return target
 
     def _wheel(self) -> Path:
+        missing = [name for name in ("pip", "hatchling") if importlib.util.find_spec(name) is None]
+        if self._python == sys.executable and missing:
+            raise BuildError(f"{sys.executable} has no {' and no '.join(missing)}; `make venv` makes what is needed")
         directory = self.cache / "wheels" / self.source.digest()[:16]
         with self._locked(f"wheel-{directory.name}"):
             if not directory.exists():

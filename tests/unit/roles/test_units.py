@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systemd units, rendered as Ansible renders them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parents[3] / "roles" / "relay_agent" / "templates"
+
+
+def render(name: str, **variables: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    return environment.get_template(f"{name}.j2").render(variables)
+
+
+def values(unit: str, key: str) -> list[str]:
+    return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{key}=")]
+
+
+def test_a_port_without_an_address_serves_both_families() -> None:
+    listeners: list[dict[str, Any]] = [
+        {"port": 587, "tls": "starttls"},
+        {"port": 465, "tls": "implicit", "address": ""},
+        {"port": 2525, "tls": "starttls", "address": "198.51.100.1"},
+        {"port": 443, "tls": "implicit", "address": "2001:db8::1"},
+    ]
+    unit = render("relay-agent.socket", relay_agent_listeners=listeners)
+    assert values(unit, "ListenStream") == ["587", "465", "198.51.100.1:2525", "[2001:db8::1]:443"]
+    assert values(unit, "BindIPv6Only") == ["both"]
+    assert "\n\n\n" not in unit
+
+
+def test_the_agent_runs_without_privilege() -> None:
+    unit = render("relay-agent.service", relay_agent_service={"open_files": 1000})
+    assert values(unit, "User") == ["postroad"]
+    assert values(unit, "CapabilityBoundingSet") == [""]
+    assert values(unit, "AmbientCapabilities") == [""]
+    assert values(unit, "NoNewPrivileges") == ["true"]
+    assert values(unit, "ProtectSystem") == ["strict"]
+    assert values(unit, "Type") == ["notify"]
+    assert values(unit, "RestartPreventExitStatus") == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "files", "memory"), [({"open_files": 1000}, "1000", []), ({"memory_max": "1G"}, "65536", ["1G"])]
+)
+def test_limits(limits: dict[str, Any], files: str, memory: list[str]) -> None:
+    unit = render("relay-agent.service", relay_agent_service=limits)
+    assert values(unit, "LimitNOFILE") == [files]
+    assert values(unit, "MemoryMax") == memory
