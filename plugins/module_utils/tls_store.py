@@ -11,7 +11,7 @@ import os
 import pwd
 import shutil
 import ssl
-import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -128,9 +128,10 @@ class TlsStore:
         first = chain[: chain.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
         first = first[first.index("-----BEGIN CERTIFICATE-----") :]
         fingerprint = sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        # To the microsecond: a directory that is in use must never be written to again.
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         version = self._versions / f"{stamp}-{fingerprint[:12]}"
-        version.mkdir(mode=0o750, parents=True, exist_ok=True)
+        version.mkdir(mode=0o750, parents=True)
         for name, content in ((CERTIFICATE, chain), (KEY, key)):
             path = version / name
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
