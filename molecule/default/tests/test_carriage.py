@@ -40,7 +40,8 @@ def test_a_message_arrives_once(way: tuple[str, int, str], sent: Sent, arrived: 
 
 
 def test_content_is_carried_unchanged(sent: Sent, arrived: Counter[str], mailboxes: Mailboxes) -> None:
-    submission, _ = sent[WAYS[0]]
+    # By msmtp, which sends what it gets; swaks adds an empty line.
+    submission, _ = sent["relay1", 587, "msmtp"]
     assert arrived[submission.token] == 1
     message = mailboxes.read(submission.token)
     assert message["Message-ID"] == f"<{submission.token}@laptop.postroad.test>"
