@@ -120,6 +120,8 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a further command can be sent: open, and nothing unasked for came in."""
+        if self._transport is None or self._transport.is_closing():
+            return False
         return self._lost is None and not self._replies and self._reader.idle and self._quit_timer is None
 
     @property

@@ -68,6 +68,7 @@ def literal_address(domain: str) -> str | None:
     if not domain.endswith("]"):
         raise ValueError(f"{domain!r} is not an address literal")
     inner = domain[1:-1]
-    if inner[:5].lower() == "ipv6:":
-        return str(IPv6Address(inner[5:]))
-    return str(IPv4Address(inner))
+    try:
+        return str(IPv6Address(inner[5:]) if inner[:5].lower() == "ipv6:" else IPv4Address(inner))
+    except ValueError:
+        raise ValueError(f"{domain!r} is not an address literal") from None

@@ -149,7 +149,7 @@ def judge_error(error: BaseException, host: str, doing: str) -> Deferred:
     if isinstance(error, ssl.SSLCertVerificationError):
         status, words = "4.7.5", f"certificate not accepted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):
-        status, words = "4.7.5", f"TLS failed: {error.reason or error}"
+        status, words = "4.7.5", f"TLS failed: {getattr(error, 'reason', None) or error}"
     elif isinstance(error, TimeoutError) and not error.errno:
         status, words = ("4.4.1" if doing == "while connecting" else "4.4.2"), "timed out"
     elif isinstance(error, ReplyError):

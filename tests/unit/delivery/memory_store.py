@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A queue in memory that can be told to refuse; and a log that keeps its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from relay_agent.observability.log import EventLog
+from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.model import (
+    Envelope,
+    Message,
+    QueueFullError,
+    Recipient,
+    RecipientState,
+    Update,
+    new_queue_id,
+)
+
+__all__ = ["Events", "MemoryStore", "make_message"]
+
+
+class Events(EventLog):
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def event(self, name: str, *, level: str = "info", **fields: object) -> None:
+        self.seen.append((name, {"level": level, **fields}))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [fields for each, fields in self.seen if each == name]
+
+
+@dataclass
+class MemoryStore:
+    """What delivery uses of a QueueStore. `refusals`: how many further records fail."""
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    refusals: int = 0
+    recorded: int = 0
+
+    async def store(self, message: Message) -> None:
+        self.messages[message.queue_id] = replace(message, recipients=dict(message.recipients))
+
+    async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise QueueFullError("full")
+        self.recorded += 1
+        for bounce in bounces:
+            await self.store(bounce)
+        for update in updates:
+            message = self.messages.get(update.queue_id)
+            if message is None:
+                continue
+            if update.recipient is None:
+                message.recipients.pop(update.number, None)
+                if not message.recipients:
+                    del self.messages[update.queue_id]
+            else:
+                message.recipients[update.number] = update.recipient
+
+    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+        found: list[Message] = []
+        for message in self.messages.values():
+            due = {
+                number: recipient
+                for number, recipient in message.recipients.items()
+                if recipient.state is RecipientState.WAITING and recipient.next_attempt <= now
+            }
+            if due and message.queue_id not in exclude and len(found) < limit:
+                found.append(replace(message, recipients=due))
+        return found
+
+    async def next_due(self, *, after: float = 0.0) -> float | None:
+        times = (
+            recipient.next_attempt
+            for message in self.messages.values()
+            for recipient in message.recipients.values()
+            if recipient.state is RecipientState.WAITING and recipient.next_attempt > after
+        )
+        return min(times, default=None)
+
+
+def make_message(
+    *recipients: str,
+    sender: str = "alice@home.test",
+    content: bytes = b"Subject: hello\r\n\r\nHello.\r\n",
+    created: float = 1_000_000.0,
+    lifetime: float = 432_000.0,
+    **options: str,
+) -> Message:
+    return Message(
+        queue_id=new_queue_id(),
+        envelope=Envelope(sender, "alice", options),
+        recipients={number: Recipient(address) for number, address in enumerate(recipients)},
+        body=MemoryBody(content),
+        created=created,
+        expires=created + lifetime,
+    )

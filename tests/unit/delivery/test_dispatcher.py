@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The dispatcher with a queue in memory and scripted servers: what real ones cannot be made to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from relay_agent.config.schema import Config
+from relay_agent.delivery import recorder
+from relay_agent.delivery.client import Timeouts
+from relay_agent.delivery.dispatcher import Dispatcher
+from relay_agent.queue.model import Message, RecipientState
+
+from .memory_store import Events, MemoryStore, make_message
+from .scripted import GOOD, Scripted, serving
+
+
+class Fixture:
+    """A running dispatcher whose every route leads to one port."""
+
+    def __init__(self, port: int, **delivery: Any) -> None:
+        self.events = Events()
+        self.store = MemoryStore()
+        self.config = self.with_port(port, **delivery)
+        self.dispatcher = Dispatcher(self.config, self.store, self.events, timeouts=Timeouts(end=2))  # type: ignore[arg-type]
+
+    def with_port(self, port: int, **delivery: Any) -> Config:
+        return Config.model_validate(
+            {
+                "hostname": "relay.test",
+                "listener": [{"port": 2525, "tls": "none", "auth": "none"}],
+                "submission": {"trusted_networks": ["127.0.0.0/8"]},
+                "route": [{"domains": ["*"], "via": [{"host": "127.0.0.1", "port": port, "tls": "none"}]}],
+                "delivery": {"retry_first": 1, "connect_timeout": 2, **delivery},
+            }
+        )
+
+    async def send(self, *recipients: str, **options: Any) -> Message:
+        message = make_message(*recipients, created=time.time(), **options)
+        await self.store.store(message)
+        self.dispatcher.submit(message)
+        return message
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def outcome(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        await self.until(lambda: len(self.events.named(name)) >= count)
+        return self.events.named(name)
+
+
+@asynccontextmanager
+async def running(server: Scripted, **delivery: Any) -> AsyncIterator[Fixture]:
+    async with serving(server) as port:
+        fixture = Fixture(port, **delivery)
+        await fixture.dispatcher.start()
+        try:
+            yield fixture
+        finally:
+            await fixture.dispatcher.stop(1)
+
+
+async def test_a_full_disk_sends_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_FIRST_WAIT", 0.05)
+    server = Scripted()
+    async with running(server) as fixture:
+        fixture.store.refusals = 3
+        await fixture.send("bob@a.test")
+        await fixture.outcome("delivered")
+        assert fixture.dispatcher.snapshot()["in_hand"] == 1
+        fixture.dispatcher.wake()  # an impatient operator
+        await fixture.until(lambda: not fixture.store.messages)
+        await asyncio.sleep(0.05)
+        assert len(server.content) == 1
+        assert fixture.dispatcher.snapshot()["in_hand"] == 0
+
+
+class _Unreadable:
+    size = 1_000_000
+
+    def read(self) -> bytes:
+        raise OSError("bad sector")
+
+    def blocks(self, size: int = 65536) -> Iterator[bytes]:
+        raise OSError("bad sector")
+
+
+async def test_a_message_that_cannot_be_read_is_held_and_passed_by() -> None:
+    server = Scripted()
+    async with running(server) as fixture:
+        bad = make_message("bob@a.test", created=time.time())
+        bad.body = _Unreadable()
+        await fixture.store.store(bad)
+        fixture.dispatcher.submit(bad)
+        await fixture.send("carol@a.test")
+        await fixture.outcome("delivered")
+        await fixture.outcome("deferred", 2)
+        first, second = fixture.events.named("deferred")
+        assert (first["queue_id"], first["status"], first["held"]) == (bad.queue_id, "4.3.0", None)
+        assert second["held"]
+        assert "bad sector" in second["reply"]
+        assert fixture.events.named("delivery_fault")[0]["queue_id"] == bad.queue_id
+        await fixture.until(lambda: not fixture.dispatcher.snapshot()["in_hand"])
+        assert fixture.store.messages[bad.queue_id].recipients[0].state is RecipientState.HELD
+
+
+async def test_a_fault_in_our_own_code_is_held_and_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(Scripted()) as fixture:
+        known = fixture.dispatcher._router.known
+
+        def faulty(domain: str) -> Any:
+            if domain == "poison.test":
+                raise ZeroDivisionError("oops")
+            return known(domain)
+
+        monkeypatch.setattr(fixture.dispatcher._router, "known", faulty)
+        await fixture.send("bob@poison.test")
+        await fixture.send("carol@a.test")
+        await fixture.outcome("delivered")
+        events = await fixture.outcome("deferred", 2)
+        assert "ZeroDivisionError: oops" in events[1]["reply"]
+        assert events[1]["held"]
+
+
+async def test_a_connection_closed_while_idle_is_not_the_next_messages_trouble() -> None:
+    """421 in reply to the second MAIL of a kept connection: a new one is opened in the same attempt."""
+    server = Scripted({"MAIL": [GOOD["MAIL"], "421 4.4.2 Idle too long", GOOD["MAIL"]]})
+    async with running(server) as fixture:
+        await fixture.send("bob@a.test")
+        await fixture.outcome("delivered")
+        await fixture.send("carol@a.test")
+        await fixture.outcome("delivered", 2)
+        assert server.connections == 2
+        assert not fixture.events.named("deferred")
+
+
+async def test_one_connection_too_many_defers_nothing() -> None:
+    """The server takes one session at a time and says 421 to others."""
+    server = Scripted({"": [GOOD[""], "421 4.7.0 Too many connections"]})
+    async with running(server) as fixture:
+        for number in range(30):
+            await fixture.send(f"r{number}@a.test")
+        await fixture.outcome("delivered", 30)
+        assert not fixture.events.named("deferred")
+
+
+async def test_the_spread_of_recipients_that_a_server_wants() -> None:
+    server = Scripted({"RCPT": ["250 Ok", "452 4.5.3 Too many", "452 4.5.3 Too many", "250 Ok", "250 Ok"]})
+    async with running(server) as fixture:
+        await fixture.send("a@a.test", "b@a.test", "c@a.test")
+        await fixture.outcome("delivered", 3)
+        assert len(server.content) == 2
+        assert server.connections == 1
+
+
+async def test_one_bounce_for_all_failures_of_an_attempt() -> None:
+    server = Scripted({"RCPT": ["550 5.1.1 Who?", "250 Ok", "550 5.2.1 Gone", "250 Ok"]})
+    async with running(server) as fixture:
+        await fixture.send("a@a.test", "b@a.test", "c@a.test")
+        (bounced,) = await fixture.outcome("bounced")
+        assert bounced["recipients"] == ["a@a.test", "c@a.test"]
+        await fixture.outcome("delivered", 2)
+        assert b"Final-Recipient: rfc822; a@a.test" in server.content[1]
+        await fixture.until(lambda: not fixture.store.messages)
+
+
+async def test_notify_never_is_heeded() -> None:
+    async with running(Scripted({"RCPT": "550 5.1.1 Who?"})) as fixture:
+        message = make_message("a@a.test", created=time.time())
+        message.recipients[0].options = {"NOTIFY": "NEVER"}
+        await fixture.store.store(message)
+        fixture.dispatcher.submit(message)
+        await fixture.outcome("dropped")
+        await fixture.until(lambda: not fixture.store.messages)
+        assert not fixture.events.named("bounced")
+
+
+async def test_connections_stay_within_their_limits() -> None:
+    server = Scripted()
+    open_now = most = 0
+    serve = server.serve
+
+    async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        try:
+            await serve(reader, writer)
+        finally:
+            open_now -= 1
+
+    server.serve = counted  # type: ignore[method-assign]
+    async with running(server, max_connections_per_destination=3) as fixture:
+        for number in range(200):
+            await fixture.send(f"r{number}@a.test")
+        await fixture.outcome("delivered", 200)
+        assert 1 < most <= 3
+
+
+async def test_forgotten_messages_are_not_begun() -> None:
+    server = Scripted({"MAIL": None})
+    async with running(server) as fixture:
+        messages = [await fixture.send("a@a.test") for _ in range(10)]
+        await fixture.until(lambda: len([line for line in server.seen if line.startswith("MAIL")]) == 2)
+        fixture.dispatcher.forget([each.queue_id for each in messages])
+        assert fixture.dispatcher.snapshot()["in_hand"] == 2
+
+
+async def test_stop_lets_an_attempt_end_and_begins_none() -> None:
+    server = Scripted()
+    async with serving(server) as port:
+        fixture = Fixture(port)
+        await fixture.dispatcher.start()
+        await fixture.send("bob@a.test")
+        await asyncio.sleep(0)
+        await fixture.dispatcher.stop(2)
+        assert len(server.content) == 1
+        assert not fixture.store.messages
+        await fixture.send("carol@a.test")
+        assert len(fixture.store.messages) == 1
+
+
+async def test_stop_does_not_wait_for_a_silent_server() -> None:
+    server = Scripted({"MAIL": None})
+    async with running(server) as fixture:
+        await fixture.send("bob@a.test")
+        await fixture.until(lambda: len(server.seen) > 1)
+        started = time.monotonic()
+        await fixture.dispatcher.stop(0.2)
+        assert time.monotonic() - started < 2
+        assert fixture.events.named("attempts_cut")
+        assert len(fixture.store.messages) == 1
+        await fixture.dispatcher.start()

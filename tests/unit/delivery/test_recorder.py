@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Outcomes reach the queue, whatever its disk says first."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay_agent.delivery import recorder as module
+from relay_agent.delivery.recorder import Recorder
+from relay_agent.queue.model import Message, Update
+
+from .memory_store import Events, MemoryStore, make_message
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_WAIT", 0.01)
+
+
+async def _until(condition: object) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.005)
+
+
+async def test_many_outcomes_share_few_writes() -> None:
+    store, done = MemoryStore(), []
+    messages = [make_message("a@a.test") for _ in range(1200)]
+    for each in messages:
+        await store.store(each)
+    recorder = Recorder(store, Events())  # type: ignore[arg-type]
+    for each in messages:
+        recorder.put([Update(each.queue_id, 0, None)], [], lambda each=each: done.append(each.queue_id))  # type: ignore[misc]
+    await _until(lambda: len(done) == 1200)
+    assert done == [each.queue_id for each in messages]
+    assert store.recorded == 3
+    assert not store.messages
+
+
+async def test_a_full_disk_is_tried_until_it_takes_them() -> None:
+    store, events, done = MemoryStore(refusals=7), Events(), []
+    message = make_message("a@a.test")
+    await store.store(message)
+    recorder = Recorder(store, events)  # type: ignore[arg-type]
+    recorder.put([Update(message.queue_id, 0, None)], [], lambda: done.append(1))
+    await _until(lambda: done)
+    assert not store.messages
+    assert len(events.named("outcomes_not_recorded")) == 1
+    assert recorder.pending == 0
+
+
+class _NoRoomForBounces(MemoryStore):
+    async def record(self, updates: object, bounces: object = ()) -> None:
+        if bounces:
+            self.refusals = 1
+        await super().record(updates, bounces)  # type: ignore[arg-type]
+
+
+async def test_what_needs_no_room_does_not_wait_for_what_does() -> None:
+    store, done = _NoRoomForBounces(), []
+    one, two = make_message("a@a.test"), make_message("b@a.test")
+    bounce: Message = make_message("alice@home.test", sender="")
+    for each in (one, two):
+        await store.store(each)
+    recorder = Recorder(store, Events())  # type: ignore[arg-type]
+    recorder.put([Update(one.queue_id, 0, None)], [bounce], lambda: done.append("one"))
+    recorder.put([Update(two.queue_id, 0, None)], [], lambda: done.append("two"))
+    await _until(lambda: done)
+    assert done == ["two"]
+    assert await recorder.close(0.05) == 1
+    assert list(store.messages) == [one.queue_id]
