@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -48,7 +49,9 @@ class ControlClient:
     def _answers(self, command: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
         with self._connect() as connection:
             try:
-                connection.sendall(encode({"command": command, "arguments": arguments}))
+                # An agent that sends us away does so before it has read all: its reason is still to be had.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.sendall(encode({"command": command, "arguments": arguments}))
                 with connection.makefile("rb") as lines:
                     while line := lines.readline(MAX_LINE):
                         answer = _decode(line)
