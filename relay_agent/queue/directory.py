@@ -47,8 +47,13 @@ class StoreDirectory:
         self.database = self.root / "queue.db"
         self.wal = self.root / "queue.db-wal"
         self.suspect = self.root / "suspect"
-        self.bodies.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.spool.mkdir(mode=0o700, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat()
+        self._owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
+        for path in (self.root, self.bodies, self.spool):
+            if not path.is_dir():
+                path.mkdir(mode=0o700)
+                self.own(path)
         self._database_fd = -1
         self._lock = self._take_lock()
         try:
@@ -57,6 +62,11 @@ class StoreDirectory:
         except BaseException:
             self.close()
             raise
+
+    def own(self, path: Path) -> None:
+        """Give what was made here to the directory's owner, when root runs this for the agent's user."""
+        if self._owner is not None:
+            os.chown(path, *self._owner)
 
     def _take_lock(self) -> int:
         path = self.root / "lock"
@@ -69,6 +79,7 @@ class StoreDirectory:
             if not isinstance(error, BlockingIOError):
                 raise
             raise StoreLockedError(self.root, int(holder) if holder.isdigit() else None) from None
+        self.own(path)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return fd
@@ -117,6 +128,7 @@ class StoreDirectory:
             os.ftruncate(fd, 0)
         finally:
             os.close(fd)
+        self.own(self.wal)
 
     def log_size(self) -> int:
         """Bytes of the database's log."""
@@ -163,5 +175,6 @@ class StoreDirectory:
                 path.unlink()
             else:
                 aside.mkdir(mode=0o700, exist_ok=True)
+                self.own(aside)
                 path.rename(aside / path.name)
         return moved, filed - found

@@ -165,7 +165,9 @@ class Store(Operation[None]):
         self.weight = (len(body.prefix) if isinstance(body, FileBody) else body.size) + 512
 
     def check(self) -> None:
-        """A message that nobody is to get could never leave the queue."""
+        """A message that nobody is to get could never leave the queue; a queue id becomes a file name."""
+        if not (self.message.queue_id.isascii() and self.message.queue_id.isalnum()):
+            raise ValueError(f"not a queue id: {self.message.queue_id!r}")
         if not self.message.recipients:
             raise ValueError(f"message {self.message.queue_id} has no recipients")
 

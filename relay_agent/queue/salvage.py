@@ -7,6 +7,7 @@ a new one. What may be a remnant of mail that was delivered long ago is kept, bu
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from relay_agent.queue.schema import (
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
     MESSAGE_WIDTH,
+    PAGE_SIZE,
     RECIPIENT_WIDTH,
     connect,
     prepare,
@@ -29,6 +31,9 @@ __all__ = ["Opened", "open_database"]
 
 #: Largest database that is checked page by page at every start; a larger one only when it was found damaged.
 _CHECK_BYTES = 64 << 20
+#: A database with so much free space and so little in use is made smaller at the start.
+_SHRINK_FREE = 256 << 20
+_SHRINK_USED = 32 << 20
 
 _INSERT_MESSAGE = "".join((INSERT_MESSAGE, "(", ", ".join("?" * MESSAGE_WIDTH), ")"))
 _INSERT_RECIPIENT = "".join((INSERT_RECIPIENT, "(", ", ".join("?" * RECIPIENT_WIDTH), ")"))
@@ -72,6 +77,7 @@ def _create(directory: StoreDirectory) -> None:
         raise refusal(error, directory.root) from error
     finally:
         connection.close()
+    directory.own(directory.database)
     sync_directory(directory.root)
 
 
@@ -88,6 +94,7 @@ def _damage(directory: StoreDirectory) -> str | None:
                 if verdict != "ok":
                     return str(verdict).replace("\n", " ")
             directory.suspect.unlink(missing_ok=True)
+            _shrink(connection)
         finally:
             connection.close()
     except QueueDamagedError as error:
@@ -99,6 +106,16 @@ def _damage(directory: StoreDirectory) -> str | None:
             return str(error)
         raise known from error
     return None
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Give back the disk space that a large queue took, once it is small again; takes a second at most."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if free * PAGE_SIZE >= _SHRINK_FREE and (pages - free) * PAGE_SIZE <= _SHRINK_USED:
+        # On a full disk the next start tries again.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("VACUUM")
 
 
 def _salvage(directory: StoreDirectory, stamp: str) -> list[str]:
@@ -122,6 +139,7 @@ def _salvage(directory: StoreDirectory, stamp: str) -> list[str]:
     if lost:
         path = directory.root / f"{damaged.name}.lost"
         path.write_text("".join(f"{line}\n" for line in lost))
+        directory.own(path)
         notices.append(f"{len(lost)} messages could not be read whole; what is known of them is in {path}")
     return notices
 
@@ -138,6 +156,7 @@ def _rename(directory: StoreDirectory, stamp: str) -> Path:
         directory.database.rename(damaged)
     else:
         damaged.touch(mode=0o600)
+        directory.own(damaged)
     Path(f"{directory.database}-shm").unlink(missing_ok=True)
     sync_directory(directory.root)
     return damaged

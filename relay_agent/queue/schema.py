@@ -45,6 +45,8 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x504F5354  # "POST"
 PAGE_SIZE = 4096
 
+# Tables before indexes, as VACUUM makes them: the trees of a new database then begin on the same pages as
+# those of any other, which is how `salvage` finds them without a schema.
 _TABLES = """
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY,
@@ -59,8 +61,6 @@ CREATE TABLE messages (
     options TEXT,
     content BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX messages_queue_id ON messages (queue_id);
-CREATE INDEX messages_in_file ON messages (queue_id) WHERE file_offset IS NOT NULL;
 CREATE TABLE recipients (
     message INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -75,13 +75,15 @@ CREATE TABLE recipients (
     last_host TEXT,
     PRIMARY KEY (message, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 0;
-CREATE INDEX recipients_held ON recipients (message) WHERE state = 1;
 CREATE TABLE totals (
     messages INTEGER NOT NULL,
     recipients INTEGER NOT NULL,
     bytes INTEGER NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX messages_queue_id ON messages (queue_id);
+CREATE INDEX messages_in_file ON messages (queue_id) WHERE file_offset IS NOT NULL;
+CREATE INDEX recipients_due ON recipients (next_attempt) WHERE state = 0;
+CREATE INDEX recipients_held ON recipients (message) WHERE state = 1;
 INSERT INTO totals VALUES (0, 0, 0);
 """
 

@@ -152,7 +152,12 @@ class Writer:
                 except queue.Empty:
                     break
             if batch:
-                self._run_batch(batch)
+                try:
+                    self._run_batch(batch)
+                except Exception as error:
+                    # Without this thread every caller would wait for ever.
+                    log.exception("the queue's writer failed")
+                    self._fail(batch, error)
                 self._resolve(batch)
                 self._written += weight + 16384
                 if self._written >= _CHECKPOINT_BYTES:

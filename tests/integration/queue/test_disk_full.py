@@ -120,7 +120,7 @@ async def test_large_bodies_on_a_full_disk(small_disk: Path) -> None:
         await check(store, kept)
 
 
-async def test_a_write_that_fails_in_the_middle(tmp_path: Path) -> None:
+async def test_a_write_that_fails_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The file size limit stands for an I/O error: SQLite's write of the log fails half way."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with EmbeddedStore(tmp_path, minimum_free=0) as store:
@@ -130,6 +130,8 @@ async def test_a_write_that_fails_in_the_middle(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "0" / "queue.db-wal").stat().st_size, before[1]))
         try:
             kept += await asyncio.wait_for(fill(store, 50_000), 20)
+            kept += await asyncio.wait_for(fill(store, 50_000), 20)
+            assert caplog.text.count("refused a write") == 1
             await check(store, kept)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -19,7 +19,7 @@ from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Counts
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-ROUNDS = 12
+ROUNDS = 10
 
 
 def run_and_kill(directory: Path, seconds: float) -> list[list[str]]:
@@ -49,7 +49,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     done: set[str] = set()
     deferred: set[str] = set()
     for _ in range(ROUNDS):
-        for word, queue_id, *rest in await asyncio.to_thread(run_and_kill, tmp_path, random.uniform(0.02, 0.5)):
+        for word, queue_id, *rest in await asyncio.to_thread(run_and_kill, tmp_path, random.uniform(0.02, 0.4)):
             match word:
                 case "stored":
                     stored[queue_id] = (int(rest[0]), rest[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -451,3 +452,64 @@ async def test_damage_found_while_in_use(tmp_path: Path) -> None:
     async with EmbeddedStore(tmp_path) as store:
         assert store.notices
         await store.store(message())
+
+
+def owners(directory: Path) -> dict[Path, int]:
+    """Whose everything in a directory is, but for the files of bodies (the command line stores none)."""
+    return {path: path.stat().st_uid for path in directory.rglob("*") if path.parent.name != "bodies"}
+
+
+async def test_root_makes_nothing_that_the_agent_cannot_open(tmp_path: Path) -> None:
+    """An operator's command that opens the store as root leaves it to the directory's owner."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    os.chown(tmp_path, 12345, 12345)
+    async with EmbeddedStore(tmp_path) as store:
+        await store.store(message())
+        await store.store(large(store.spool_directory()))
+        assert set(owners(tmp_path).values()) == {12345}, owners(tmp_path)
+
+
+async def test_a_queue_that_was_large_is_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay_agent.queue.salvage._SHRINK_FREE", 1 << 20)
+    async with EmbeddedStore(tmp_path) as store:
+        kept = [message(content=os.urandom(20_000)) for _ in range(100)]
+        await asyncio.gather(*(store.store(one) for one in kept))
+        await store.delete([one.queue_id for one in kept[:-5]])
+    path = tmp_path / "0" / "queue.db"
+    assert path.stat().st_size > 1 << 20
+    async with EmbeddedStore(tmp_path) as store:
+        assert path.stat().st_size < 200_000
+        assert [whole(one) for one in await store.list()] == [
+            whole(one) for one in sorted(kept[-5:], key=lambda one: one.queue_id)
+        ]
+    # The trees begin where those of a new database do: `salvage` counts on it.
+    roots = []
+    async with EmbeddedStore(tmp_path / "new"):
+        pass
+    for database in (path, tmp_path / "new" / "0" / "queue.db"):
+        connection = sqlite3.connect(database)
+        roots.append(connection.execute("SELECT name, rootpage FROM sqlite_schema ORDER BY name").fetchall())
+        connection.close()
+    assert roots[0] == roots[1]
+
+
+@pytest.mark.parametrize("queue_id", ["", "../../etc/passwd", "A/B", "A.B", "\u00c4"])
+async def test_a_queue_id_is_no_path(store: EmbeddedStore, queue_id: str) -> None:
+    kept = message()
+    kept.queue_id = queue_id
+    with pytest.raises(ValueError, match="not a queue id"):
+        await store.store(kept)
+
+
+async def test_a_fault_in_the_writer_does_not_hang_its_callers(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> int:
+        raise PermissionError("statvfs")
+
+    monkeypatch.setattr("relay_agent.queue.directory.StoreDirectory.free", fail)
+    with pytest.raises(PermissionError):
+        await asyncio.wait_for(store.store(message()), 5)
+    monkeypatch.undo()
+    await store.store(message())
