@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Making a lab, mending it, and removing it without a trace."""
 
-import fcntl
+import errno
 import hashlib
 import json
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ _LABEL_LAB = "postroad.lab"
 _LABEL_CHECKOUT = "postroad.checkout"
 _LABEL_SETUP = "postroad.setup"
 
+_NEVER_RAN = ("created", "configured", "initialized")
+
 # Seconds that a host may take from its start until systemd says that it is up.
 _BOOT_TIMEOUT = 90.0
 
@@ -39,14 +42,27 @@ _WAIT_UNTIL_BOOTED = (
 
 @contextmanager
 def exclusive(name: str, progress: Progress) -> Iterator[None]:
-    """Let one run at a time work on ``name``; says so while it waits for another."""
-    with Path(f"/run/postroad-lab-{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Let one run at a time on this machine work on ``name``; says so while it waits for another.
+
+    The lock is a name in the kernel's memory (unix(7), abstract sockets): gone with its process,
+    however that ends, and no file stays behind.
+    """
+    with socket.socket(socket.AF_UNIX) as lock:
+        if not _taken(lock, name):
             with progress.step(f"another run is busy with {name}; waiting for its end"):
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                while not _taken(lock, name):
+                    time.sleep(0.2)
         yield
+
+
+def _taken(lock: socket.socket, name: str) -> bool:
+    try:
+        lock.bind(f"\0postroad-lab-{name}")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 class Lifecycle:
@@ -251,7 +267,8 @@ class Lifecycle:
     def _bring_up(self, host: Host, setup: tuple[list[str], bytes], found: dict[str, dict[str, Any]]) -> None:
         entry = found.get(host.container)
         digest = self._digest(setup)
-        if entry is not None and entry["Labels"].get(_LABEL_SETUP) != digest:
+        # One that never ran may lack its files: an earlier run was broken off between the two.
+        if entry is not None and (entry["State"] in _NEVER_RAN or entry["Labels"].get(_LABEL_SETUP) != digest):
             self._progress.say(f"{host.name} is not as it should be now: making it anew")
             self._close_shared_connection(host)
             self._podman("rm", "--force", "--time=0", host.container)
@@ -267,7 +284,8 @@ class Lifecycle:
             self._podman("cp", "-", f"{host.container}:/", stdin=archive)
         self._podman("start", host.container)
 
-    def _in_parallel(self, action: Any, hosts: list[Host]) -> None:
+    @staticmethod
+    def _in_parallel(action: Callable[[Host], None], hosts: list[Host]) -> None:
         with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
             for done in [pool.submit(action, host) for host in hosts]:
                 done.result()

@@ -21,11 +21,11 @@ class State:
     as it left them.
     """
 
-    def __init__(self, checkout: Path, lab: Lab) -> None:
+    def __init__(self, checkout: Path, lab: Lab, *, sockets: Path | None = None) -> None:
         self.checkout = checkout
         self.root = checkout / ".lab" / lab.name
         # A socket's path has room for a hundred bytes, and a checkout may lie deeper than that.
-        self.sockets = Path("/run") / f"postroad-lab-{lab.name}"
+        self.sockets = sockets if sockets is not None else Path("/run") / f"postroad-lab-{lab.name}"
         self._lab = lab
 
     @property

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names and addresses of the lab's hosts."""
+
+from pathlib import Path
+
+import pytest
+from lab.errors import LabError
+from lab.topology import load_lab
+
+SHARED = Path(__file__).parents[3] / "molecule/shared"
+
+SMALL = """
+zone = "postroad.test"
+mail_domains = ["alpha.test"]
+accounts = ["alice"]
+resolver = "one"
+controller = 1
+router = 2
+[labs.up]
+net = { ipv4 = "198.51.100.0/28", ipv6 = "fd00::/64" }
+[hosts.one]
+groups = ["relays"]
+image = "small"
+networks = { net = 3 }
+"""
+
+
+def load(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "topology.toml"
+    path.write_text(text)
+    load_lab(path, "up")
+
+
+@pytest.mark.parametrize("name", ["up", "test"])
+def test_every_host_has_an_address_in_each_of_its_networks(name: str) -> None:
+    lab = load_lab(SHARED / "topology.toml", name)
+    for host in lab.hosts.values():
+        assert host.container == f"postroad-{name}-{host.name}"
+        for network, address in host.networks:
+            assert address.ipv4 in map(str, network.ipv4.hosts())
+            assert address.mac.startswith("02:")
+
+
+def test_the_two_labs_never_touch() -> None:
+    up, test = (load_lab(SHARED / "topology.toml", name) for name in ("up", "test"))
+    for one in up.networks.values():
+        for other in test.networks.values():
+            assert not one.ipv4.overlaps(other.ipv4)
+            assert not one.ipv6.overlaps(other.ipv6)
+            assert one.podman_name != other.podman_name
+
+
+def test_the_router_stands_where_the_others_look_for_it() -> None:
+    lab = load_lab(SHARED / "topology.toml", "up")
+    (router,) = [host for host in lab.hosts.values() if host.forwards]
+    assert {network.name for network, _ in router.networks} == set(lab.networks)
+    for network, address in router.networks:
+        assert address == network.address(lab.router)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('resolver = "one"', 'resolver = "two"', "resolver two is not a host"),
+        ("networks = { net = 3 }", "networks = { net = 300 }", "no room for number 300"),
+        ("networks = { net = 3 }", "networks = { other = 3 }", "one is in network other"),
+    ],
+)
+def test_a_contradiction_is_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    with pytest.raises(LabError, match=complaint):
+        load(tmp_path, SMALL.replace(old, new))
+
+
+def test_two_hosts_cannot_share_an_address(tmp_path: Path) -> None:
+    twin = '[hosts.two]\ngroups = []\nimage = "small"\nnetworks = { net = 3 }\n'
+    with pytest.raises(LabError, match="two and one have the same address"):
+        load(tmp_path, SMALL + twin)
+
+
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(LabError, match="choose from up, test"):
+        load_lab(SHARED / "topology.toml", "down")
+    with pytest.raises(LabError, match=r"no host nobody .* relay1"):
+        load_lab(SHARED / "topology.toml", "up").host("nobody")
