@@ -88,7 +88,8 @@ class Connection(asyncio.Protocol):
         except ReplyError as error:
             self._lost = error
             self.abort()
-        self._wake()
+        if self._replies or self._lost is not None:
+            self._wake()  # not for a part of a reply: the time runs on until all of it is there
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._lost is None:
