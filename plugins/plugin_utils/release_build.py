@@ -37,7 +37,7 @@ EPOCH = 1_577_836_800
 OLDEST_GLIBC_MINOR = 5
 """manylinux_2_5 is the oldest tag there is (PEP 600)."""
 
-KEPT_ARCHIVES = 8
+KEPT_BUILDS = 8
 
 _METADATA_TABLES = ("build-system", "project")
 
@@ -153,7 +153,7 @@ class ReleaseBuilder:
                 wheelhouse = self._wheelhouse(platform)
                 self._report(f"putting together release {release} for {platform}")
                 self._assemble(release, platform, wheel, wheelhouse, target)
-                _prune(target.parent, keep=KEPT_ARCHIVES)
+                _prune(target.parent, keep=KEPT_BUILDS)
         os.utime(target)
         return target
 
@@ -176,6 +176,7 @@ class ReleaseBuilder:
                         "--wheel-dir", str(built), str(scratch / "source"),
                     )  # fmt: skip
                     _publish(built, directory)
+                _prune(directory.parent, keep=KEPT_BUILDS)
         return next(directory.glob("*.whl"))
 
     def _wheelhouse(self, platform: Platform) -> Path:
@@ -280,9 +281,12 @@ def _pack(root: Path, target: Path) -> None:
 
 
 def _prune(directory: Path, *, keep: int) -> None:
-    archives = sorted(directory.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in archives[keep:]:
-        path.unlink(missing_ok=True)
+    """Keep what was made or used last."""
+    for path in sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _digest(value: object) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names of releases, tags of platforms, and the wheel built twice with equal bytes."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_the_name_does_not_follow_prose_or_linters(source: SourceTree, tmp_path:
 def test_the_wheel_is_reproducible(source: SourceTree, tmp_path: Path) -> None:
     wheels = [builder(source, tmp_path / name)._wheel().read_bytes() for name in ("one", "two")]
     assert wheels[0] == wheels[1]
+
+
+def test_the_cache_keeps_what_was_made_last(source: SourceTree, tmp_path: Path) -> None:
+    for number in range(12):
+        old = tmp_path / "wheels" / f"old{number}"
+        old.mkdir(parents=True)
+        os.utime(old, (number, number))
+    made = builder(source, tmp_path)._wheel().parent
+    left = {path.name for path in (tmp_path / "wheels").iterdir()}
+    assert left == {made.name, *(f"old{number}" for number in range(5, 12))}
 
 
 def test_a_failed_build_says_why_and_leaves_nothing(source: SourceTree, tmp_path: Path) -> None:
