@@ -14,7 +14,7 @@ from typing import Any
 import relay_agent
 from relay_agent.accounts.store import AccountsError, load_accounts
 from relay_agent.accounts.verifier import Verifier
-from relay_agent.config.load import ConfigError, load_config
+from relay_agent.config.load import ConfigError, inspect_config, load_config
 from relay_agent.config.schema import Config, Listener
 from relay_agent.control.handlers import control_handlers
 from relay_agent.control.server import ControlServer
@@ -32,6 +32,7 @@ from relay_agent.submission.tls import server_context
 __all__ = ["Worker", "run"]
 
 _SESSIONS_GRACE = 20.0  # seconds a message under way has to arrive when the relay stops
+_OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 _DELIVERY_GRACE = 10.0  # seconds an attempt under way has to end
 
 
@@ -54,6 +55,7 @@ class Worker:
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
         config, log = self._config, self._log
+        self._loop = asyncio.get_running_loop()
         self._store = await asyncio.to_thread(EmbeddedStore, config.queue.directory, on_damage=self._damaged)
         for notice in self._store.notices:
             log.event("queue_repaired", level="warning", notice=notice)
@@ -73,6 +75,8 @@ class Worker:
             await self._dispatcher.start()
             await control.start()
             await self._listen()
+            for warning in inspect_config(self._path).warnings:
+                log.event("config_warning", level="warning", problem=str(warning))
             log.event("started", version=relay_agent.__version__, pid=os.getpid(), hostname=config.hostname)
             notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
             await self._stop.wait()
@@ -84,10 +88,17 @@ class Worker:
         return self._status
 
     def _damaged(self, description: str) -> None:
-        """The queue's database is damaged: end, so that the next start saves what can be read (systemd restarts)."""
-        self._log.event("queue_damaged", level="error", problem=description)
-        self._status = 1
-        self._stop.set()
+        """The queue's database is damaged: end, so that the next start saves what can be read (systemd restarts).
+
+        Called in a thread of the store.
+        """
+
+        def end() -> None:
+            self._log.event("queue_damaged", level="error", problem=description)
+            self._status = 1
+            self._stop.set()
+
+        self._loop.call_soon_threadsafe(end)
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -186,7 +197,7 @@ class Worker:
             "listeners": [_shown(listener) for listener in self._config.listener],
             "sessions": len(self._service.sessions),
             "accounts": len(self._verifier),
-            "counters": dict(sorted(counters.items())),
+            "counters": {**counters, **{name: self._log.counts[name] for name in _OUTCOMES}},
         }
 
 
@@ -201,19 +212,12 @@ def _shown(listener: Listener) -> dict[str, Any]:
 
 
 def run(path: Path | str) -> int:
-    """`relay-agent serve`: returns the exit status, 2 for a configuration that cannot be used."""
-    path = Path(path)
-    try:
-        config = load_config(path)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    """`relay-agent serve`: returns the exit status. Raises ConfigError, AccountsError and OSError."""
+    config = load_config(path)
     log = MailLog()
     route_standard_logging(log)
     try:
-        return asyncio.run(Worker(config, path, log).run())
-    except (ListenError, StoreLockedError, StoreVersionError, AccountsError, OSError) as error:
-        log.event("cannot_start", level="error", error=str(error))
-        log.flush()
+        return asyncio.run(Worker(config, Path(path), log).run())
+    except (ListenError, StoreLockedError, StoreVersionError) as error:
         sys.stderr.write(f"relay-agent: {error}\n")
         return 1

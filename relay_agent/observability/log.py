@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -43,8 +44,10 @@ class MailLog(EventLog):
         self._level = _LEVELS[level]
         self._lines: list[str] = []
         self._scheduled = False
+        self.counts: Counter[str] = Counter()  # events by name, since the start
 
     def event(self, name: str, *, level: str = "info", **fields: object) -> None:
+        self.counts[name] += 1
         if _LEVELS.get(level, 20) < self._level:
             return
         now = time.time()
