@@ -147,7 +147,7 @@ class ReleaseBuilder:
         """The release for `platform` as a tar file, built unless it is in the cache. Raises BuildError."""
         release = self.release_id(platform)
         target = self.cache / "releases" / f"{release}.tar.gz"
-        with self._locked(f"release-{release}"):
+        with self._locked(f"release-{platform.interpreter_tag}-{platform.machine}"):
             if not target.exists():
                 wheel = self._wheel()
                 wheelhouse = self._wheelhouse(platform)
@@ -162,7 +162,7 @@ class ReleaseBuilder:
         if self._python == sys.executable and missing:
             raise BuildError(f"{sys.executable} has no {' and no '.join(missing)}; `make venv` makes what is needed")
         directory = self.cache / "wheels" / self.source.digest()[:16]
-        with self._locked(f"wheel-{directory.name}"):
+        with self._locked("wheel"):
             if not directory.exists():
                 self._report("building the agent's wheel")
                 with self._scratch() as scratch:
@@ -182,7 +182,7 @@ class ReleaseBuilder:
     def _wheelhouse(self, platform: Platform) -> Path:
         key = _digest({"lock": self.source.lock_digest(), "tags": [platform.interpreter_tag, *platform.tags()]})[:16]
         directory = self.cache / "wheelhouse" / f"{platform.interpreter_tag}-{platform.machine}-{key}"
-        with self._locked(f"wheelhouse-{key}"):
+        with self._locked(f"wheelhouse-{platform.interpreter_tag}-{platform.machine}"):
             if not directory.exists():
                 self._report(f"fetching the locked dependencies for {platform}")
                 with self._scratch() as scratch:
