@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--lab", choices=("up", "test"), default="up")
         if name == "destroy":
             command.add_argument("--images", action="store_true", help="remove the images, too")
+            command.add_argument("--force", action="store_true", help="also a lab that another checkout made")
         if name == "status":
             command.add_argument("--json", action="store_true")
         if name in ("stop", "start", "restart"):
@@ -91,7 +92,7 @@ def _work_on_lab(options: argparse.Namespace, lifecycle: Lifecycle) -> None:
         case "create":
             lifecycle.create()
         case "destroy":
-            lifecycle.destroy()
+            lifecycle.destroy(force=options.force)
         case "stop":
             lifecycle.stop(options.host, hard=options.hard)
         case "start":

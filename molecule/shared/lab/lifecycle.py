@@ -102,9 +102,12 @@ class Lifecycle:
         with self._progress.step("waiting until every host is up and answers by SSH"):
             self._in_parallel(self._wait_until_up, hosts)
 
-    def destroy(self) -> None:
-        """Remove hosts, networks and the state directory. The images stay."""
-        found = self._own_containers()
+    def destroy(self, *, force: bool = False) -> None:
+        """Remove hosts, networks and the state directory. The images stay.
+
+        ``force``: also when another checkout made them. Raises LabError without it.
+        """
+        found = self._containers() if force else self._own_containers()
         if self._state.ssh_config.exists():
             for host in self._lab.hosts.values():
                 self._close_shared_connection(host)
@@ -120,16 +123,13 @@ class Lifecycle:
 
     def status(self) -> list[dict[str, str]]:
         """Each host with its addresses and podman's word on its state."""
-        states = {
-            entry["Names"][0]: entry["State"]
-            for entry in self._podman.labelled("container", {_LABEL_LAB: self._lab.name})
-        }
+        found = self._containers()
         return [
             {
                 "host": host.name,
                 "ipv4": host.address.ipv4,
                 "ipv6": host.address.ipv6,
-                "state": states.get(host.container, "absent"),
+                "state": found[host.container]["State"] if host.container in found else "absent",
             }
             for host in self._lab.hosts.values()
         ]
@@ -152,6 +152,10 @@ class Lifecycle:
         self.stop(name, hard=hard)
         self.start(name)
 
+    def _containers(self) -> dict[str, dict[str, Any]]:
+        labels = {_LABEL_LAB: self._lab.name}
+        return {entry["Names"][0]: entry for entry in self._podman.labelled("container", labels)}
+
     def _own_containers(self) -> dict[str, dict[str, Any]]:
         """This lab's containers by name; raises LabError when they are another checkout's."""
         found = {entry["Names"][0]: entry for entry in self._podman.labelled("container", {_LABEL_LAB: self._lab.name})}
@@ -161,7 +165,8 @@ class Lifecycle:
             # A checkout that was deleted cannot clear up after itself any more.
             if owner != ours and Path(owner).exists():
                 raise LabError(
-                    f"lab {self._lab.name} on this machine belongs to the checkout {owner}: remove it there first"
+                    f"lab {self._lab.name} on this machine belongs to the checkout {owner}: "
+                    "remove it there, or with `destroy --force` here"
                 )
         return found
 
