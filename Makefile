@@ -45,6 +45,11 @@ integration: venv ## A real agent on loopback against real peers (installs them 
 molecule: venv ## One molecule scenario on real hosts: make molecule SCENARIO=default
 	@$(venv)/python scripts/run_tests.py molecule --scenario $(SCENARIO)
 
+.PHONY: bench
+bench: venv ## How fast the agent is, next to Postfix in the same run (QUICK=1: three minutes instead of thirty)
+	@sh scripts/test-packages.sh
+	@$(venv)/python -m benchmarks.run $(if $(QUICK),--quick)
+
 .PHONY: bench-deploy
 bench-deploy: venv ## How long deployment takes, against its targets (takes the lab down and up again)
 	@$(venv)/python scripts/bench_deploy.py

@@ -44,30 +44,39 @@ def run_processes(plan: Plan, processes: int) -> engine.Outcome:
     """The load from several processes that begin at the same moment."""
     plan.check()
     shares = share(plan, processes)
-    begin = time.monotonic() + 0.1
     if len(shares) == 1:
-        return engine.run(shares[0], begin)
-    context = multiprocessing.get_context("fork")
+        return engine.run(shares[0], time.monotonic())
+    context = multiprocessing.get_context("spawn")
     running = []
     for each in shares:
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(each, begin, there))
+        here, there = context.Pipe()
+        process = context.Process(target=_child, args=(each, there))
         process.start()
         there.close()
         running.append((process, here))
     total = engine.Outcome()
-    for process, here in running:
-        try:
-            total.merge(here.recv())
-        except EOFError:
-            total.failures["a process of the generator ended early"] += 1
+    try:
+        for _, pipe in running:
+            pipe.recv()  # it is ready
+        begin = time.monotonic() + 0.05
+        for _, pipe in running:
+            pipe.send(begin)
+        for _, pipe in running:
+            total.merge(pipe.recv())
+    except EOFError:
+        total.failures["a process of the generator ended early"] += 1
+        for process, _ in running:
+            process.terminate()
+    for process, pipe in running:
         process.join()
+        pipe.close()
     return total
 
 
-def _child(plan: Plan, begin: float, result: Connection) -> None:
-    result.send(engine.run(plan, begin))
-    result.close()
+def _child(plan: Plan, pipe: Connection) -> None:
+    pipe.send("ready")
+    pipe.send(engine.run(plan, pipe.recv()))
+    pipe.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
