@@ -53,7 +53,7 @@ def _nested(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         kind = _kind(option)
         meaning = " ".join(_sentences(option.get("description", [])))
         if choices := option.get("choices"):
-            meaning += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
+            meaning += f" One of {', '.join(f'`{_word(choice)}`' for choice in choices)}."
         default = "required" if option.get("required") else _default(option)
         yield f"| `{name}` | {kind} | {default} | {meaning.replace('|', chr(92) + '|')} |"
         joint = "[]." if option.get("type") == "list" else "."
@@ -69,8 +69,12 @@ def _default(option: Mapping[str, Any]) -> str:
     if "default" not in option:
         return ""
     value = option["default"]
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = _word(value)
     return f"`{text}`" if text else '`""`'
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _traits(option: Mapping[str, Any]) -> str:
@@ -80,7 +84,7 @@ def _traits(option: Mapping[str, Any]) -> str:
     elif "default" in option:
         traits.append(f"default {_default(option)}")
     if choices := option.get("choices"):
-        traits.append(f"one of {', '.join(f'`{choice}`' for choice in choices)}")
+        traits.append(f"one of {', '.join(f'`{_word(choice)}`' for choice in choices)}")
     return f"*{'; '.join(traits)}*"
 
 

@@ -85,11 +85,12 @@ class Stream:
         output = bytearray()
         assert process.stdout is not None
         try:
-            while block := os.read(process.stdout.fileno(), 65536):
-                output += block
-                if not quiet:
-                    with self._lock:
-                        self._write(block.decode(errors="replace"))
+            with process.stdout as pipe:
+                while block := os.read(pipe.fileno(), 65536):
+                    output += block
+                    if not quiet:
+                        with self._lock:
+                            self._write(block.decode(errors="replace"))
             status = process.wait()
         except BaseException:
             process.terminate()
