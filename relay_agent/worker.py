@@ -34,6 +34,9 @@ __all__ = ["Worker", "run"]
 _SESSIONS_GRACE = 20.0  # seconds a message under way has to arrive when the relay stops
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 _DELIVERY_GRACE = 10.0  # seconds an attempt under way has to end
+# A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
+# writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
+_SWITCH_INTERVAL = 0.0001
 
 
 class Worker:
@@ -56,6 +59,7 @@ class Worker:
         """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
         config, log = self._config, self._log
         self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         self._store = await asyncio.to_thread(EmbeddedStore, config.queue.directory, on_damage=self._damaged)
         for notice in self._store.notices:
             log.event("queue_repaired", level="warning", notice=notice)
