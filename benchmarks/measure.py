@@ -102,7 +102,7 @@ class Bench:
             text=True,
             check=False,
         )
-        if not done.stdout:
+        if not done.stdout or done.stderr:
             raise RelayError(f"the load generator said: {done.stderr.strip()[-500:]}")
         report: dict[str, Any] = json.loads(done.stdout)
         return report

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +15,9 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks.load import engine
-from benchmarks.load.__main__ import main, report, run_processes
+from benchmarks.load.__main__ import main
 from benchmarks.load.plan import Plan
+from benchmarks.load.processes import report, run_processes
 
 
 class Session(socketserver.StreamRequestHandler):
@@ -120,6 +124,13 @@ def test_several_processes_share_a_load() -> None:
     with server() as (port, session):
         outcome = run_processes(Plan(port=port, clients=4, count=11), 2)
         assert session.taken == outcome.messages == 11
+
+
+def test_the_command_with_two_processes() -> None:
+    command = [sys.executable, "-m", "benchmarks.load", "--clients", "2", "--count", "6", "--processes", "2"]
+    with server() as (port, session):
+        done = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True, check=True)
+        assert session.taken == json.loads(done.stdout)["messages"] == 6
 
 
 def test_the_command_refuses_other_hosts(capsys: pytest.CaptureFixture[str]) -> None:
