@@ -9,7 +9,7 @@ from pathlib import Path
 from relay_agent.queue.body import FileBody, MemoryBody, Spool
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 
-__all__ = ["large", "message", "recipient"]
+__all__ = ["large", "message", "recipient", "whole"]
 
 
 def recipient(address: str = "bob@beta.test", due: float = 0.0) -> Recipient:
@@ -42,3 +42,17 @@ def large(spool_directory: Path, size: int = 300_000) -> Message:
     result = message()
     result.body = body
     return result
+
+
+def whole(found: Message | None) -> tuple[object, ...]:
+    """A message as something to compare."""
+    assert found is not None
+    return (
+        found.queue_id,
+        found.envelope,
+        found.recipients,
+        found.body.read(),
+        found.body.size,
+        found.created,
+        found.expires,
+    )
