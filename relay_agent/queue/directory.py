@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -138,13 +139,18 @@ class StoreDirectory:
             return 0
 
     def take_in(self, path: Path, queue_id: str) -> Path:
-        """Sync a spooled file and give it its place among the bodies; returns the new path."""
+        """Sync a spooled file and give it its place among the bodies; returns the new path.
+
+        Raises OSError, FileExistsError for a queue id that has a file already; the file is then where it was.
+        """
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
         place = self.bodies / queue_id
+        if place.exists():
+            raise FileExistsError(errno.EEXIST, "there is a body of that queue id", str(place))
         path.rename(place)
         try:
             sync_directory(self.bodies)

@@ -107,9 +107,9 @@ class EmbeddedStore:
     async def store(self, message: Message) -> None:
         """Keep a new message; returns when it is synced to disk.
 
-        A FileBody's file (which must be in `spool_directory`) is synced and moved to its place, and the
-        body's path follows it. On failure it is moved back and is the caller's again; if nobody waits for
-        the outcome any more, it is removed.
+        A FileBody's file (which must be in `spool_directory`) is the store's from the call on: it is synced
+        and moved to its place, and the body's path follows it; on failure it is removed, for a message that
+        is refused on a full disk must not fill it further.
 
         Raises QueueFullError, QueueDamagedError, ValueError for a message without recipients, and
         sqlite3.IntegrityError for a queue id that is in use.
@@ -117,17 +117,20 @@ class EmbeddedStore:
         operation = Store(message)
         operation.check()
         if isinstance(message.body, FileBody):
-            await self._with_files(operation, [message])
+            await self._with_files(operation, [message], keep=False)
         else:
             await self._write(operation)
 
     async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
-        """Keep the outcome of an attempt, and the bounces it caused, in one transaction; see QueueStore."""
+        """Keep the outcome of an attempt, and the bounces it caused, in one transaction; see QueueStore.
+
+        On failure the files of bounces are back where they were, so that the same call can be made again.
+        """
         operation = Record(updates, bounces)
         operation.check()
         in_files = [message for message in bounces if isinstance(message.body, FileBody)]
         if in_files:
-            await self._with_files(operation, in_files)
+            await self._with_files(operation, in_files, keep=True)
         else:
             await self._write(operation)
 
@@ -220,13 +223,15 @@ class EmbeddedStore:
                 self._damaged(str(known))
             raise known from error
 
-    async def _with_files(self, operation: Operation[ResultT], messages: Sequence[Message]) -> ResultT:
-        """Write an operation whose bodies are in files, which are synced in a thread beforehand."""
+    async def _with_files(self, operation: Operation[ResultT], messages: Sequence[Message], *, keep: bool) -> ResultT:
+        """Write an operation whose bodies are in files, which are synced in a thread beforehand.
+
+        `keep`: on failure the files go back to where they came from; otherwise they are removed.
+        """
         self._check_open()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ResultT] = loop.create_future()
         moved: builtins.list[tuple[FileBody, Path]] = []
-        abandoned = False
 
         def prepare() -> None:
             try:
@@ -246,17 +251,13 @@ class EmbeddedStore:
                 return
             for body, arrived in moved:
                 _give_back(body, arrived)
-            if abandoned:
+            if not keep:
                 for message in messages:
                     cast("FileBody", message.body).discard()
 
         future.add_done_callback(settle)
         self._syncing.submit(prepare)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            abandoned = True
-            raise
+        return await asyncio.shield(future)
 
     def _disk_error(self, error: OSError) -> BaseException:
         if error.errno in DISK_REFUSALS:

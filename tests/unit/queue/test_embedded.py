@@ -230,21 +230,43 @@ async def test_a_cancelled_store_is_done_all_the_same(store: EmbeddedStore) -> N
         assert whole(await store.get(kept.queue_id)) == whole(kept)
 
 
-async def test_a_refused_large_body_is_given_back(store: EmbeddedStore) -> None:
-    first, second = large(store.spool_directory()), large(store.spool_directory())
-    await store.store(first)
-    third = message()
-    await store.store(third)
-    second.queue_id = third.queue_id
-    assert isinstance(second.body, FileBody)
-    arrived = second.body.path
+async def test_the_file_of_a_refused_message_is_removed(store: EmbeddedStore) -> None:
+    kept, refused = message(), large(store.spool_directory())
+    await store.store(kept)
+    refused.queue_id = kept.queue_id
+    assert isinstance(refused.body, FileBody)
     with pytest.raises(sqlite3.IntegrityError):
+        await store.store(refused)
+    assert not refused.body.path.exists()
+    assert files_of(store) == []
+    first, second = large(store.spool_directory()), large(store.spool_directory(), 5000)
+    await store.store(first)
+    second.queue_id = first.queue_id
+    with pytest.raises(FileExistsError):
         await store.store(second)
-    assert second.body.path == arrived
-    assert second.body.intact()
-    second.queue_id = new_queue_id()
-    await store.store(second)
-    assert whole(await store.get(second.queue_id)) == whole(second)
+    assert whole(await store.get(first.queue_id)) == whole(first)
+    assert len(files_of(store)) == 1
+
+
+async def test_the_file_of_a_refused_bounce_is_given_back(store: EmbeddedStore) -> None:
+    kept, bounce = message(), large(store.spool_directory())
+    await store.store(kept)
+    bounce.queue_id = kept.queue_id
+    assert isinstance(bounce.body, FileBody)
+    arrived = bounce.body.path
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.record([], [bounce])
+    assert bounce.body.path == arrived
+    bounce.queue_id = new_queue_id()
+    await store.record([Update(kept.queue_id, 0, None)], [bounce])
+    assert whole(await store.get(bounce.queue_id)) == whole(bounce)
+    assert len(files_of(store)) == 1
+
+
+def files_of(store: EmbeddedStore) -> list[Path]:
+    """What lies in the spool and among the bodies."""
+    spool = store.spool_directory()
+    return [*spool.iterdir(), *(spool.parent / "bodies").iterdir()]
 
 
 async def test_a_bounce_in_a_file(store: EmbeddedStore) -> None:
