@@ -182,6 +182,7 @@ class Dispatcher:
         if not self._running or not message.recipients:
             return
         self._hands[message.queue_id] = Hand(message)
+        self._loader.begun(message)
         self._send_on(message, message.recipients)
 
     def _send_on(self, message: Message, recipients: Mapping[int, Recipient]) -> None:
@@ -362,7 +363,7 @@ class Dispatcher:
         hand.unrecorded.difference_update(numbers)
         if not hand.unrecorded:
             del self._hands[queue_id]
-            self._loader.finished(queue_id)
+            self._loader.finished(hand.message)
 
     def _fault(self, message: Message, recipients: Mapping[int, Recipient], error: Exception) -> None:
         """A fault of our own: this message waits (a second time: is held), the others go on."""

@@ -11,17 +11,19 @@ from collections.abc import Callable
 
 from relay_agent.delivery.hand import Hand
 from relay_agent.observability.log import EventLog
+from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Message, QueueStore
 
 __all__ = ["Loader"]
 
+_MOST_BYTES = 128 << 20  # of content held in memory; what is in files or read on demand does not count
 _LONGEST_SLEEP = 60.0  # seconds; also bounds what a jump of the wall clock can do
 _AFTER_ERROR = 5.0
 _REMEMBERED = 10_000
 
 
 class Loader:
-    """Feeds `take` with due messages, at most `room` in hand at once.
+    """Feeds `take` with due messages, at most `room` in hand at once, and bounded in bytes.
 
     hands: the messages in hand by queue id (the dispatcher's own dict). The loader also keeps who left memory
     lately: an answer of the queue may be older than that, and must not bring a message back.
@@ -35,6 +37,7 @@ class Loader:
         self._hands = hands
         self._take = take
         self._room = room
+        self._bytes = 0
         self._behind = True  # the queue may hold due messages that are not in hand
         self._wakeup = asyncio.Event()
         self._urgent = False  # look now
@@ -45,7 +48,7 @@ class Loader:
     @property
     def full(self) -> bool:
         """Whether no more messages can be in hand."""
-        return len(self._hands) >= self._room
+        return len(self._hands) >= self._room or self._bytes >= _MOST_BYTES
 
     def left_behind(self) -> None:
         """A due message was not taken for want of room: look into the queue once there is some."""
@@ -67,8 +70,14 @@ class Loader:
         self._urgent = True
         self._wakeup.set()
 
-    def finished(self, queue_id: str) -> None:
+    def begun(self, message: Message) -> None:
+        """A message is in hand now."""
+        self._bytes += _in_memory(message)
+
+    def finished(self, message: Message) -> None:
         """A message has left memory."""
+        queue_id = message.queue_id
+        self._bytes -= _in_memory(message)
         self._sequence += 1
         self._finished[queue_id] = self._sequence
         self._finished.move_to_end(queue_id)
@@ -83,7 +92,7 @@ class Loader:
 
     @property
     def _roomy(self) -> bool:
-        return len(self._hands) <= self._room * 3 // 4
+        return len(self._hands) <= self._room * 3 // 4 and self._bytes <= _MOST_BYTES * 3 // 4
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -124,3 +133,7 @@ class Loader:
         if due is None:
             return _LONGEST_SLEEP
         return min(max(due - time.time(), 0.01), _LONGEST_SLEEP)
+
+
+def _in_memory(message: Message) -> int:
+    return message.body.size if isinstance(message.body, MemoryBody) else 0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from relay_agent.config.schema import Config, Hop, Route
@@ -91,6 +92,7 @@ def matching_route(routes: Sequence[Route], domain: str) -> Route | None:
     return None
 
 
+@lru_cache(4096)
 def _comparable(domain: str) -> str:
     try:
         return ascii_domain(domain)

@@ -69,6 +69,7 @@ async def test_cut_off_is_deferred(relay: MakeRelay, sink: MakeSink, command: st
         assert "second copy is possible" in event["reply"]
     elif option == "-Q":
         assert event["reply"].startswith("421")
+    await sender.settled()
     kept = await sender.store.get(message.queue_id)
     assert kept is not None
     assert kept.recipients[0].next_attempt > time.time()

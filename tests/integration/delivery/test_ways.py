@@ -73,6 +73,7 @@ async def test_dns_without_answer_defers(relay: MakeRelay, domain: str) -> None:
     message = await sender.send(f"bob@{domain}")
     (event,) = await sender.outcome("deferred")
     assert event["status"] == "4.4.3"
+    await sender.settled()
     kept = await sender.store.get(message.queue_id)
     assert kept is not None
     assert kept.recipients[0].last_status == "4.4.3"

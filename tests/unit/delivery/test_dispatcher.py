@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relay_agent.config.schema import Config
-from relay_agent.delivery import recorder
+from relay_agent.delivery import loader, recorder
 from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.queue.model import Message, RecipientState
@@ -82,6 +82,44 @@ async def test_a_full_disk_sends_nothing_twice(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.sleep(0.05)
         assert len(server.content) == 1
         assert fixture.dispatcher.snapshot()["in_hand"] == 0
+
+
+async def test_what_one_upstream_puts_off_the_next_takes_in_the_same_attempt() -> None:
+    """Throttling (4.7.x) in reply to one recipient; a mailbox that is busy (4.2.x) is busy everywhere."""
+    first = Scripted({"RCPT": ["451 4.7.1 Throttled", "450 4.2.1 Busy", "550 5.1.1 Who?", "250 Ok"]})
+    second = Scripted()
+    async with serving(second) as port, running(first) as fixture:
+        other = {"host": "127.0.0.1", "port": port, "tls": "none"}
+        hop = fixture.config.route[0].via[0].model_dump()
+        routes = [{"domains": ["*"], "via": [hop, other]}]
+        fixture.dispatcher.reconfigure(Config.model_validate({**fixture.config.model_dump(), "route": routes}))
+        await fixture.send("a@a.test", "b@a.test", "c@a.test", "d@a.test", sender="")
+        assert {event["recipient"] for event in await fixture.outcome("delivered", 2)} == {"a@a.test", "d@a.test"}
+        assert [event["recipient"] for event in await fixture.outcome("deferred")] == ["b@a.test"]
+        assert [event["recipient"] for event in await fixture.outcome("failed")] == ["c@a.test"]
+        assert [line for line in second.seen if line.startswith("RCPT")] == ["RCPT TO:<a@a.test>"]
+
+
+async def test_what_is_in_line_takes_the_new_route() -> None:
+    silent, good = Scripted({"": None}), Scripted()
+    async with serving(good) as port, running(silent) as fixture:
+        for _ in range(10):
+            await fixture.send("a@a.test")
+        await fixture.until(lambda: silent.connections == 2)
+        fixture.dispatcher.reconfigure(fixture.with_port(port))
+        await fixture.outcome("delivered", 8)
+        await fixture.dispatcher.stop(0.1)
+        await fixture.dispatcher.start()
+
+
+async def test_memory_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "_MOST_BYTES", 100_000)
+    server = Scripted({"MAIL": [None, GOOD["MAIL"]]})
+    async with running(server) as fixture:
+        for _ in range(20):
+            await fixture.send("a@a.test", content=b"x" * 30_000)
+        assert fixture.dispatcher.snapshot()["in_hand"] == 4
+        await fixture.outcome("delivered", 19)
 
 
 class _Unreadable:
