@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
 from relay_agent.observability.log import EventLog
 from relay_agent.submission.content import ContentReader
+from relay_agent.submission.stepping import Rest
 
 __all__ = ["ReadSide", "SessionEndedError"]
 
@@ -249,7 +250,7 @@ class ReadSide(SMTP):
         except Exception as error:
             self._command_failed(error)
             return
-        self._spawn(_Rest(coroutine, future).finish())
+        self._spawn(Rest(coroutine, future).finish())
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._step_task = self.loop.create_task(self._run(coroutine))
@@ -376,31 +377,3 @@ class ReadSide(SMTP):
         if out and self.transport is not None and not self._held:
             self.transport.write(b"".join(out))  # type: ignore[attr-defined]
             out.clear()
-
-
-class _Rest:
-    """The rest of a coroutine that has already yielded its first future."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
-        self._coroutine = coroutine
-        self._future = future
-
-    async def finish(self) -> None:
-        """Wait for the first future and run the coroutine to its end."""
-        await self
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        future = self._future
-        while True:
-            try:
-                value = yield future
-            except BaseException as error:
-                try:
-                    future = self._coroutine.throw(error)
-                except StopIteration:
-                    return
-            else:
-                try:
-                    future = self._coroutine.send(value)
-                except StopIteration:
-                    return

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A submission session: the commands a mail program gives, and what it is told (RFC 5321, RFC 6409)."""
+"""A submission session: the commands a mail program gives, and what it is told (RFC 5321, RFC 6409).
+
+The commands that make up a message are in `hello`, `envelope` and `intake`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
 
 from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.config.schema import Listener
-from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
-from relay_agent.submission.address import PathError, parse_path
-from relay_agent.submission.content import ContentReader
-from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
+from relay_agent.submission.envelope import EnvelopeCommands
+from relay_agent.submission.hello import HelloCommands
+from relay_agent.submission.intake import ContentCommands
 from relay_agent.submission.limits import source_of
-from relay_agent.submission.read_side import ReadSide
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.sign_in import MECHANISMS, SignInError
 
@@ -26,17 +27,8 @@ _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI *
 _BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH"})
 
 
-class SubmissionSession(ReadSide):
+class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
     """One mail program's session on one listener."""
-
-    service: SubmissionService
-    listener: Listener
-    account: str | None
-    _incoming: IncomingMessage | None
-    _source: str
-    _trusted: bool
-    _auth_failures: int
-    _counted: bool
 
     # ---- beginning and end ----------------------------------------------------------------------------
 
@@ -100,67 +92,7 @@ class SubmissionSession(ReadSide):
             name = None
         return name
 
-    def _may_submit(self) -> bool:
-        return bool(self.session and self.session.authenticated) or (self._trusted and self.listener.auth != "required")
-
-    def _auth_offered(self) -> bool:
-        return self.listener.auth != "none" and (self.tls_active or self.listener.tls == "none")
-
-    def trace_protocol(self) -> str:
-        """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""
-        assert self.session is not None
-        assert self.envelope is not None
-        name = "ESMTP" if self.session.extended_smtp else "SMTP"
-        if self.envelope.smtp_utf8:
-            name = "UTF8SMTP"
-        if self.session.extended_smtp:
-            name += ("S" if self.tls_active else "") + ("A" if self.session.authenticated else "")
-        return name
-
-    # ---- hello ----------------------------------------------------------------------------------------
-
-    async def smtp_EHLO(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.1, with the extensions this session has now."""
-        if not self._hello(arg, extended=True):
-            return
-        lines = [self.hostname, "PIPELINING", f"SIZE {self.service.config.submission.max_message_size}", "8BITMIME"]
-        lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self.listener.tls == "starttls" and not self.tls_active:
-            lines.append("STARTTLS")
-        if self._auth_offered():
-            lines.append("AUTH " + " ".join(MECHANISMS))
-        for line in lines[:-1]:
-            self.say(f"250-{line}")
-        self.say(f"250 {lines[-1]}")
-
-    async def smtp_HELO(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.1."""
-        if self._hello(arg, extended=False):
-            self.say(f"250 {self.hostname}")
-
-    def _hello(self, name: str | None, *, extended: bool) -> bool:
-        assert self.session is not None
-        if not name or len(name) > 255 or not name.isprintable():
-            self.say("501 5.5.4 Say who you are, as in: EHLO laptop.example.org")
-            return False
-        self._reset()
-        self.session.host_name = name
-        self.session.extended_smtp = extended
-        return True
-
-    async def smtp_STARTTLS(self, arg: str | None) -> None:
-        """RFC 3207."""
-        if self.tls_active or self.listener.tls != "starttls" or self.service.tls_context is None:
-            self.say("503 5.5.1 TLS is on already" if self.tls_active else "502 5.5.1 This port has no STARTTLS")
-            return
-        if arg:
-            self.say("501 5.5.4 STARTTLS takes no argument")
-            return
-        self._reset()
-        self.say("220 2.0.0 Go ahead with TLS")
-        if self._in:
-            self.events.event("input_behind_starttls", level="warning", peer=self.peer_address, bytes=len(self._in))
-        await self.start_tls(self.service.tls_context)
+    # ---- sign-in ----------------------------------------------------------------------------------------
 
     async def smtp_AUTH(self, arg: str | None) -> None:
         """RFC 4954. A wrong password takes a second; too many end the session."""
@@ -221,152 +153,6 @@ class SubmissionSession(ReadSide):
         self.say("334 " + base64.b64encode(challenge).decode("ascii"))
         return await self.read_line()
 
-    # ---- the envelope ---------------------------------------------------------------------------------
-
-    async def smtp_MAIL(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531) and AUTH (RFC 4954)."""
-        assert self.session is not None
-        assert self.envelope is not None
-        if not self.session.host_name:
-            self.say("503 5.5.1 Give EHLO first")
-        elif not self._may_submit():
-            self.say("530 5.7.0 Sign in first: this relay takes mail from its own users only")
-        elif self.envelope.mail_from is not None:
-            self.say("503 5.5.1 A message is begun already; give RSET to drop it")
-        else:
-            try:
-                address, parameters = parse_path(arg or "", keyword="FROM")
-                utf8 = self._check_mail_parameters(address, parameters)
-            except PathError as error:
-                self.say(str(error))
-                return
-            self.envelope.mail_from = address
-            self.envelope.smtp_utf8 = utf8
-            self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
-            self.say("250 2.1.0 Sender noted")
-
-    def _check_mail_parameters(self, address: str, parameters: dict[str, str]) -> bool:
-        limit = self.service.config.submission.max_message_size
-        for key, value in parameters.items():
-            if key == "SIZE":
-                if not value.isascii() or not value.isdigit() or len(value) > 20:
-                    raise PathError("501 5.5.4 SIZE is a number of bytes")
-                if int(value) > limit:
-                    raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
-            elif key == "BODY":
-                if value.upper() not in ("7BIT", "8BITMIME"):
-                    raise PathError("501 5.5.4 BODY is 7BIT or 8BITMIME")
-            elif key == "SMTPUTF8":
-                if value:
-                    raise PathError("501 5.5.4 SMTPUTF8 takes no value")
-            elif key != "AUTH":
-                raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
-        utf8 = "SMTPUTF8" in parameters
-        if not address.isascii() and not utf8:
-            raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
-        return utf8
-
-    async def smtp_RCPT(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.3."""
-        envelope = self.envelope
-        assert envelope is not None
-        if envelope.mail_from is None:
-            self.say("503 5.5.1 Give MAIL first")
-            return
-        if len(envelope.rcpt_tos) >= self.service.config.submission.max_recipients:
-            self.say(f"452 4.5.3 No more than {self.service.config.submission.max_recipients} recipients a message")
-            return
-        try:
-            address, parameters = parse_path(arg or "", keyword="TO")
-            if parameters:
-                raise PathError(f"555 5.5.4 RCPT parameter {next(iter(parameters))} is not known here")
-            if not address.isascii() and not envelope.smtp_utf8:
-                raise PathError("553 5.6.7 An address beyond ASCII needs SMTPUTF8 on MAIL")
-        except PathError as error:
-            self.say(str(error))
-            return
-        envelope.rcpt_tos.append(address)
-        self.say("250 2.1.5 Recipient noted")
-
-    # ---- the message ----------------------------------------------------------------------------------
-
-    async def smtp_DATA(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.4."""
-        assert self.envelope is not None
-        if self.envelope.mail_from is None or not self.envelope.rcpt_tos:
-            self.say(
-                "503 5.5.1 Give RCPT first" if self.envelope.mail_from is not None else "503 5.5.1 Give MAIL first"
-            )
-            return
-        if arg:
-            self.say("501 5.5.4 DATA takes no argument")
-            return
-        incoming = self._incoming = IncomingMessage(
-            self.service.store.spool_directory(), self.hostname, self.trace_protocol()
-        )
-        limit = self.service.config.submission.max_message_size
-        self.expect_content(ContentReader(incoming.write, limit))
-        self.say("354 Go ahead; end with a line that is only a dot")
-
-    def content_complete(self, content: ContentReader) -> Coroutine[Any, Any, None]:
-        return self._take_message(content)
-
-    async def _take_message(self, content: ContentReader) -> None:
-        incoming, envelope = self._incoming, self.envelope
-        assert incoming is not None
-        assert envelope is not None
-        assert envelope.mail_from is not None
-        # From here on the message is no longer the connection's: a client that hangs up does not undo a commit.
-        self._incoming = None
-        self.envelope = self._create_envelope()
-        refusal = content.fault or incoming.complete()
-        if refusal is not None:
-            incoming.discard()
-            self._refused(incoming, refusal)
-            return
-        try:
-            body = incoming.spool.finish()
-            # An id a recipient, once each: a program that names one twice means one copy.
-            addresses = list(dict.fromkeys(envelope.rcpt_tos))
-            message = Message(
-                queue_id=incoming.queue_id,
-                envelope=Envelope(envelope.mail_from, self.account or "", _kept_options(envelope.mail_options)),
-                recipients={number: Recipient(address) for number, address in enumerate(addresses)},
-                body=body,
-                created=incoming.started,
-                expires=incoming.started + self.service.config.delivery.retry_for,
-            )
-            await self.service.accept(message)
-        except QueueFullError:
-            incoming.discard()
-            self._refused(incoming, NO_ROOM)
-            return
-        self.events.event(
-            "accepted",
-            queue_id=incoming.queue_id,
-            account=self.account,
-            peer=self.peer_address,
-            port=self.listener.port,
-            tls=self.tls_active,
-            sender=envelope.mail_from,
-            recipients=len(addresses),
-            size=body.size,
-            message_id=incoming.message_id,
-        )
-        self.say(f"250 2.0.0 Queued as {incoming.queue_id}")
-
-    def _refused(self, incoming: IncomingMessage, reply: str) -> None:
-        self.service.counters["refused"] += 1
-        self.events.event(
-            "refused",
-            level="warning",
-            queue_id=incoming.queue_id,
-            account=self.account,
-            peer=self.peer_address,
-            reply=reply,
-        )
-        self.say(reply)
-
     # ---- the rest -------------------------------------------------------------------------------------
 
     async def smtp_RSET(self, arg: str | None) -> None:
@@ -391,23 +177,9 @@ class SubmissionSession(ReadSide):
         self.say("221 2.0.0 Bye")
         self.close_after_reply()
 
-    def _reset(self) -> None:
-        self._drop_incoming()
-        self.envelope = self._create_envelope()
-
-    def _drop_incoming(self) -> None:
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            incoming.discard()
-
 
 _VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
 _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
-
-
-def _kept_options(options: list[str]) -> dict[str, str]:
-    pairs = (option.partition("=") for option in options)
-    return {key: value for key, _, value in pairs if key in ("BODY", "SMTPUTF8")}
 
 
 def session_factory(

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a submission session knows of its client, and what all of its commands share."""
+
+from __future__ import annotations
+
+from relay_agent.config.schema import Listener
+from relay_agent.submission.incoming import IncomingMessage
+from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.service import SubmissionService
+
+__all__ = ["SessionState"]
+
+
+class SessionState(ReadSide):
+    """The state of one session; its commands are in the classes made of this one."""
+
+    service: SubmissionService
+    listener: Listener
+    account: str | None
+    _incoming: IncomingMessage | None
+    _source: str
+    _trusted: bool
+    _auth_failures: int
+    _counted: bool
+
+    def _may_submit(self) -> bool:
+        return bool(self.session and self.session.authenticated) or (self._trusted and self.listener.auth != "required")
+
+    def _auth_offered(self) -> bool:
+        return self.listener.auth != "none" and (self.tls_active or self.listener.tls == "none")
+
+    def trace_protocol(self) -> str:
+        """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""
+        assert self.session is not None
+        assert self.envelope is not None
+        name = "ESMTP" if self.session.extended_smtp else "SMTP"
+        if self.envelope.smtp_utf8:
+            name = "UTF8SMTP"
+        if self.session.extended_smtp:
+            name += ("S" if self.tls_active else "") + ("A" if self.session.authenticated else "")
+        return name
+
+    def _reset(self) -> None:
+        self._drop_incoming()
+        self.envelope = self._create_envelope()
+
+    def _drop_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.discard()
