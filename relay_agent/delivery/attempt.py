@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relay_agent.delivery.content import needs_utf8_header
+from relay_agent.delivery.content import is_binary, needs_utf8_header
 from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.outcome import Deferred, Delivered, Failed, HostTrouble, Outcome, Scope
 from relay_agent.delivery.resolve import UnresolvedError
@@ -42,6 +42,7 @@ class Attempt:
         self._pending: dict[int, Recipient] = dict(job.recipients)
         self._result = Result()
         self._utf8_header = False
+        self._binary = False
         self._worked = False  # some host talked to us to the end
 
     async def run(self, session: Session | None) -> Result:
@@ -60,11 +61,13 @@ class Attempt:
 
     async def _run(self, session: Session | None) -> None:
         envelope, body = self._job.message.envelope, self._job.message.body
-        if "SMTPUTF8" in envelope.options:
-            try:
+        try:
+            if "SMTPUTF8" in envelope.options:
                 self._utf8_header = await needs_utf8_header(body)
-            except OSError as error:
-                raise ContentError(str(error)) from error
+            if envelope.options.get("BODY") == "BINARYMIME":
+                self._binary = await is_binary(body)
+        except OSError as error:
+            raise ContentError(str(error)) from error
         targets = self._destination.targets()
         if session is not None:
             reused = session.target
@@ -128,9 +131,8 @@ class Attempt:
         left = dict(self._pending)
         outcomes: dict[int, Outcome] = {}
         while True:
-            outcomes.update(
-                await send(session.connection, Mail(message.envelope, left, message.body, self._utf8_header))
-            )
+            mail = Mail(message.envelope, left, message.body, self._utf8_header, self._binary)
+            outcomes.update(await send(session.connection, mail))
             again = {
                 number: recipient
                 for number, recipient in left.items()

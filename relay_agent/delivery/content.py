@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A message's content made ready for DATA: dots doubled, an end to the last line, blocks read off the loop."""
+"""A message's content made ready for DATA (dots doubled, an end to the last line) or BDAT; read off the loop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from relay_agent.queue.model import Body
 
-__all__ = ["END_OF_DATA", "header_block", "needs_utf8_header", "stuffed", "stuffed_blocks"]
+__all__ = [
+    "END_OF_DATA",
+    "header_block",
+    "is_binary",
+    "needs_utf8_header",
+    "plain_blocks",
+    "stuffed",
+    "stuffed_blocks",
+]
 
 END_OF_DATA = b".\r\n"
 _SMALL = 65_536  # read on the loop: it is in memory, or one short read
 _BLOCK = 262_144
+_LONGEST_LINE = 998  # octets without CRLF (RFC 5322 2.1.1)
 
 
 def stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -48,6 +57,40 @@ async def stuffed_blocks(body: Body) -> AsyncIterator[bytes]:
     source = stuffed(body.blocks(_BLOCK))
     while (block := await asyncio.to_thread(next, source, None)) is not None:
         yield block
+
+
+async def plain_blocks(body: Body) -> AsyncIterator[bytes]:
+    """The content of `body` as it is, block by block; what is large is read in a thread.
+
+    Raises OSError when the file behind it cannot be read.
+    """
+    source = iter(body.blocks(_BLOCK))
+    large = body.size > _SMALL
+    while block := await asyncio.to_thread(next, source, b"") if large else next(source, b""):
+        yield block
+
+
+async def is_binary(body: Body) -> bool:
+    """Whether the content holds anything that DATA cannot carry: NUL, a CR or LF that is no line end, a line
+    that is too long (RFC 3030 3, RFC 5322 2.3). Raises OSError when it cannot be read."""
+    if body.size <= _SMALL:
+        return _is_binary(body.blocks(_SMALL))
+    return await asyncio.to_thread(_is_binary, body.blocks(_BLOCK))
+
+
+def _is_binary(blocks: Iterable[bytes]) -> bool:
+    rest = b""  # the line that the block ends in
+    for read in blocks:
+        block = rest + read
+        lines = block.split(b"\r\n")
+        rest = lines.pop()
+        pairs = len(lines)
+        whole = block[: len(block) - len(rest)]
+        if b"\0" in block or whole.count(b"\r") != pairs or whole.count(b"\n") != pairs:
+            return True
+        if max(map(len, lines), default=0) > _LONGEST_LINE or len(rest) > _LONGEST_LINE + 1:
+            return True
+    return b"\r" in rest or b"\n" in rest or len(rest) > _LONGEST_LINE
 
 
 async def header_block(body: Body, limit: int = _SMALL) -> bytes:

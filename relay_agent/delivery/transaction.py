@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One mail transaction over a connection: MAIL, RCPT, DATA, and what became of each recipient."""
+"""One mail transaction over a connection: MAIL, RCPT, DATA or BDAT, and what became of each recipient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay_agent.delivery.client import Connection
-from relay_agent.delivery.content import END_OF_DATA, stuffed_blocks
+from relay_agent.delivery.content import END_OF_DATA, plain_blocks, stuffed_blocks
 from relay_agent.delivery.domain import ascii_address
 from relay_agent.delivery.outcome import (
     Deferred,
@@ -38,12 +38,14 @@ class ContentError(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Mail:
-    """What one transaction carries. utf8_header: the header holds what only SMTPUTF8 lets through."""
+    """What one transaction carries. utf8_header: the header holds what only SMTPUTF8 lets through. binary: the
+    content holds what DATA cannot carry (RFC 3030 3): it goes by BDAT or not at all."""
 
     envelope: Envelope
     recipients: Mapping[int, Recipient]
     body: Body
     utf8_header: bool = False
+    binary: bool = False
 
 
 async def send(connection: Connection, mail: Mail) -> dict[int, Outcome]:
@@ -62,7 +64,7 @@ async def send(connection: Connection, mail: Mail) -> dict[int, Outcome]:
     if not commands:
         return outcomes
     connection.transactions += 1
-    exchange = _Exchange(connection, outcomes, commands)
+    exchange = _Exchange(connection, outcomes, commands, chunked=mail.binary)
     try:
         await exchange.run(sender, mail.body)
     except (HostTrouble, OSError, EOFError, ReplyError) as error:
@@ -78,10 +80,13 @@ async def send(connection: Connection, mail: Mail) -> dict[int, Outcome]:
 class _Exchange:
     """The talk of one transaction; `outcomes` fills as recipients are decided."""
 
-    def __init__(self, connection: Connection, outcomes: dict[int, Outcome], commands: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, connection: Connection, outcomes: dict[int, Outcome], commands: Mapping[int, bytes], *, chunked: bool
+    ) -> None:
         self._connection = connection
         self._outcomes = outcomes
         self._commands = commands
+        self._chunked = chunked
         self._ended = False  # the end of data is on its way
         self._doing = "in reply to MAIL"
 
@@ -97,6 +102,9 @@ class _Exchange:
             accepted, go = await self._pipelined(sender)
         else:
             accepted, go = await self._in_turn(sender)
+        if self._chunked and accepted:
+            await self._chunks(body, accepted)
+            return
         if go is None:
             return
         if go.code != 354:
@@ -111,9 +119,9 @@ class _Exchange:
         await self._content(body, accepted)
 
     async def _pipelined(self, sender: bytes) -> tuple[list[int], Reply | None]:
-        """MAIL, all RCPTs and DATA in one write (RFC 2920)."""
+        """MAIL, all RCPTs and, unless BDAT follows, DATA in one write (RFC 2920)."""
         connection = self._connection
-        connection.write(b"".join((sender, *self._commands.values(), b"DATA\r\n")))
+        connection.write(b"".join((sender, *self._commands.values(), b"" if self._chunked else b"DATA\r\n")))
         await connection.drained()
         first = await connection.reply(connection.timeouts.mail)
         accepted: list[int] = []
@@ -122,11 +130,13 @@ class _Exchange:
             answer = await connection.reply(connection.timeouts.rcpt)
             if first.code // 100 == 2 and self._recipient(number, answer, bool(accepted)):
                 accepted.append(number)
-        self._doing = "in reply to DATA"
-        go = await connection.reply(connection.timeouts.data)
+        go = None
+        if not self._chunked:
+            self._doing = "in reply to DATA"
+            go = await connection.reply(connection.timeouts.data)
         if first.code // 100 != 2:
             self._settle(self._commands, judge(first, connection.host))
-        if not accepted and go.code != 354:
+        if go is None or (not accepted and go.code != 354):
             connection.unfinished = first.code // 100 == 2
             return accepted, None
         return accepted, go
@@ -145,7 +155,7 @@ class _Exchange:
             connection.write(command)
             if self._recipient(number, await connection.reply(connection.timeouts.rcpt), bool(accepted)):
                 accepted.append(number)
-        if not accepted:
+        if not accepted or self._chunked:
             return accepted, None
         self._doing = "in reply to DATA"
         go = await connection.command(b"DATA", connection.timeouts.data)
@@ -191,6 +201,30 @@ class _Exchange:
         self._doing = "in reply to the end of the message"
         self._settle(accepted, judge(await connection.reply(connection.timeouts.end), connection.host))
 
+    async def _chunks(self, body: Body, accepted: list[int]) -> None:
+        """Send the content by BDAT (RFC 3030 2), each chunk once the one before it was taken."""
+        connection = self._connection
+        self._doing = "while sending the message"
+        blocks = plain_blocks(body)
+        left = body.size
+        while True:
+            try:
+                block = await anext(blocks, b"")
+            except OSError as error:
+                raise ContentError(str(error)) from error
+            left -= len(block)
+            self._ended = left <= 0
+            connection.write(b"BDAT %d%s\r\n" % (len(block), b" LAST" if self._ended else b"") + block)
+            await connection.drained()
+            answer = await connection.reply(connection.timeouts.end)
+            if self._ended:
+                break
+            if answer.code // 100 != 2:
+                self._settle(accepted, _not_accepted(judge(answer, connection.host)))
+                return
+        connection.unfinished = answer.code // 100 != 2
+        self._settle(accepted, judge(answer, connection.host))
+
     def _settle(self, numbers: Mapping[int, bytes] | list[int], outcome: Outcome) -> None:
         for number in numbers:
             self._outcomes.setdefault(number, outcome)
@@ -230,6 +264,10 @@ def _commands(connection: Connection, mail: Mail, outcomes: dict[int, Outcome]) 
         status = "5.1.7" if failed.status == "5.1.3" else failed.status
         outcomes.update(dict.fromkeys(mail.recipients, Failed(status, failed.text, host)))
         return b"", {}
+    if mail.binary and not {"CHUNKING", "BINARYMIME"} <= extensions.keys():
+        text = "the message has binary content (BODY=BINARYMIME, RFC 3030), which the server does not take"
+        outcomes.update(dict.fromkeys(mail.recipients, Failed("5.6.3", text, host)))
+        return b"", {}
     commands = {}
     for number, recipient in mail.recipients.items():
         address = _wire(recipient.address, utf8)
@@ -265,7 +303,9 @@ def _mail_parameters(mail: Mail, extensions: Mapping[str, str], commands: Mappin
     words = []
     if "SIZE" in extensions:
         words.append(f" SIZE={mail.body.size}")
-    if "8BITMIME" in extensions and options.get("BODY", "").upper() == "8BITMIME":
+    if mail.binary:
+        words.append(" BODY=BINARYMIME")
+    elif "8BITMIME" in extensions and options.get("BODY", "").upper() in ("8BITMIME", "BINARYMIME"):
         words.append(" BODY=8BITMIME")
     needs_utf8 = mail.utf8_header or not sender.isascii() or not all(line.isascii() for line in commands.values())
     if "SMTPUTF8" in extensions and needs_utf8:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["BLOCK", "ContentReader", "HeaderSplitter"]
+__all__ = ["BLOCK", "STRAY_CR", "STRAY_NUL", "ContentReader", "HeaderSplitter"]
 
 BLOCK = 65_536  # bytes gathered before they are passed on
+STRAY_CR = "554 5.6.0 The message has a carriage return that is not part of a line end (RFC 5321 2.3.8)"
+STRAY_NUL = "554 5.6.0 The message has a NUL byte in it; encode it as base64"
 
 
 class ContentReader:
@@ -74,10 +76,10 @@ class ContentReader:
         # Three counts are the cheapest test there is for a stray CR or LF.
         pairs = block.count(b"\r\n")
         if block.count(b"\r") != pairs:
-            self.fault = "554 5.6.0 The message has a carriage return that is not part of a line end (RFC 5321 2.3.8)"
+            self.fault = STRAY_CR
             return
         if b"\0" in block:
-            self.fault = "554 5.6.0 The message has a NUL byte in it; encode it as base64"
+            self.fault = STRAY_NUL
             return
         if block.count(b"\n") != pairs:
             self.bare_line_feeds = True
@@ -123,6 +125,8 @@ class HeaderSplitter:
     def finish(self) -> None:
         """The content is complete: a message that is all header gets its rewritten form now."""
         if self._held is not None and not self.too_long:
+            if self._held and not self._held.endswith(b"\r\n"):  # only BODY=BINARYMIME ends in the middle of a line
+                self._held += b"\r\n"
             self._release(bytes(self._held), b"", blank=False)
 
     def _release(self, header: bytes, rest: bytes, *, blank: bool) -> None:

@@ -8,12 +8,14 @@ from relay_agent.submission.state import SessionState
 
 __all__ = ["EnvelopeCommands"]
 
+_KEPT = frozenset({"BODY", "SMTPUTF8"})  # through the queue
+
 
 class EnvelopeCommands(SessionState):
     """From whom, to whom, and how."""
 
     async def smtp_MAIL(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531) and AUTH (RFC 4954)."""
+        """RFC 5321 4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), AUTH (RFC 4954)."""
         assert self.session is not None
         assert self.envelope is not None
         if not self.session.host_name:
@@ -32,6 +34,7 @@ class EnvelopeCommands(SessionState):
             self.envelope.mail_from = address
             self.envelope.smtp_utf8 = utf8
             self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
+            self.mail.options = {key: value for key, value in parameters.items() if key in _KEPT}
             self.say("250 2.1.0 Sender noted")
 
     def _check_mail_parameters(self, address: str, parameters: dict[str, str]) -> bool:
@@ -43,8 +46,9 @@ class EnvelopeCommands(SessionState):
                 if int(value) > limit:
                     raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
             elif key == "BODY":
-                if value.upper() not in ("7BIT", "8BITMIME"):
-                    raise PathError("501 5.5.4 BODY is 7BIT or 8BITMIME")
+                if value.upper() not in ("7BIT", "8BITMIME", "BINARYMIME"):
+                    raise PathError("501 5.5.4 BODY is 7BIT, 8BITMIME or BINARYMIME")
+                parameters[key] = value.upper()
             elif key == "SMTPUTF8":
                 if value:
                     raise PathError("501 5.5.4 SMTPUTF8 takes no value")
@@ -61,6 +65,9 @@ class EnvelopeCommands(SessionState):
         assert envelope is not None
         if envelope.mail_from is None:
             self.say("503 5.5.1 Give MAIL first")
+            return
+        if self._chunks is not None:
+            self.say("503 5.5.1 The content has begun already")
             return
         if len(envelope.rcpt_tos) >= self.service.config.submission.max_recipients:
             self.say(f"452 4.5.3 No more than {self.service.config.submission.max_recipients} recipients a message")

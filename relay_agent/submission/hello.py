@@ -17,7 +17,7 @@ class HelloCommands(SessionState):
         if not self._hello(arg, extended=True):
             return
         lines = [self.hostname, "PIPELINING", f"SIZE {self.service.config.submission.max_message_size}", "8BITMIME"]
-        lines += ["SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        lines += ["BINARYMIME", "CHUNKING", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         if self.listener.tls == "starttls" and not self.tls_active:
             lines.append("STARTTLS")
         if self._auth_offered():

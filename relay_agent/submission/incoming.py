@@ -21,17 +21,24 @@ class IncomingMessage:
     """Takes the content of one message, block by block, and has its header rewritten on the way.
 
     directory: where large content is spooled. hostname: the relay's. protocol: for the Received line.
+    binary: the body may hold any octet (RFC 3030 3), so the header is still to be checked here.
     """
 
-    def __init__(self, directory: Path, hostname: str, protocol: str) -> None:
+    def __init__(self, directory: Path, hostname: str, protocol: str, *, binary: bool = False) -> None:
         self.queue_id = new_queue_id()
         self.started = time.time()
         self.message_id = ""
         self.spool = Spool(directory)
         self._hostname = hostname
         self._protocol = protocol
+        self._binary = binary
         self._refusal: str | None = None
         self._splitter = HeaderSplitter(self._rewrite, self._spool, LONGEST_HEADER)
+
+    @property
+    def refusal(self) -> str | None:
+        """The SMTP reply when it is known already that the message must be refused."""
+        return self._refusal
 
     def write(self, block: bytes) -> None:
         """Take the next block of clean content."""
@@ -51,6 +58,11 @@ class IncomingMessage:
         self.spool.discard()
 
     def _rewrite(self, header: bytes, blank: bool) -> bytes:
+        if self._binary and (
+            b"\0" in header or not header.count(b"\r") == header.count(b"\n") == header.count(b"\r\n")
+        ):
+            self._refusal = "554 5.6.0 The header has a NUL byte, or a CR or LF that is no line end (RFC 3030 3)"
+            return b""
         received = received_line(
             hostname=self._hostname, protocol=self._protocol, queue_id=self.queue_id, now=self.started
         )

@@ -7,8 +7,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
+from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
+from relay_agent.submission.read_side import Content
 from relay_agent.submission.state import SessionState
 
 __all__ = ["ContentCommands"]
@@ -19,34 +21,87 @@ class ContentCommands(SessionState):
 
     async def smtp_DATA(self, arg: str | None) -> None:
         """RFC 5321 4.1.1.4."""
-        assert self.envelope is not None
-        if self.envelope.mail_from is None or not self.envelope.rcpt_tos:
-            self.say(
-                "503 5.5.1 Give RCPT first" if self.envelope.mail_from is not None else "503 5.5.1 Give MAIL first"
-            )
+        refusal = self._content_refusal()
+        if refusal is None and self._chunks is not None:
+            refusal = "503 5.5.1 Not after BDAT: this message comes in chunks"
+        if refusal is None and self._binary:
+            refusal = "503 5.5.1 BODY=BINARYMIME goes with BDAT only"
+        if refusal is None and arg:
+            refusal = "501 5.5.4 DATA takes no argument"
+        if refusal is not None:
+            self.say(refusal)
             return
-        if arg:
-            self.say("501 5.5.4 DATA takes no argument")
-            return
-        incoming = self._incoming = IncomingMessage(
-            self.service.store.spool_directory(), self.hostname, self.trace_protocol()
-        )
+        incoming = self._begin()
         limit = self.service.config.submission.max_message_size
         self.expect_content(ContentReader(incoming.write, limit))
         self.say("354 Go ahead; end with a line that is only a dot")
 
-    def content_complete(self, content: ContentReader) -> Coroutine[Any, Any, None]:
-        return self._take_message(content)
+    async def smtp_BDAT(self, arg: str | None) -> None:
+        """RFC 3030 2. A chunk that is refused is read all the same, so that its content is never a command."""
+        parsed = parse_chunk_size(arg or "")
+        if parsed is None:
+            # Where the next command begins is anybody's guess now, so there is no next command.
+            self.say("501 5.5.4 Syntax: BDAT octets [LAST]; closing, as the chunk cannot be told from commands")
+            self.close_after_reply()
+            return
+        size, last = parsed
+        refusal = self._content_refusal()
+        if refusal is not None:
+            self.expect_content(Chunk(size, None, reply=refusal))
+            return
+        if self._chunks is None:
+            incoming = self._begin()
+            limit = self.service.config.submission.max_message_size
+            self._chunks = ChunkedContent(incoming.write, limit, binary=self._binary)
+        self.expect_content(Chunk(size, self._chunks, last=last))
 
-    async def _take_message(self, content: ContentReader) -> None:
-        incoming, envelope = self._incoming, self.envelope
+    @property
+    def _binary(self) -> bool:
+        return self.mail.options.get("BODY") == "BINARYMIME"
+
+    def _content_refusal(self) -> str | None:
+        """The reply when no content can come now."""
+        assert self.envelope is not None
+        if self.envelope.mail_from is None:
+            return "503 5.5.1 Give MAIL first"
+        return None if self.envelope.rcpt_tos else "503 5.5.1 Give RCPT first"
+
+    def _begin(self) -> IncomingMessage:
+        directory = self.service.store.spool_directory()
+        incoming = IncomingMessage(directory, self.hostname, self.trace_protocol(), binary=self._binary)
+        self._incoming = incoming
+        return incoming
+
+    def content_complete(self, content: Content) -> Coroutine[Any, Any, None]:
+        if isinstance(content, Chunk):
+            return self._take_chunk(content)
+        assert isinstance(content, ContentReader)
+        return self._take_message(content.fault)
+
+    async def _take_chunk(self, chunk: Chunk) -> None:
+        content, incoming = chunk.content, self._incoming
+        if content is None:
+            self.say(chunk.reply)
+            return
         assert incoming is not None
-        assert envelope is not None
+        if chunk.last:
+            content.finish()
+        fault = content.fault or incoming.refusal
+        if chunk.last or fault is not None:
+            # Chunks that were sent behind a refused one find no message and are dropped (RFC 3030 2).
+            await self._take_message(fault)
+        else:
+            self.say(f"250 2.0.0 {chunk.size} octets taken")
+
+    async def _take_message(self, fault: str | None) -> None:
+        incoming, envelope = self._incoming, self.mail
+        assert incoming is not None
         assert envelope.mail_from is not None
         # From here on the message is no longer the connection's: a client that hangs up does not undo a commit.
         self._incoming = None
+        self._chunks = None
         self.envelope = self._create_envelope()
-        refusal = content.fault or incoming.complete()
+        refusal = fault or incoming.complete()
         if refusal is not None:
             incoming.discard()
             self._refused(incoming, refusal)
@@ -57,7 +112,7 @@ class ContentCommands(SessionState):
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
                 queue_id=incoming.queue_id,
-                envelope=Envelope(envelope.mail_from, self.account or "", _kept_options(envelope.mail_options)),
+                envelope=Envelope(envelope.mail_from, self.account or "", envelope.options),
                 recipients={number: Recipient(address) for number, address in enumerate(addresses)},
                 body=body,
                 created=incoming.started,
@@ -93,8 +148,3 @@ class ContentCommands(SessionState):
             reply=reply,
         )
         self.say(reply)
-
-
-def _kept_options(options: list[str]) -> dict[str, str]:
-    pairs = (option.partition("=") for option in options)
-    return {key: value for key, _, value in pairs if key in ("BODY", "SMTPUTF8")}

@@ -14,15 +14,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from aiosmtpd.smtp import SMTP
 
 from relay_agent.observability.log import EventLog
-from relay_agent.submission.content import ContentReader
 from relay_agent.submission.stepping import Rest
 
-__all__ = ["ReadSide", "SessionEndedError"]
+__all__ = ["Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
@@ -32,6 +31,13 @@ _TLS_HANDSHAKE = 30.0  # seconds
 
 class SessionEndedError(Exception):
     """The client went away while a command waited for it."""
+
+
+class Content(Protocol):
+    """Input that is no command."""
+
+    def feed(self, buffer: bytearray) -> bool:
+        """Take what there is of it from the front of `buffer`; True once it is complete."""
 
 
 class ReadSide(SMTP):
@@ -49,7 +55,7 @@ class ReadSide(SMTP):
         self._in = bytearray()
         self._out: list[bytes] = []
         self._step_task: asyncio.Task[None] | None = None
-        self._content: ContentReader | None = None
+        self._content: Content | None = None
         self._line_waiter: asyncio.Future[bytes] | None = None
         self._held = False  # input waits: a TLS handshake is under way
         self._write_blocked = False
@@ -81,8 +87,8 @@ class ReadSide(SMTP):
         """The reply for a line that is no SMTP at all (and the end of the session), or None."""
         return None
 
-    def content_complete(self, content: ContentReader) -> Coroutine[Any, Any, None]:
-        """What to do when a message's content is complete."""
+    def content_complete(self, content: Content) -> Coroutine[Any, Any, None]:
+        """What to do when a message's content, or a chunk of it, is complete."""
         raise LookupError
 
     def ended(self) -> None:
@@ -301,7 +307,7 @@ class ReadSide(SMTP):
         self._flush()
         return await waiter
 
-    def expect_content(self, content: ContentReader) -> None:
+    def expect_content(self, content: Content) -> None:
         """From here on the input is a message's content."""
         self._content = content
 

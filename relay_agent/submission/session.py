@@ -24,7 +24,8 @@ from relay_agent.submission.sign_in import MECHANISMS, SignInError
 __all__ = ["SubmissionSession", "session_factory"]
 
 _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI * HTTP")
-_BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH"})
+# BDAT is among them because its chunk has to be read before it is refused.
+_BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH", "BDAT"})
 
 
 class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
@@ -36,6 +37,7 @@ class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
         super().begin()
         self.account = None
         self._incoming = None
+        self._chunks = None
         self._source = ""
         self._trusted = False
         self._auth_failures = 0
@@ -178,7 +180,7 @@ class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
         self.close_after_reply()
 
 
-_VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
+_VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
 _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
 
 

@@ -3,12 +3,25 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from aiosmtpd.smtp import Envelope
+
 from relay_agent.config.schema import Listener
+from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
 from relay_agent.submission.read_side import ReadSide
 from relay_agent.submission.service import SubmissionService
 
-__all__ = ["SessionState"]
+__all__ = ["MailEnvelope", "SessionState"]
+
+
+class MailEnvelope(Envelope):
+    """aiosmtpd's envelope, and what the parameters of MAIL asked for, keywords in upper case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options: dict[str, str] = {}
 
 
 class SessionState(ReadSide):
@@ -18,10 +31,19 @@ class SessionState(ReadSide):
     listener: Listener
     account: str | None
     _incoming: IncomingMessage | None
+    _chunks: ChunkedContent | None  # the message under way came by BDAT so far
     _source: str
     _trusted: bool
     _auth_failures: int
     _counted: bool
+
+    def _create_envelope(self) -> MailEnvelope:
+        return MailEnvelope()
+
+    @property
+    def mail(self) -> MailEnvelope:
+        """The envelope of the message under way."""
+        return cast(MailEnvelope, self.envelope)
 
     def _may_submit(self) -> bool:
         return bool(self.session and self.session.authenticated) or (self._trusted and self.listener.auth != "required")
@@ -46,5 +68,6 @@ class SessionState(ReadSide):
 
     def _drop_incoming(self) -> None:
         incoming, self._incoming = self._incoming, None
+        self._chunks = None
         if incoming is not None:
             incoming.discard()

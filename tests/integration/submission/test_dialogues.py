@@ -6,12 +6,16 @@ one step a line:
 
     -> text            send the line
     -> "a\\r\\nb\\r\\n"    a Python string literal: send exactly this
+    send 70000         send so many octets of content, in lines
     <- 250 2.1.0*      the next line the relay says must fit (shell pattern)
     <= 250             the next reply, of as many lines as it has, must have this code
     tls                turn to TLS
     sign in            AUTH PLAIN with the right password
     closed             the relay has closed the connection
     accepted 1         so many messages are in the queue
+    content "a\\r\\n"     the last of them ends with exactly this
+    envelope {...}     and has these MAIL parameters (a Python dictionary)
+    recipient {...}    and its first recipient these RCPT parameters
 """
 
 from __future__ import annotations
@@ -54,6 +58,9 @@ async def play(client: Client, relay: Relay, step: str) -> None:
     elif step.startswith("<= "):
         lines = await client.reply()
         assert {line[:3] for line in lines} == {step[3:]}, f"the relay said {lines!r}"
+    elif step.startswith("send "):
+        size = int(step[5:])
+        await client.send((b"x" * 78 + b"\r\n") * (size // 80) + b"x" * (size % 80))
     elif step == "tls":
         await client.start_tls(relay.client_context())
     elif step == "sign in":
@@ -63,6 +70,14 @@ async def play(client: Client, relay: Relay, step: str) -> None:
         assert await client.line() == ""
     elif step.startswith("accepted "):
         assert len(relay.carrier.messages) == int(step.split()[1])
+    elif step.startswith("content "):
+        content = relay.carrier.messages[-1].body.read()
+        assert content.endswith(ast.literal_eval(step[8:]).encode("latin-1")), repr(content)
+    elif step.startswith("envelope "):
+        assert dict(relay.carrier.messages[-1].envelope.options) == ast.literal_eval(step[9:])
+    elif step.startswith("recipient "):
+        options = relay.carrier.messages[-1].recipients[0].options
+        assert dict(options) == ast.literal_eval(step[10:]), repr(options)
     else:
         raise AssertionError("no such step")
 

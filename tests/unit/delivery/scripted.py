@@ -21,6 +21,7 @@ GOOD = {
     "RCPT": "250 2.1.5 Ok",
     "DATA": "354 Go on",
     ".": "250 2.0.0 Taken",
+    "BDAT": "250 2.0.0 Taken",
     "RSET": "250 2.0.0 Ok",
     "QUIT": "221 2.0.0 Bye",
 }
@@ -29,7 +30,7 @@ GOOD = {
 @dataclass
 class Scripted:
     """Answers commands from `answers` (a list is used up, its last item stays; "" closes the connection,
-    None says nothing). `seen`: the commands; `content`: what came after DATA."""
+    None says nothing). `seen`: the commands; `content`: what came after DATA, or in each BDAT."""
 
     answers: dict[str, str | Sequence[str | None] | None] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
@@ -75,6 +76,8 @@ class Scripted:
             line = (await reader.readuntil(b"\n")).decode().rstrip("\r\n")
             self.seen.append(line)
             key = line.partition(" ")[0].upper()
+            if key == "BDAT":
+                self.content.append(await reader.readexactly(int(line.split()[1])))
 
 
 @asynccontextmanager

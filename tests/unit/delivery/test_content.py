@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_agent.delivery.content import header_block, needs_utf8_header, stuffed, stuffed_blocks
+from relay_agent.delivery.content import (
+    header_block,
+    is_binary,
+    needs_utf8_header,
+    plain_blocks,
+    stuffed,
+    stuffed_blocks,
+)
 from relay_agent.queue.body import FileBody, MemoryBody
 
 
@@ -71,3 +78,46 @@ async def test_header_block(content: bytes, header: bytes) -> None:
 async def test_utf8_in_the_header() -> None:
     assert await needs_utf8_header(MemoryBody("Subject: gr\u00fc\u00dfe\r\n\r\n".encode()))
     assert not await needs_utf8_header(MemoryBody("Subject: hi\r\n\r\ngr\u00fc\u00dfe".encode()))
+
+
+class Blocks:
+    """Content in blocks of one's own choice."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self._content, self._size = content, size
+        self.size = len(content)
+
+    def read(self) -> bytes:
+        return self._content
+
+    def blocks(self, size: int = 65536) -> list[bytes]:
+        return [self._content[at : at + self._size] for at in range(0, self.size, self._size)]
+
+
+@pytest.mark.parametrize(
+    ("content", "binary"),
+    [
+        (b"", False),
+        (b"a\r\nb\xff\r\n", False),
+        (b"a\r\nno end", False),
+        (b"x" * 998 + b"\r\n" + b"x" * 998, False),
+        (b"x" * 999 + b"\r\n", True),
+        (b"x" * 999, True),
+        (b"a\0", True),
+        (b"a\n", True),
+        (b"a\r\n\rb", True),
+        (b"a\r", True),
+        (b"\r\r\n", True),
+    ],
+)
+async def test_what_data_cannot_carry(content: bytes, binary: bool) -> None:
+    for size in (1, 2, 3, 1000, 5000):
+        assert await is_binary(Blocks(content, size)) is binary
+
+
+async def test_plain_blocks_change_nothing(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4000
+    path = tmp_path / "body"
+    path.write_bytes(content)
+    assert b"".join([block async for block in plain_blocks(FileBody(path, len(content)))]) == content
+    assert b"".join([block async for block in plain_blocks(MemoryBody(b".\r"))]) == b".\r"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -234,3 +235,67 @@ async def test_a_server_that_does_not_read() -> None:
     await connection.wait_closed()
     done.set()
     listening.close()
+
+
+BINARY = GOOD["EHLO"].replace("250 ENH", "250-CHUNKING\r\n250-BINARYMIME\r\n250 ENH")
+OCTETS = b"X: y\r\n\r\n\0\r.\r\n\n.\r\n"
+
+
+def _binary(body: bytes, *recipients: str) -> Mail:
+    return replace(_mail(*recipients, body=MemoryBody(body), BODY="BINARYMIME"), binary=True)
+
+
+@pytest.mark.parametrize("hello", [BINARY, BINARY.replace("250-PIPELINING\r\n", "")])
+async def test_binary_content_goes_by_bdat(hello: str) -> None:
+    server = Scripted({"EHLO": hello, "RCPT": ["250 Ok", "550 5.1.1 Unknown"]})
+    outcomes, connection = await _send(server, _binary(OCTETS, "a@a.test", "b@a.test"))
+    assert _kinds(outcomes) == ["Delivered", "Failed"]
+    size = f"SIZE={len(OCTETS)} " if "SIZE" in hello else ""
+    assert server.seen[1] == f"MAIL FROM:<alice@home.test> {size}BODY=BINARYMIME"
+    assert server.seen[4:] == [f"BDAT {len(OCTETS)} LAST"]
+    assert server.content == [OCTETS]
+    assert not connection.unfinished
+
+
+async def test_large_binary_content_goes_in_chunks() -> None:
+    body = b"X: y\r\n\r\n" + bytes(600_000)
+    server = Scripted({"EHLO": BINARY.replace("100000", "1000000")})
+    outcomes, _ = await _send(server, _binary(body, "a@a.test"))
+    assert _kinds(outcomes) == ["Delivered"]
+    assert b"".join(server.content) == body
+    assert [line.endswith(" LAST") for line in server.seen[3:]] == [False, False, True]
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("452 4.3.1 Full", "Deferred"), ("552 5.3.4 Large", "Failed")])
+async def test_a_refused_chunk(answer: str, kind: str) -> None:
+    server = Scripted({"EHLO": BINARY.replace("100000", "1000000"), "BDAT": ["250 Ok", answer]})
+    async with connected(server) as connection:
+        await connection.greet()
+        assert _kinds(await send(connection, _binary(bytes(600_000), "a@a.test"))) == [kind]
+        server.answers.pop("BDAT")
+        assert _kinds(await send(connection, _binary(OCTETS, "a@a.test"))) == ["Delivered"]
+        assert "RSET" in server.seen
+
+
+async def test_nobody_accepted_means_no_chunk() -> None:
+    server = Scripted({"EHLO": BINARY, "RCPT": "550 5.1.1 Unknown"})
+    outcomes, connection = await _send(server, _binary(OCTETS, "a@a.test"))
+    assert _kinds(outcomes) == ["Failed"]
+    assert server.content == []
+    assert connection.unfinished
+
+
+@pytest.mark.parametrize("hello", [GOOD["EHLO"], BINARY.replace("250-BINARYMIME\r\n", "")])
+async def test_binary_content_is_not_given_to_a_server_that_does_not_take_it(hello: str) -> None:
+    server = Scripted({"EHLO": hello})
+    outcomes, _ = await _send(server, _binary(OCTETS, "a@a.test"))
+    assert [outcome.status for outcome in outcomes.values()] == ["5.6.3"]
+    assert len(server.seen) == 1
+
+
+async def test_binarymime_that_is_text_goes_by_data() -> None:
+    server = Scripted()
+    outcomes, _ = await _send(server, _mail("a@a.test", BODY="BINARYMIME"))
+    assert _kinds(outcomes) == ["Delivered"]
+    assert server.seen[1].endswith("BODY=8BITMIME")
+    assert "DATA" in server.seen
