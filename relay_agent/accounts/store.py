@@ -19,17 +19,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .hashing import check_hash
+from relay_agent.policy.senders import normalise_pattern
 
-__all__ = ["Account", "AccountsError", "edit_accounts", "load_accounts", "normalise_name", "parse_accounts", "render"]
+from .hashing import check_hash
+from .limits import NO_LIMITS, AccountLimits, parse_limits
+from .scram import check_scram
+
+__all__ = [
+    "Account",
+    "AccountsError",
+    "edit_accounts",
+    "load_accounts",
+    "normalise_name",
+    "parse_accounts",
+    "parse_addresses",
+    "render",
+]
 
 _HEADER = (
     "# The accounts that may sign in. Kept by `relay-agent account` and by the inventory;\n"
     "# comments added here are lost at the next change.\n"
 )
-_KEYS = ("name", "hash", "disabled", "created")
+_KEYS = ("name", "hash", "scram", "disabled", "created", "addresses", "limits")
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MAX_NAME = 255
+_MOST_ADDRESSES = 1000
 _LOCK_SECONDS = 10.0
 
 
@@ -43,12 +57,20 @@ class AccountsError(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Account:
-    """One who may sign in. ``name`` is in its normalised form, ``hash`` is argon2id."""
+    """One who may sign in.
+
+    name: in its normalised form. hash: argon2id. addresses: patterns of what it may send as (see
+    ``policy.senders``), empty for the rule without a list. limits: in place of those of ``[policy]``.
+    scram: stored keys for SCRAM-SHA-256 (see ``accounts.scram``), "" when it cannot sign in that way.
+    """
 
     name: str
     hash: str
     disabled: bool = False
     created: datetime | None = None
+    addresses: tuple[str, ...] = ()
+    limits: AccountLimits = NO_LIMITS
+    scram: str = ""
 
 
 def normalise_name(name: str) -> str:
@@ -116,10 +138,16 @@ def render(accounts: Mapping[str, Account]) -> str:
     for name in sorted(accounts):
         account = accounts[name]
         lines = ["", "[[account]]", f"name = {_string(account.name)}", f"hash = {_string(account.hash)}"]
+        if account.scram:
+            lines.append(f"scram = {_string(account.scram)}")
         if account.disabled:
             lines.append("disabled = true")
         if account.created is not None:
             lines.append(f"created = {account.created.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        if account.addresses:
+            lines.append(f"addresses = [{', '.join(map(_string, account.addresses))}]")
+        if given := account.limits.given():
+            lines.append(f"limits = {{ {', '.join(f'{key} = {value}' for key, value in given.items())} }}")
         blocks.append("\n".join(lines) + "\n")
     return "".join(blocks)
 
@@ -213,7 +241,27 @@ def _account(entry: Any) -> Account:
             raise ValueError("created is not a time such as 2026-01-31T12:00:00Z")
         created = created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC)
     check_hash(hashed)
-    return Account(normalise_name(name), hashed, disabled, created)
+    scram = entry.get("scram", "")
+    if scram != "":
+        check_scram(scram)
+    return Account(
+        normalise_name(name),
+        hashed,
+        disabled,
+        created,
+        parse_addresses(entry.get("addresses", [])),
+        parse_limits(entry.get("limits", {})),
+        scram,
+    )
+
+
+def parse_addresses(value: Any) -> tuple[str, ...]:
+    """The patterns of a decoded list, each in its normal form. Raises ValueError naming the one that is none."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError('addresses is not a list such as ["alice@example.org", "@example.net"]')
+    if len(value) > _MOST_ADDRESSES:
+        raise ValueError(f"addresses has more than {_MOST_ADDRESSES} entries")
+    return tuple(dict.fromkeys(normalise_pattern(each) for each in value))
 
 
 def _named(entry: Any) -> str:

@@ -15,23 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from .hashing import check_hash, hash_password, verify_password
-from .store import Account, edit_accounts, load_accounts, normalise_name
+from .limits import NO_LIMITS, AccountLimits, parse_limits
+from .scram import check_scram, make_scram
+from .store import Account, edit_accounts, load_accounts, normalise_name, parse_addresses
 
 __all__ = ["SyncResult", "WantedAccount", "parse_wanted", "sync_accounts"]
+
+_WANTED_KEYS = ("name", "password", "hash", "scram", "disabled", "addresses", "limits")
 
 
 @dataclass(slots=True, frozen=True)
 class WantedAccount:
-    """An account as the inventory has it: with a password or with its hash, not both."""
+    """An account as the inventory has it: with a password or with its hash (and SCRAM keys), not both."""
 
     name: str
     password: str | None = None
     hash: str | None = None
     disabled: bool = False
+    addresses: tuple[str, ...] = ()
+    limits: AccountLimits = NO_LIMITS
+    scram: str = ""
 
     def __post_init__(self) -> None:
         if (self.password is None) == (self.hash is None):
             raise ValueError("expected either password or hash")
+        if self.scram and self.hash is None:
+            raise ValueError("expected scram only beside hash")
 
     def __repr__(self) -> str:
         return f"WantedAccount({self.name!r})"  # a password must not reach a log by way of a traceback
@@ -53,7 +62,8 @@ class SyncResult:
 
 
 def parse_wanted(document: Any) -> list[WantedAccount]:
-    """The wanted accounts out of decoded JSON: a list of ``{name, password | hash, disabled}``.
+    """The wanted accounts out of decoded JSON: a list of ``{name, password | hash, scram, disabled, addresses,
+    limits}``.
 
     Raises ``ValueError`` naming every bad entry, and no password.
     """
@@ -100,15 +110,14 @@ def _apply(accounts: dict[str, Account], wanted: Sequence[WantedAccount], *, kee
     updated: list[str] = []
     # Hashing runs outside the GIL: a thousand accounts take seconds on all cores, not sixteen on one.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        hashes = list(pool.map(lambda want: _hash_for(accounts.get(want.name), want), wanted))
-    for want, hashed in zip(wanted, hashes, strict=True):
+        secrets = list(pool.map(lambda want: _secrets_for(accounts.get(want.name), want), wanted))
+    for want, (hashed, scram) in zip(wanted, secrets, strict=True):
         old = accounts.get(want.name)
-        if old is None:
-            accounts[want.name] = Account(want.name, hashed, want.disabled, now)
-            added.append(want.name)
-        elif (new := replace(old, hash=hashed, disabled=want.disabled)) != old:
+        created = now if old is None else old.created
+        new = Account(want.name, hashed, want.disabled, created, want.addresses, want.limits, scram)
+        if new != old:
             accounts[want.name] = new
-            updated.append(want.name)
+            (added if old is None else updated).append(want.name)
     names = {want.name for want in wanted}
     removed = [] if keep_others else [name for name in accounts if name not in names]
     for name in removed:
@@ -116,22 +125,23 @@ def _apply(accounts: dict[str, Account], wanted: Sequence[WantedAccount], *, kee
     return SyncResult(tuple(sorted(added)), tuple(sorted(updated)), tuple(sorted(removed)))
 
 
-def _hash_for(old: Account | None, want: WantedAccount) -> str:
+def _secrets_for(old: Account | None, want: WantedAccount) -> tuple[str, str]:
+    """Hash and SCRAM keys; those of the file are kept when the password is the one that they were made of."""
     if want.password is None:
         assert want.hash is not None
-        return want.hash
+        return want.hash, want.scram
     if old is not None and verify_password(old.hash, want.password):
-        return old.hash
-    return hash_password(want.password)
+        return old.hash, old.scram or make_scram(want.password)
+    return hash_password(want.password), make_scram(want.password)
 
 
 def _wanted(entry: Any) -> WantedAccount:
     if not isinstance(entry, dict):
         raise ValueError("expected a table of name and password (or hash)")
-    unknown = sorted(set(entry) - {"name", "password", "hash", "disabled"})
+    unknown = sorted(set(entry) - set(_WANTED_KEYS))
     if unknown:
-        raise ValueError(f"{unknown[0]!a} is not a known key (expected name, password, hash, disabled)")
-    for key in ("name", "password", "hash"):
+        raise ValueError(f"{unknown[0]!a} is not a known key (expected {', '.join(_WANTED_KEYS)})")
+    for key in ("name", "password", "hash", "scram"):
         if not isinstance(entry.get(key), str | None):
             raise ValueError(f"{key} is not a string")
     if entry.get("name") is None:
@@ -149,4 +159,14 @@ def _wanted(entry: Any) -> WantedAccount:
             check_hash(hashed)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    return WantedAccount(name, password, hashed, disabled)
+    scram = entry.get("scram") or ""
+    try:
+        if scram:
+            if hashed is None:
+                raise ValueError("scram goes with hash; with password the keys are made of it")
+            check_scram(scram)
+        addresses = parse_addresses(entry.get("addresses") or [])
+        limits = parse_limits(entry.get("limits") or {})
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return WantedAccount(name, password, hashed, disabled, addresses, limits, scram)

@@ -55,6 +55,11 @@ class Verifier:
     def __len__(self) -> int:
         return len(self._accounts)
 
+    def account(self, name: str) -> Account | None:
+        """The account of this normalised name as it is now, unless it is disabled."""
+        account = self._accounts.get(name)
+        return None if account is None or account.disabled else account
+
     async def verify(self, name: str, password: bytes) -> Account | None:
         """The account, or None: unknown, disabled and wrong password are not told apart, and take as long.
 

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from relay_agent.accounts.store import Account, edit_accounts, load_accounts, normalise_name
+from relay_agent.accounts.limits import parse_limits
+from relay_agent.accounts.store import Account, edit_accounts, load_accounts, normalise_name, parse_addresses
 
 from .terminal import complain, escape, print_json, style, table
 
-__all__ = ["add", "delete", "disable", "enable", "list_accounts", "passwd", "sync"]
+__all__ = ["add", "addresses", "delete", "disable", "enable", "limits", "list_accounts", "passwd", "sync"]
 
 _DEFAULT_SOCKET = Path("/run/postroad/control.sock")
 _MAX_INPUT = 64 * 1024 * 1024
@@ -33,10 +34,16 @@ class _RefusedError(Exception):
 def add(arguments: argparse.Namespace) -> int:
     """Add an account that does not exist yet."""
 
-    def change(accounts: dict[str, Account], name: str, hashed: str) -> None:
+    try:
+        addresses = parse_addresses(arguments.address)
+    except ValueError as error:
+        return _refuse(error)
+
+    def change(accounts: dict[str, Account], name: str, hashed: str, scram: str) -> None:
         if name in accounts:
             raise _RefusedError(f"{name} exists already (change its password with `relay-agent account passwd`)")
-        accounts[name] = Account(name, hashed, created=datetime.now(UTC).replace(microsecond=0))
+        created = datetime.now(UTC).replace(microsecond=0)
+        accounts[name] = Account(name, hashed, created=created, addresses=addresses, scram=scram)
 
     return _set_password(arguments, change, "added", must_exist=False)
 
@@ -44,8 +51,8 @@ def add(arguments: argparse.Namespace) -> int:
 def passwd(arguments: argparse.Namespace) -> int:
     """Change an account's password."""
 
-    def change(accounts: dict[str, Account], name: str, hashed: str) -> None:
-        accounts[name] = replace(_existing(accounts, name), hash=hashed)
+    def change(accounts: dict[str, Account], name: str, hashed: str, scram: str) -> None:
+        accounts[name] = replace(_existing(accounts, name), hash=hashed, scram=scram)
 
     return _set_password(arguments, change, "has a new password", must_exist=True)
 
@@ -70,6 +77,49 @@ def enable(arguments: argparse.Namespace) -> int:
     return _change(arguments, lambda accounts, name: _set_disabled(accounts, name, disabled=False), "enabled")
 
 
+def addresses(arguments: argparse.Namespace) -> int:
+    """Set what an account may send as."""
+    try:
+        wanted = () if arguments.clear else parse_addresses(arguments.address)
+        if not wanted and not arguments.clear:
+            raise ValueError("name at least one address, or give --clear")
+    except ValueError as error:
+        return _refuse(error)
+
+    def change(accounts: dict[str, Account], name: str) -> None:
+        accounts[name] = replace(_existing(accounts, name), addresses=wanted)
+
+    return _change(arguments, change, f"may send as {', '.join(wanted)}" if wanted else "without a list of addresses")
+
+
+def limits(arguments: argparse.Namespace) -> int:
+    """Set an account's own limits."""
+    try:
+        wanted = {} if arguments.clear else _numbers(arguments.limit)
+        if not wanted and not arguments.clear:
+            raise ValueError("name at least one limit, such as messages_per_hour=100, or give --clear")
+        parse_limits(wanted)
+    except ValueError as error:
+        return _refuse(error)
+
+    def change(accounts: dict[str, Account], name: str) -> None:
+        account = _existing(accounts, name)
+        kept = {} if arguments.clear else account.limits.given()
+        accounts[name] = replace(account, limits=parse_limits(kept | wanted))
+
+    return _change(arguments, change, "limits set" if wanted else "without limits of its own")
+
+
+def _numbers(words: list[str]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for word in words:
+        name, equals, number = word.partition("=")
+        if not equals or not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise ValueError(f"{word}: expected a limit such as messages_per_hour=100")
+        numbers[name] = int(number)
+    return numbers
+
+
 def list_accounts(arguments: argparse.Namespace) -> int:
     """Print the accounts."""
     path, _ = _places(arguments)
@@ -82,10 +132,15 @@ def list_accounts(arguments: argparse.Namespace) -> int:
         print("no accounts; add one with: relay-agent account add NAME")
         return 0
     rows = [
-        (account.name, "disabled" if account.disabled else "", f"{account.created:%Y-%m-%d}" if account.created else "")
+        (
+            account.name,
+            "disabled" if account.disabled else "",
+            f"{account.created:%Y-%m-%d}" if account.created else "",
+            _in_short(account.addresses),
+        )
         for account in ordered
     ]
-    print(table(("name", "state", "created"), rows))
+    print(table(("name", "state", "created", "may send as"), rows))
     return 0
 
 
@@ -122,12 +177,13 @@ def sync(arguments: argparse.Namespace) -> int:
 
 def _set_password(
     arguments: argparse.Namespace,
-    change: Callable[[dict[str, Account], str, str], None],
+    change: Callable[[dict[str, Account], str, str, str], None],
     done: str,
     *,
     must_exist: bool,
 ) -> int:
     from relay_agent.accounts.hashing import hash_password
+    from relay_agent.accounts.scram import make_scram
 
     path, _ = _places(arguments)
     try:
@@ -137,13 +193,13 @@ def _set_password(
         if must_exist:
             _existing(known, name)
         elif name in known:
-            change(known, name, "")
+            change(known, name, "", "")
         password = make_password() if arguments.generate else _password(arguments, name)
-        hashed = hash_password(password)
+        hashed, scram = hash_password(password), make_scram(password)
     except (_RefusedError, ValueError) as error:
         return _refuse(error)
     shown = {"password": password} if isinstance(password, str) and arguments.generate else {}
-    return _change(arguments, lambda accounts, name: change(accounts, name, hashed), done, shown=shown)
+    return _change(arguments, lambda accounts, name: change(accounts, name, hashed, scram), done, shown=shown)
 
 
 def _change(
@@ -250,4 +306,15 @@ def _refuse(error: Exception) -> int:
 
 def _plain(account: Account) -> dict[str, Any]:
     created = f"{account.created.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if account.created else None
-    return {"name": account.name, "disabled": account.disabled, "created": created}
+    return {
+        "name": account.name,
+        "disabled": account.disabled,
+        "created": created,
+        "addresses": list(account.addresses),
+        "limits": account.limits.given(),
+    }
+
+
+def _in_short(addresses: tuple[str, ...]) -> str:
+    shown = ", ".join(addresses[:3])
+    return f"{shown} and {len(addresses) - 3} more" if len(addresses) > 3 else shown

@@ -211,6 +211,40 @@ def _add_account(commands: Any) -> None:
         )
         source.add_argument("--generate", action="store_true", help="make a password and print it, this once")
 
+    add.add_argument(
+        "--address", action="append", default=[], metavar="ADDRESS", help="what it may send as (may be repeated)"
+    )
+    held = _command(
+        actions,
+        "addresses",
+        f"{module}:addresses",
+        "set what an account may send as",
+        "Set the addresses that an account may send as: alice@example.org (with any +tag), @example.org (the whole "
+        "domain), sales-*@example.org, @*.example.org (any domain below).",
+        [
+            "relay-agent account addresses alice alice@example.org info@example.org",
+            "relay-agent account addresses alice --clear",
+        ],
+    )
+    held.add_argument("name", metavar="NAME")
+    held.add_argument("address", metavar="ADDRESS", nargs="*")
+    limits = _command(
+        actions,
+        "limits",
+        f"{module}:limits",
+        "give an account limits of its own",
+        "Give an account limits in place of those of [policy]: messages_per_hour, messages_burst, recipients_per_hour, "
+        "recipients_burst, message_size (bytes), sessions. 0 is no limit.",
+        [
+            "relay-agent account limits newsletter recipients_per_hour=50000",
+            "relay-agent account limits alice --clear",
+        ],
+    )
+    limits.add_argument("name", metavar="NAME")
+    limits.add_argument("limit", metavar="LIMIT=NUMBER", nargs="*")
+    for parser in (held, limits):
+        parser.add_argument("--clear", action="store_true", help="drop what was set")
+
     texts = {
         "delete": ("remove an account", "Remove an account; it cannot sign in any more."),
         "disable": ("lock an account, keeping its password", "Lock an account; `enable` lets it in again."),
@@ -244,7 +278,7 @@ def _add_account(commands: Any) -> None:
     )
     sync.add_argument("--check", action="store_true", help="only say what would change")
     sync.add_argument("--keep-others", action="store_true", help="leave accounts that are not in the list")
-    for parser in (add, passwd, *changes, listing, sync):
+    for parser in (add, passwd, held, limits, *changes, listing, sync):
         _config_option(parser)
         parser.add_argument("--file", type=Path, metavar="FILE", help="file of accounts (default: the configuration's)")
         _json_option(parser)

@@ -21,6 +21,8 @@ __all__ = [
     "Delivery",
     "Hop",
     "Listener",
+    "Policy",
+    "Process",
     "Queue",
     "Route",
     "Submission",
@@ -147,7 +149,54 @@ class Submission(_Section):
     command_timeout: Duration = Field(
         default=300.0, ge=1, description="Longest silence of a client before 421 (RFC 5321 4.5.3.2.7)."
     )
+    max_hold: Duration = Field(
+        default=604_800.0,
+        ge=0,
+        le=999_999_999,
+        description="Longest time that a signed-in program may have a message held before it is carried on "
+        "(FUTURERELEASE, RFC 4865); 0: not offered.",
+    )
     max_auth_failures: int = Field(default=5, ge=1, description="Failed sign-ins before the session is closed.")
+    sender_check: Literal["listed", "strict", "off"] = Field(
+        default="listed",
+        description="Whether the envelope sender and the header's From and Sender must be addresses of the account: "
+        "those listed for it, or else its name if that is an address. `listed`: an account with neither may use any "
+        "address; `strict`: it may use none; `off`: nothing is checked.",
+    )
+    sender_mismatch: Literal["refuse", "rewrite"] = Field(
+        default="refuse",
+        description="What happens to another address: `refuse` with 553, or `rewrite` it to the account's first "
+        "address (envelope and From; a Sender line is dropped).",
+    )
+    trace_client: bool = Field(
+        default=False, description="Write the client's address and the name it gave into the Received line."
+    )
+
+
+class Policy(_Section):
+    """How much an account may send, and how often a password may be guessed.
+
+    The defaults are for a company of a thousand people. Limits of an account in the file of accounts come first.
+    """
+
+    messages_per_hour: int = Field(
+        default=500, ge=0, description="Messages an hour from one account, in the long run; 0: no limit."
+    )
+    messages_burst: int = Field(
+        default=200, ge=1, description="Messages that an account may send at once after a while of silence."
+    )
+    recipients_per_hour: int = Field(
+        default=5000, ge=0, description="Recipients an hour of all messages of one account; 0: no limit."
+    )
+    recipients_burst: int = Field(
+        default=2000,
+        ge=1,
+        description="Recipients at once after a while of silence; also the most that one message has.",
+    )
+    message_size: int = Field(
+        default=0, ge=0, description="Largest message of an account, in bytes; 0: `submission.max_message_size`."
+    )
+    sessions: int = Field(default=50, ge=0, description="Sessions at once signed in to one account; 0: no limit.")
 
 
 class Accounts(_Section):
@@ -165,6 +214,17 @@ class Queue(_Section):
     directory: Path = Field(
         default=Path("/var/lib/postroad/queue"),
         description="Directory on a local disk, owned by the agent's user.",
+    )
+
+
+class Process(_Section):
+    """How the agent uses this host."""
+
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Processes that take and deliver mail, under one that supervises them; 0: one for each core.",
     )
 
 
@@ -233,8 +293,10 @@ class Config(_Section):
     listener: tuple[Listener, ...] = Field(min_length=1, description="The ports for submission.")
     tls: Tls | None = Field(default=None, description="Needed as soon as a listener offers TLS.")
     submission: Submission = Field(default_factory=Submission, description="What a mail program may do.")
+    policy: Policy = Field(default_factory=Policy, description="How much an account may send.")
     accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
     queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
+    process: Process = Field(default_factory=Process, description="How the agent uses this host.")
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")

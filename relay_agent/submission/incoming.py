@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from relay_agent.message.header import HeaderError, received_line, submission_header
+from relay_agent.message.header import HeaderError, Rule, received_line, submission_header
 from relay_agent.queue.body import Spool
 from relay_agent.queue.model import QueueFullError, new_queue_id
 from relay_agent.submission.content import HeaderSplitter
@@ -22,9 +22,19 @@ class IncomingMessage:
 
     directory: where large content is spooled. hostname: the relay's. protocol: for the Received line.
     binary: the body may hold any octet (RFC 3030 3), so the header is still to be checked here.
+    client: for the Received line, "" to keep it private. rule: what the header is held to.
     """
 
-    def __init__(self, directory: Path, hostname: str, protocol: str, *, binary: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hostname: str,
+        protocol: str,
+        *,
+        binary: bool = False,
+        client: str = "",
+        rule: Rule | None = None,
+    ) -> None:
         self.queue_id = new_queue_id()
         self.started = time.time()
         self.message_id = ""
@@ -32,6 +42,8 @@ class IncomingMessage:
         self._hostname = hostname
         self._protocol = protocol
         self._binary = binary
+        self._client = client
+        self._rule = rule
         self._refusal: str | None = None
         self._splitter = HeaderSplitter(self._rewrite, self._spool, LONGEST_HEADER)
 
@@ -64,11 +76,20 @@ class IncomingMessage:
             self._refusal = "554 5.6.0 The header has a NUL byte, or a CR or LF that is no line end (RFC 3030 3)"
             return b""
         received = received_line(
-            hostname=self._hostname, protocol=self._protocol, queue_id=self.queue_id, now=self.started
+            hostname=self._hostname,
+            protocol=self._protocol,
+            queue_id=self.queue_id,
+            now=self.started,
+            client=self._client,
         )
         try:
             result = submission_header(
-                header, received=received, hostname=self._hostname, queue_id=self.queue_id, now=self.started
+                header,
+                received=received,
+                hostname=self._hostname,
+                queue_id=self.queue_id,
+                now=self.started,
+                rule=self._rule,
             )
         except HeaderError as error:
             self._refusal = str(error)

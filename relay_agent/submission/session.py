@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A submission session: the commands a mail program gives, and what it is told (RFC 5321, RFC 6409).
 
-The commands that make up a message are in `hello`, `envelope` and `intake`.
+The commands that make up a message are in `hello`, `authentication`, `envelope` and `intake`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, cast
 
-from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.config.schema import Listener
+from relay_agent.submission.authentication import AuthCommands
 from relay_agent.submission.envelope import EnvelopeCommands
 from relay_agent.submission.hello import HelloCommands
 from relay_agent.submission.intake import ContentCommands
 from relay_agent.submission.limits import source_of
+from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
-from relay_agent.submission.sign_in import MECHANISMS, SignInError
 
 __all__ = ["SubmissionSession", "session_factory"]
 
@@ -28,7 +26,7 @@ _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI *
 _BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH", "BDAT"})
 
 
-class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
+class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCommands):
     """One mail program's session on one listener."""
 
     # ---- beginning and end ----------------------------------------------------------------------------
@@ -36,6 +34,7 @@ class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
     def begin(self) -> None:
         super().begin()
         self.account = None
+        self.rights = Rights(self.service)
         self._incoming = None
         self._chunks = None
         self._source = ""
@@ -69,6 +68,7 @@ class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
 
     def ended(self) -> None:
         self._drop_incoming()
+        self.rights.leave()
         if self._counted:
             self._counted = False
             self.service.sessions.remove(self, self._source)
@@ -93,67 +93,6 @@ class SubmissionSession(HelloCommands, EnvelopeCommands, ContentCommands):
             self.say("530 5.7.0 Give STARTTLS first: this port takes mail over TLS only")
             name = None
         return name
-
-    # ---- sign-in ----------------------------------------------------------------------------------------
-
-    async def smtp_AUTH(self, arg: str | None) -> None:
-        """RFC 4954. A wrong password takes a second; too many end the session."""
-        assert self.session is not None
-        refusal = self._auth_refusal(arg)
-        if refusal is not None:
-            self.say(refusal)
-            return
-        words = (arg or "").split()
-        initial = words[1].encode() if len(words) == 2 else None
-        try:
-            name, password = await MECHANISMS[words[0].upper()](initial, self._challenge)
-            account = await self.service.verifier.verify(name, password)
-        except SignInError as error:
-            self.say(str(error))
-            return
-        except VerifierBusyError:
-            self.say("454 4.7.0 Too many sign-ins at once; try again in a moment")
-            return
-        if account is None:
-            self._auth_failures += 1
-            self.service.counters["auth_failed"] += 1
-            self.events.event(
-                "auth_failed", level="warning", peer=self.peer_address, port=self.listener.port, account=name[:128]
-            )
-            await asyncio.sleep(1.0)
-            self.say("535 5.7.8 The user name or the password is wrong")
-            if self._auth_failures >= self.service.config.submission.max_auth_failures:
-                self.say("421 4.7.0 Too many failed sign-ins; closing")
-                self.close_after_reply()
-            return
-        self.account = account.name
-        self.session.authenticated = True
-        self.session.auth_data = cast(Any, account.name)
-        self.service.counters["auth_succeeded"] += 1
-        self.say("235 2.7.0 Signed in")
-
-    def _auth_refusal(self, arg: str | None) -> str | None:
-        assert self.session is not None
-        if not self.session.extended_smtp:
-            return "503 5.5.1 Give EHLO first"
-        if self.listener.auth == "none":
-            return "502 5.5.1 This port has no sign-in"
-        if not self._auth_offered():
-            return "538 5.7.11 Give STARTTLS first: a password travels over TLS only"
-        if self.session.authenticated:
-            return "503 5.5.1 Signed in already"
-        if self.envelope is not None and self.envelope.mail_from is not None:
-            return "503 5.5.1 Not within a message"
-        words = (arg or "").split()
-        if not 1 <= len(words) <= 2:
-            return "501 5.5.4 Syntax: AUTH mechanism [initial-response]"
-        if words[0].upper() not in MECHANISMS:
-            return f"504 5.5.4 Choose one of: {' '.join(MECHANISMS)}"
-        return None
-
-    async def _challenge(self, challenge: bytes) -> bytes:
-        self.say("334 " + base64.b64encode(challenge).decode("ascii"))
-        return await self.read_line()
 
     # ---- the rest -------------------------------------------------------------------------------------
 

@@ -8,20 +8,28 @@ from typing import cast
 from aiosmtpd.smtp import Envelope
 
 from relay_agent.config.schema import Listener
+from relay_agent.message.header import client_comment
 from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
 from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
+from relay_agent.submission.sign_in import MECHANISMS
 
 __all__ = ["MailEnvelope", "SessionState"]
 
 
 class MailEnvelope(Envelope):
-    """aiosmtpd's envelope, and what the parameters of MAIL asked for, keywords in upper case."""
+    """aiosmtpd's envelope, and what the parameters of MAIL and RCPT asked for, keywords in upper case.
+
+    hold_until: seconds since the epoch, 0 for at once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.options: dict[str, str] = {}
+        self.recipient_options: dict[str, dict[str, str]] = {}  # by address
+        self.hold_until = 0.0
 
 
 class SessionState(ReadSide):
@@ -30,6 +38,7 @@ class SessionState(ReadSide):
     service: SubmissionService
     listener: Listener
     account: str | None
+    rights: Rights
     _incoming: IncomingMessage | None
     _chunks: ChunkedContent | None  # the message under way came by BDAT so far
     _source: str
@@ -51,6 +60,10 @@ class SessionState(ReadSide):
     def _auth_offered(self) -> bool:
         return self.listener.auth != "none" and (self.tls_active or self.listener.tls == "none")
 
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms that are offered, best first."""
+        return tuple(MECHANISMS)
+
     def trace_protocol(self) -> str:
         """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""
         assert self.session is not None
@@ -61,6 +74,13 @@ class SessionState(ReadSide):
         if self.session.extended_smtp:
             name += ("S" if self.tls_active else "") + ("A" if self.session.authenticated else "")
         return name
+
+    def trace_client(self) -> str:
+        """The client as the Received line names it, "" when it stays private (`submission.trace_client`)."""
+        if not self.service.config.submission.trace_client:
+            return ""
+        assert self.session is not None
+        return client_comment(self.session.host_name or "", self.peer_address)
 
     def _reset(self) -> None:
         self._drop_incoming()

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_agent.accounts.hashing import DUMMY_HASH
+from relay_agent.accounts.limits import AccountLimits
+from relay_agent.accounts.scram import make_scram
 from relay_agent.accounts.store import (
     Account,
     AccountsError,
@@ -180,3 +182,38 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
         writer.join(60)
         assert writer.exitcode == 0
     assert len(load_accounts(path)) == 30
+
+
+def test_addresses_and_limits_and_keys_come_back_as_they_were_written() -> None:
+    keys = make_scram("s3cret", iterations=4096)
+    account = Account(
+        "alice",
+        DUMMY_HASH,
+        addresses=("alice@example.org", "*@example.net", "*@*.example.com", "*"),
+        limits=AccountLimits(messages_per_hour=0, sessions=3),
+        scram=keys,
+    )
+    text = render({"alice": account})
+    assert "limits = { messages_per_hour = 0, sessions = 3 }" in text
+    assert parse_accounts(text.encode(), "f") == {"alice": account}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('addresses = "alice@example.org"', "addresses is not a list"),
+        ("addresses = [1]", "addresses is not a list"),
+        ('addresses = ["alice"]', "'alice' is no address"),
+        (f"addresses = {['a@b.test'] * 1001}", "more than 1000"),
+        ("limits = 3", "limits is not a table"),
+        ("limits = { messages = 3 }", "limits.messages is not a known limit"),
+        ("limits = { sessions = -1 }", "limits.sessions is not a whole number"),
+        ("limits = { sessions = true }", "limits.sessions is not a whole number"),
+        ("scram = 1", "scram is not a string"),
+        ('scram = "x"', "expected keys such as"),
+    ],
+)
+def test_faults_of_these_are_named(line: str, problem: str) -> None:
+    with pytest.raises(AccountsError, match="alice") as caught:
+        parse_accounts(f'[[account]]\nname = "alice"\nhash = "{DUMMY_HASH}"\n{line}\n'.encode(), "f")
+    assert problem in str(caught.value)

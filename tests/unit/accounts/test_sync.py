@@ -103,3 +103,35 @@ def test_a_bad_list_is_refused_without_its_secrets(document: Any, words: str) ->
 
 def test_a_password_is_not_in_the_representation() -> None:
     assert "s3cret" not in repr(WantedAccount("a", "s3cret"))
+
+
+def test_addresses_limits_and_keys_follow_the_list(path: Path) -> None:
+    def entries(**more: Any) -> list[WantedAccount]:
+        return parse_wanted([{"name": "alice", "password": "a", **more}])
+
+    sync_accounts(path, entries())
+    before = load_accounts(path)["alice"]
+    assert before.scram.startswith("SCRAM-SHA-256$")
+    assert sync_accounts(path, entries(addresses=["@Example.org"], limits={"sessions": 5})).updated == ("alice",)
+    after = load_accounts(path)["alice"]
+    assert (after.addresses, after.limits.given()) == (("*@example.org",), {"sessions": 5})
+    assert (after.hash, after.scram) == (before.hash, before.scram)
+    assert not sync_accounts(path, entries(addresses=["*@example.org"], limits={"sessions": 5})).changed
+    assert sync_accounts(path, entries()).updated == ("alice",)
+    assert load_accounts(path)["alice"] == before
+    new = parse_wanted([{"name": "alice", "hash": DUMMY_HASH, "scram": before.scram}])
+    sync_accounts(path, new)
+    assert load_accounts(path)["alice"].scram == before.scram
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"addresses": ["alice"]}, "is no address"),
+        ({"limits": {"x": 1}}, "limits.x"),
+        ({"scram": "SCRAM-SHA-256$"}, "scram goes with hash"),
+    ],
+)
+def test_faults_in_these_are_named(more: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_wanted([{"name": "alice", "password": "a", **more}])

@@ -183,3 +183,41 @@ def test_a_password_is_asked_for_twice_without_echo(config: Path, accounts: Path
     assert status == 0
     assert "s3cret" not in shown
     assert verify_password(load_accounts(accounts)["alice"].hash, "s3cret")
+
+
+def test_addresses_and_limits(run: Any, accounts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("add", "alice", "--address", "Alice@example.org", "--password-stdin", data=b"one") == 0
+    assert load_accounts(accounts)["alice"].addresses == ("alice@example.org",)
+    assert load_accounts(accounts)["alice"].scram
+    assert run("addresses", "alice", "alice@example.org", "@example.net") == 0
+    assert load_accounts(accounts)["alice"].addresses == ("alice@example.org", "*@example.net")
+    assert run("limits", "alice", "messages_per_hour=10", "sessions=0") == 0
+    assert run("limits", "alice", "sessions=3") == 0
+    assert load_accounts(accounts)["alice"].limits.given() == {"messages_per_hour": 10, "sessions": 3}
+    capsys.readouterr()
+    assert run("list") == 0
+    assert "alice@example.org, *@example.net" in capsys.readouterr().out
+    assert run("addresses", "alice", "--clear") == 0
+    assert run("limits", "alice", "--clear") == 0
+    account = load_accounts(accounts)["alice"]
+    assert (account.addresses, account.limits.given()) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("addresses", "alice"),
+        ("addresses", "alice", "nothing"),
+        ("limits", "alice"),
+        ("limits", "alice", "x=1"),
+        ("limits", "alice", "sessions"),
+        ("limits", "alice", "sessions=-1"),
+        ("limits", "nobody", "sessions=1"),
+        ("add", "bob", "--address", "nothing", "--generate"),
+    ],
+)
+def test_addresses_and_limits_that_are_none(run: Any, accounts: Path, arguments: tuple[str, ...]) -> None:
+    assert run("add", "alice", "--password-stdin", data=b"one") == 0
+    before = accounts.read_bytes()
+    assert run(*arguments) == 1
+    assert accounts.read_bytes() == before
