@@ -1,208 +1,299 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running agent: puts its parts together, starts them in the order mail flows, stops them in reverse."""
+"""One worker process: puts the parts together, starts them in the order mail flows, stops them in reverse.
+
+Run by the supervisor as ``python -m relay_agent.worker FD``; the descriptor is its end of their channel, over which
+it is told everything else: the configuration, the listening sockets, which store to open, when to stop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import socket
 import sys
-import time
-from pathlib import Path
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from typing import Any
 
-import relay_agent
 from relay_agent.accounts.store import AccountsError, load_accounts
 from relay_agent.accounts.verifier import Verifier
-from relay_agent.config.load import ConfigError, inspect_config, load_config
-from relay_agent.config.schema import Config, Listener
-from relay_agent.control.handlers import control_handlers
-from relay_agent.control.server import ControlServer
+from relay_agent.config.load import ConfigError, parse_config
+from relay_agent.config.schema import Config
+from relay_agent.control.handlers import store_handlers
+from relay_agent.control.protocol import FAILED, MOVED, ControlError
+from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
-from relay_agent.notify import notify, notify_reloading
+from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.holdings import open_free, open_one
+from relay_agent.queue.model import QueueDamagedError
 from relay_agent.queue.schema import StoreVersionError
-from relay_agent.submission.listeners import ListenError, inherited_sockets, open_listeners
+from relay_agent.submission.limits import Sessions
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import session_factory
 from relay_agent.submission.tls import server_context
+from relay_agent.supervisor.channel import Channel
 
-__all__ = ["Worker", "run"]
+__all__ = ["Ending", "Worker", "main"]
 
-_SESSIONS_GRACE = 20.0  # seconds a message under way has to arrive when the relay stops
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
-_DELIVERY_GRACE = 10.0  # seconds an attempt under way has to end
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
 # writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
 _SWITCH_INTERVAL = 0.0001
+_BACKLOG = 4096
+_ACCEPTS = 32  # connections taken in a turn: more would let one worker have a whole burst for itself
+_LOOK_AGAIN = 2.0  # seconds between looks at whether a store that was taken over is empty
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a worker ends; all in seconds.
+
+    linger: how long sessions may go on by themselves. sessions: what a message under way has then to arrive.
+    deliveries: what an attempt under way has to end.
+    """
+
+    linger: float = 0.0
+    sessions: float = 20.0
+    deliveries: float = 10.0
+
+
+STOPPING = Ending()
+REPLACED = Ending(linger=300.0)
+ORPHANED = Ending(sessions=3.0, deliveries=3.0)  # a new supervisor waits for the ports and the stores
+
+
+@dataclass
+class _Holding:
+    """A store that this worker has open, and what carries its mail on."""
+
+    number: int
+    store: EmbeddedStore
+    dispatcher: Dispatcher
+    handlers: dict[str, Handler] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.handlers = store_handlers(self.store, self.dispatcher)
+
+
+class _Lessor:
+    """The supervisor's lease office, over the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
+        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=1.0)
+
+    def give(self, key: str, amount: int) -> None:
+        self._channel.notice("lease.give", key=key, amount=amount)
 
 
 class Worker:
-    """One process that takes, keeps and delivers mail.
+    """One process that takes, keeps and delivers mail. `end`: its end of the channel to the supervisor."""
 
-    config: checked together with what it names on this host. path: where it was read, for reloads.
-    """
-
-    def __init__(self, config: Config, path: Path, log: MailLog) -> None:
-        self._config = config
-        self._path = path
+    def __init__(self, end: socket.socket, log: MailLog) -> None:
+        self._end = end
         self._log = log
-        self._started = time.time()
         self._status = 0
+        self._ending: Ending | None = None
+        self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
         self._servers: list[asyncio.Server] = []
-        self._reloads: set[asyncio.Task[str | None]] = set()
+        self._holdings: dict[int, _Holding] = {}
+        self._service: SubmissionService | None = None
+        self._watching: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
-        config, log = self._config, self._log
-        self._loop = asyncio.get_running_loop()
+        """Work until told to stop. Returns the exit status."""
+        self._loop = loop = asyncio.get_running_loop()
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        self._store = await asyncio.to_thread(EmbeddedStore, config.queue.directory, on_damage=self._damaged)
-        for notice in self._store.notices:
-            log.event("queue_repaired", level="warning", notice=notice)
-        self._dispatcher = Dispatcher(config, self._store, log)
-        self._verifier = Verifier(_accounts(config))
-        self._service = SubmissionService(
-            config=config,
-            store=self._store,
-            carrier=self._dispatcher,
-            verifier=self._verifier,
-            events=log,
-            tls_context=server_context(config.tls) if config.tls else None,
+        loop.add_signal_handler(signal.SIGTERM, self._finish, STOPPING)
+        for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal, to all its processes: the supervisor's to act on
+            loop.add_signal_handler(number, lambda: None)
+        self._channel = Channel(
+            self._end,
+            {
+                "start": self._start,
+                "store": self._store_command,
+                "status": lambda _: self._state(),
+                "accounts.reload": lambda _: self._reload_accounts(),
+                "adopt": lambda arguments: self._adopt(int(arguments["store"])),
+                "replaced": lambda _: self._finish(REPLACED),
+                "stop": lambda _: self._finish(STOPPING),
+                "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
+            },
+            lambda: self._finish(ORPHANED),
         )
-        control = ControlServer(config.control.socket, control_handlers(self._store, self._dispatcher, self))
-        try:
-            self._handle_signals()
-            await self._dispatcher.start()
-            await control.start()
-            await self._listen()
-            for warning in inspect_config(self._path).warnings:
-                log.event("config_warning", level="warning", problem=str(warning))
-            log.event("started", version=relay_agent.__version__, pid=os.getpid(), hostname=config.hostname)
-            notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
-            await self._stop.wait()
-            notify("STOPPING=1")
-            log.event("stopping")
-        finally:
-            await self._shut_down(control)
-        log.event("stopped")
+        self._leases = Leases(_Lessor(self._channel))
+        await self._stop.wait()
+        await self._shut_down()
+        self._channel.notice("farewell", counters=self._counters())
+        await self._channel.flush(1.0)
+        self._channel.close()
+        self._log.flush()
         return self._status
 
-    def _damaged(self, description: str) -> None:
-        """The queue's database is damaged: end, so that the next start saves what can be read (systemd restarts).
+    def _finish(self, ending: Ending) -> None:
+        """End in this way; a shorter one overtakes a longer one."""
+        if self._ending is None or ending.linger < self._ending.linger or ending.sessions < self._ending.sessions:
+            self._ending = ending
+            if not ending.linger:
+                self._hurry.set()
+        self._stop.set()
+
+    # ---- beginning ------------------------------------------------------------------------------------
+
+    async def _start(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Open a store and take mail. What is wrong ends the process, and the supervisor is told in words."""
+        try:
+            return await self._begin(arguments)
+        except (ConfigError, AccountsError, StoreLockedError, StoreVersionError, QueueDamagedError, OSError) as error:
+            self._status = 1
+            self._finish(STOPPING)
+            raise ControlError(FAILED, str(error)) from error
+
+    async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
+        number, store = await asyncio.to_thread(
+            open_free, config.queue.directory, int(arguments["store"]), self._damaged
+        )
+        holding = await self._hold(number, store)
+        accounts = _accounts(config)
+        self._verifier = Verifier(accounts)
+        self._service = SubmissionService(
+            config=config,
+            store=store,
+            carrier=holding.dispatcher,
+            verifier=self._verifier,
+            events=self._log,
+            tls_context=server_context(config.tls) if config.tls else None,
+            sessions=Sessions(self._leases),
+        )
+        for listener, fds in zip(config.listener, arguments["listening"], strict=True):
+            factory = session_factory(self._service, listener, self._loop)
+            for fd in fds:
+                os.set_inheritable(fd, False)
+                listening = socket.socket(fileno=fd)
+                listening.setblocking(False)
+                self._servers.append(await self._loop.create_server(factory, sock=listening, backlog=_ACCEPTS))
+                listening.listen(_BACKLOG)  # asyncio has made it as short as a turn
+        service = self._service
+        service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
+        return {"store": number, "accounts": len(accounts)}
+
+    async def _hold(self, number: int, store: EmbeddedStore) -> _Holding:
+        for notice in store.notices:
+            self._log.event("queue_repaired", level="warning", store=number, notice=notice)
+        holding = self._holdings[number] = _Holding(number, store, Dispatcher(self._config, store, self._log))
+        await holding.dispatcher.start()
+        return holding
+
+    def _damaged(self, number: int, description: str) -> None:
+        """A database is damaged: end, so that whoever opens it next saves what can be read.
 
         Called in a thread of the store.
         """
 
         def end() -> None:
-            self._log.event("queue_damaged", level="error", problem=description)
+            self._log.event("queue_damaged", level="error", store=number, problem=description)
             self._status = 1
-            self._stop.set()
+            self._finish(STOPPING)
 
         self._loop.call_soon_threadsafe(end)
 
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        for listener, sockets in open_listeners(self._config.listener, inherited_sockets()):
-            factory = session_factory(self._service, listener, loop)
-            for each in sockets:
-                self._servers.append(await loop.create_server(factory, sock=each, backlog=1024))
-        self._service.sessions.watch(loop, lambda: self._service.config.submission.command_timeout)
+    # ---- what the supervisor asks for -----------------------------------------------------------------
 
-    async def _shut_down(self, control: ControlServer) -> None:
-        for server in self._servers:
-            server.close()
-        left = await self._service.sessions.close(_SESSIONS_GRACE)
-        if left:
-            self._log.event("sessions_cut", level="warning", count=left)
-        await self._dispatcher.stop(_DELIVERY_GRACE)
-        await control.close()
-        self._verifier.close()
-        await self._store.close()
-        self._log.flush()
+    async def _store_command(self, arguments: dict[str, Any]) -> Any:
+        holding = self._holdings.get(arguments["store"])
+        if holding is None:
+            raise ControlError(MOVED, "this store is no longer open here")
+        return await holding.handlers[arguments["run"]](arguments["arguments"])
 
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_or_exit, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_in_task)
+    def _state(self) -> dict[str, Any]:
+        service = self._service
+        return {
+            "stores": sorted(self._holdings),
+            "sessions": len(service.sessions) if service else 0,
+            "accounts": len(self._verifier) if service else 0,
+            "counters": self._counters(),
+        }
 
-    def _stop_or_exit(self, number: int) -> None:
-        if self._stop.is_set():
-            self._log.event("killed_while_stopping", level="warning")
-            self._log.flush()
-            # What was answered with 250 is on the disk; nothing else is owed.
-            os._exit(128 + number)
-        self._stop.set()
+    def _counters(self) -> dict[str, int]:
+        counters = dict(self._service.counters) if self._service else {}
+        return {**counters, **{name: self._log.counts[name] for name in _OUTCOMES}}
 
-    # ---- what the control socket asks for -------------------------------------------------------------
-
-    def _reload_in_task(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.reload())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
-
-    async def reload(self) -> str | None:
-        """Read configuration, accounts and certificate anew. What cannot be used changes nothing.
-
-        Returns None, or what is wrong in words. Listeners and the queue's place change only with a restart.
-        """
-        notify_reloading()
-        try:
-            config = load_config(self._path)
-            accounts = _accounts(config)
-            context = server_context(config.tls) if config.tls else None
-        except (ConfigError, AccountsError, OSError) as error:
-            self._log.event("reload_refused", level="error", problems=str(error).splitlines())
-            notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
-            return str(error)
-        fixed = [
-            name
-            for name in ("hostname", "listener", "queue", "control")
-            if getattr(config, name) != getattr(self._config, name)
-        ]
-        if fixed:
-            self._log.event("restart_needed", level="warning", changed=fixed)
-            config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
-        self._config = config
-        self._verifier.reload(accounts)
-        self._service.config = config
-        self._service.tls_context = context
-        self._dispatcher.reconfigure(config)
-        self._log.event("reloaded", accounts=len(accounts))
-        notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
-        return None
-
-    async def reload_accounts(self) -> str | None:
-        """Read only the accounts anew, after `relay-agent account`: a half-edited configuration stays out of it.
-
-        Returns None, or what is wrong in words.
-        """
+    async def _reload_accounts(self) -> list[str]:
+        """Read the accounts anew. Returns what is wrong with them; nothing changes then."""
         try:
             accounts = _accounts(self._config)
         except AccountsError as error:
-            self._log.event("reload_refused", level="error", problems=error.problems)
-            return str(error)
-        self._verifier.reload(accounts)
-        self._log.event("accounts_reloaded", accounts=len(accounts))
-        return None
+            return list(error.problems)
+        if self._service is not None:
+            self._verifier.reload(accounts)
+        return []
 
-    async def status(self) -> dict[str, Any]:
-        """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
-        counters = self._service.counters
-        return {
-            "hostname": self._config.hostname,
-            "version": relay_agent.__version__,
-            "pid": os.getpid(),
-            "uptime": time.time() - self._started,
-            "listeners": [_shown(listener) for listener in self._config.listener],
-            "sessions": len(self._service.sessions),
-            "accounts": len(self._verifier),
-            "counters": {**counters, **{name: self._log.counts[name] for name in _OUTCOMES}},
-        }
+    async def _adopt(self, number: int) -> bool:
+        """Take over a store that nobody has open, with its mail. False when it is empty or not to be had."""
+        if number in self._holdings or self._ending is not None:
+            return number in self._holdings
+        try:
+            store = await asyncio.to_thread(open_one, self._config.queue.directory, number, self._damaged)
+        except StoreLockedError:
+            raise ControlError(FAILED, f"store {number} is in use") from None
+        counts = await store.counts()
+        if not counts.messages or self._ending is not None:
+            await store.close()
+            if counts.messages:
+                raise ControlError(FAILED, "this worker is stopping")
+            return False
+        self._log.event("queue_taken_over", store=number, messages=counts.messages)
+        await self._hold(number, store)
+        task = self._loop.create_task(self._empty(number))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+        return True
+
+    async def _empty(self, number: int) -> None:
+        """Let go of a store that was taken over, once its last message has left."""
+        holding = self._holdings[number]
+        left = True
+        while left:
+            await asyncio.sleep(_LOOK_AGAIN)
+            left = bool((await holding.store.counts()).messages or holding.dispatcher.snapshot()["in_hand"])
+        del self._holdings[number]
+        await self._close(holding, STOPPING.deliveries)
+        self._channel.notice("released", store=number)
+
+    # ---- the end --------------------------------------------------------------------------------------
+
+    async def _shut_down(self) -> None:
+        for server in self._servers:
+            server.close()
+        assert self._ending is not None
+        if self._service is not None:
+            if self._ending.linger:
+                lingering = asyncio.ensure_future(self._service.sessions.drain(self._ending.linger))
+                hurry = asyncio.ensure_future(self._hurry.wait())
+                await asyncio.wait((lingering, hurry), return_when=asyncio.FIRST_COMPLETED)
+                lingering.cancel()
+                hurry.cancel()
+            left = await self._service.sessions.close(self._ending.sessions)
+            if left:
+                self._log.event("sessions_cut", level="warning", count=left)
+            self._verifier.close()
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        await asyncio.gather(*(self._close(each, self._ending.deliveries) for each in self._holdings.values()))
+
+    @staticmethod
+    async def _close(holding: _Holding, grace: float) -> None:
+        await holding.dispatcher.stop(grace)
+        await holding.store.close()
 
 
 def _accounts(config: Config) -> dict[str, Any]:
@@ -211,17 +302,28 @@ def _accounts(config: Config) -> dict[str, Any]:
     return dict(load_accounts(config.accounts.file))
 
 
-def _shown(listener: Listener) -> dict[str, Any]:
-    return {"address": listener.address, "port": listener.port, "tls": listener.tls, "auth": listener.auth}
+def _share(config: Config, workers: int) -> Config:
+    """The configuration with this worker's part of the connections that the host may have to other hosts."""
+    delivery = config.delivery
+    most = {
+        name: max(1, -(-getattr(delivery, name) // workers))
+        for name in ("max_connections", "max_connections_per_destination")
+    }
+    return config.model_copy(update={"delivery": delivery.model_copy(update=most)})
 
 
-def run(path: Path | str) -> int:
-    """`relay-agent serve`: returns the exit status. Raises ConfigError, AccountsError and OSError."""
-    config = load_config(path)
+def main(arguments: list[str]) -> int:
+    """Work for the supervisor at the other end of this descriptor; returns the exit status."""
     log = MailLog()
     route_standard_logging(log)
-    try:
-        return asyncio.run(Worker(config, Path(path), log).run())
-    except (ListenError, StoreLockedError, StoreVersionError) as error:
-        sys.stderr.write(f"relay-agent: {error}\n")
-        return 1
+    end = socket.socket(fileno=int(arguments[0]))
+    os.set_inheritable(end.fileno(), False)
+
+    async def run() -> int:
+        return await Worker(end, log).run()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

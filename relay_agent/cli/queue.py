@@ -21,6 +21,8 @@ from .terminal import complain, duration, print_json, size, table
 
 __all__ = ["delete", "list_messages", "retry", "show"]
 
+_PATIENCE = 10.0  # seconds that workers of an agent that was killed take to end
+
 
 def list_messages(arguments: argparse.Namespace) -> int:
     """Print the messages in the queue."""
@@ -147,18 +149,26 @@ def _offline(config: Config, command: str, parameters: dict[str, Any]) -> Any:
     # Imported as whoever started us: the queue's owner may not be able to read this Python.
     from relay_agent.control.handlers import queue_handlers
     from relay_agent.queue.directory import StoreLockedError
-    from relay_agent.queue.embedded import EmbeddedStore
+    from relay_agent.queue.holdings import QueueLock, open_all
     from relay_agent.queue.model import QueueDamagedError, QueueFullError
     from relay_agent.queue.schema import StoreVersionError
 
     async def run() -> Any:
-        async with EmbeddedStore(config.queue.directory) as store:
-            result = await queue_handlers(store)[command](parameters)
+        stores = await asyncio.to_thread(open_all, config.queue.directory, _PATIENCE)
+        try:
+            result = await queue_handlers(stores)[command](parameters)
             return iter([item async for item in result]) if isinstance(result, AsyncIterator) else result
+        finally:
+            for store in stores:
+                await store.close()
 
     _become_owner(config.queue.directory)
     try:
-        return asyncio.run(run())
+        lock = QueueLock(config.queue.directory)
+        try:
+            return asyncio.run(run())
+        finally:
+            lock.close()
     except StoreLockedError as error:
         message = f"{error}, but no agent answers at {config.control.socket}; it may be starting or stopping"
         raise ControlError(FAILED, message) from error

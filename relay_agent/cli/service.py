@@ -15,7 +15,7 @@ __all__ = ["check_config", "serve"]
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the agent; returns when it has stopped."""
-    from relay_agent.worker import run
+    from relay_agent.supervisor.supervisor import run
 
     return run(arguments.config)
 

@@ -3,23 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from relay_agent.queue.model import QueueStore
 
+from .merge import LocalStore, StoreCommands, merge_delivery, merge_numbers, merged_queue_handlers
 from .protocol import BAD_REQUEST, FAILED, NOT_FOUND, ControlError
-from .queue_view import PAGE, describe
+from .queue_view import PAGE, PAGE_RECIPIENTS, describe
 from .server import Handler
 
-__all__ = ["Carrier", "StatusSource", "control_handlers", "queue_handlers"]
+__all__ = ["Carrier", "StatusSource", "control_handlers", "queue_handlers", "store_handlers"]
 
 
 class StatusSource(Protocol):
-    """The worker, as far as the control socket needs it."""
+    """The agent, as far as the control socket needs it."""
 
     async def status(self) -> Mapping[str, Any]:
-        """The agent's state, JSON-ready; times in seconds, sizes in bytes."""
+        """The agent's state less its queue, JSON-ready; times in seconds, sizes in bytes."""
 
     async def reload(self) -> str | None:
         """Read configuration, accounts and certificate anew; None, or what is wrong with them."""
@@ -41,8 +42,39 @@ class Carrier(Protocol):
         """Do not begin deliveries of these messages."""
 
 
-def control_handlers(store: QueueStore, carrier: Carrier, source: StatusSource) -> dict[str, Handler]:
-    """All commands of a running agent."""
+def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCommands]]) -> dict[str, Handler]:
+    """All commands of a running agent, over the stores that it has at the moment of each call."""
+
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        parts = [await store.call("store.status", {}) for store in stores()]
+        return {
+            **await source.status(),
+            "queue": merge_numbers([part["queue"] for part in parts]),
+            "delivery": merge_delivery([part["delivery"] for part in parts]),
+        }
+
+    async def reload(_: dict[str, Any]) -> None:
+        _refuse(await source.reload())
+
+    async def reload_accounts(_: dict[str, Any]) -> None:
+        _refuse(await source.reload_accounts())
+
+    return {
+        **merged_queue_handlers(stores),
+        "status": status,
+        "reload": reload,
+        "accounts.reload": reload_accounts,
+    }
+
+
+def queue_handlers(stores: Sequence[QueueStore]) -> dict[str, Handler]:
+    """The commands that need only a queue; the command line runs them itself when no agent does."""
+    local = [LocalStore(store_handlers(store)) for store in stores]
+    return merged_queue_handlers(lambda: local)
+
+
+def store_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[str, Handler]:
+    """One store's commands; `merge` makes the queue out of several."""
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         counts = await store.counts()
@@ -52,40 +84,20 @@ def control_handlers(store: QueueStore, carrier: Carrier, source: StatusSource) 
             "held": counts.held,
             "bytes": counts.bytes,
         }
-        return {**await source.status(), "queue": queue, "delivery": dict(carrier.snapshot())}
+        return {"queue": queue, "delivery": dict(carrier.snapshot()) if carrier is not None else {}}
 
-    async def reload(_: dict[str, Any]) -> None:
-        _refuse(await source.reload())
-
-    async def reload_accounts(_: dict[str, Any]) -> None:
-        _refuse(await source.reload_accounts())
-
-    return {
-        **queue_handlers(store, carrier),
-        "status": status,
-        "reload": reload,
-        "accounts.reload": reload_accounts,
-    }
-
-
-def queue_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[str, Handler]:
-    """The commands that need only a queue; the command line runs them itself when no agent does."""
-
-    async def listing(arguments: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        limit = _number(arguments, "limit", 1000)
-
-        async def items() -> AsyncIterator[dict[str, Any]]:
-            seen = 0
-            while True:
-                page = PAGE if not limit else min(PAGE, limit - seen)
-                messages = await store.list(page, seen) if page else []
-                for message in messages:
-                    yield describe(message)
-                seen += len(messages)
-                if len(messages) < page or not page:
-                    return
-
-        return items()
+    async def page(arguments: dict[str, Any]) -> dict[str, Any]:
+        limit, offset = _number(arguments, "limit", 1000), _number(arguments, "offset", 0)
+        wanted = min(PAGE, limit - offset) if limit else PAGE
+        messages = await store.list(wanted, offset) if wanted > 0 else []
+        items: list[dict[str, Any]] = []
+        recipients = 0
+        for message in messages:
+            items.append(describe(message))
+            recipients += len(message.recipients)
+            if recipients >= PAGE_RECIPIENTS:
+                break
+        return {"items": items, "more": len(items) < len(messages) or 0 < wanted == len(messages)}
 
     async def show(arguments: dict[str, Any]) -> dict[str, Any]:
         queue_id = _text(arguments, "id")
@@ -114,7 +126,13 @@ def queue_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[st
             carrier.forget(queue_ids)
         return {"messages": deleted, "unknown": unknown}
 
-    return {"queue.list": listing, "queue.show": show, "queue.retry": retry, "queue.delete": delete}
+    return {
+        "store.status": status,
+        "queue.page": page,
+        "queue.show": show,
+        "queue.retry": retry,
+        "queue.delete": delete,
+    }
 
 
 def _refuse(problem: str | None) -> None:

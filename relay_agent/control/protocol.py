@@ -15,6 +15,7 @@ __all__ = [
     "FAILED",
     "MAX_LINE",
     "MAX_REQUEST",
+    "MOVED",
     "NOT_FOUND",
     "UNKNOWN_COMMAND",
     "ControlError",
@@ -28,6 +29,7 @@ UNKNOWN_COMMAND: Final = "unknown-command"
 BAD_REQUEST: Final = "bad-request"
 NOT_FOUND: Final = "not-found"
 FAILED: Final = "failed"
+MOVED: Final = "moved"  # between the agent's own processes: another one has it
 
 
 class ControlError(Exception):

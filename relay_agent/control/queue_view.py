@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from relay_agent.queue.model import Message
 
-__all__ = ["PAGE", "describe"]
+__all__ = ["PAGE", "PAGE_RECIPIENTS", "describe"]
 
 PAGE: Final = 500  # messages that are read from the queue at a time: a long list must not hold up mail
+PAGE_RECIPIENTS: Final = 5000  # and no more recipients than these: what is read is held in memory
 
 
 def describe(message: Message) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class ControlServer:
 
     A handler takes the arguments and returns the result; one that returns an async iterator answers with its
     items one by one. It may raise ``ControlError``. Anything else that it raises is logged here, with its
-    traceback, and answered in one line.
+    traceback, and answered in one line. `listening`: a socket that is bound there already, see `detach`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class ControlServer:
         request_timeout: float = 10.0,
         write_timeout: float = 60.0,
         max_connections: int = 32,
+        listening: socket.socket | None = None,
     ) -> None:
         self._path = path
         self._handlers = dict(handlers)
@@ -48,18 +49,35 @@ class ControlServer:
         self._request_timeout = request_timeout
         self._write_timeout = write_timeout
         self._max_connections = max_connections
+        self._listening = listening
         self._server: asyncio.Server | None = None
         self._inode: tuple[int, int] | None = None
         self._sessions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen. Raises ``OSError`` when the path cannot be used or another agent listens there."""
-        listening = self._bind()
+        listening = self._bind() if self._listening is None else self._adopt(self._listening)
         try:
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_REQUEST)
         except BaseException:
             listening.close()
             raise
+
+    async def detach(self, seconds: float) -> socket.socket:
+        """Stop, for a process that replaces itself: the listening socket, which stays open with its backlog.
+
+        Sessions have `seconds` to end; later ones are cut off.
+        """
+        assert self._server is not None
+        listening = self._server.sockets[0].dup()
+        self._server.close()
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=seconds)
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+        self._server = None
+        return listening
 
     async def close(self) -> None:
         """Stop listening, end the sessions, remove the socket if it is still ours."""
@@ -94,6 +112,13 @@ class ControlServer:
         except BaseException:
             listening.close()
             raise
+        return listening
+
+    def _adopt(self, listening: socket.socket) -> socket.socket:
+        """Go on with a socket of `detach`."""
+        listening.setblocking(False)
+        found = self._path.lstat()
+        self._inode = (found.st_dev, found.st_ino)
         return listening
 
     def _clear_way(self) -> None:

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from typing import Protocol
 
+from relay_agent.leases import Leases
+
 __all__ = ["Sessions", "source_of"]
+
+
+_ALL = "sessions"
+_FROM = "sessions from "
+_SILENCE = 3.0  # seconds in which a mail program on a kept connection usually gives its next command
 
 
 def source_of(address: str) -> str:
@@ -42,7 +49,8 @@ class Sessions:
     One timer looks over all of them now and then; a timer for each command would cost more than the command.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases | None = None) -> None:
+        self._leases = leases or Leases()
         self._open: set[_Session] = set()
         self._by_source: Counter[str] = Counter()
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -56,8 +64,17 @@ class Sessions:
         """Sessions open from this source."""
         return self._by_source[source]
 
+    def take(self, source: str, *, most: int, most_from_source: int) -> str:
+        """Take a place for a session that is to be added, on the whole host; returns "", or why there is none."""
+        if not self._leases.take(_ALL, most):
+            return "the relay has all the connections it takes"
+        if not self._leases.take(f"{_FROM}{source}", most_from_source):
+            self._leases.give(_ALL)
+            return "too many connections from your address"
+        return ""
+
     def add(self, session: _Session, source: str) -> None:
-        """A session has begun."""
+        """A session has begun, in the place that `take` gave it."""
         self._open.add(session)
         self._by_source[source] += 1
         self._empty.clear()
@@ -65,6 +82,8 @@ class Sessions:
     def remove(self, session: _Session, source: str) -> None:
         """A session has ended."""
         self._open.discard(session)
+        self._leases.give(_ALL)
+        self._leases.give(f"{_FROM}{source}")
         self._by_source[source] -= 1
         if self._by_source[source] <= 0:
             del self._by_source[source]
@@ -81,6 +100,22 @@ class Sessions:
         for session in [each for each in self._open if each.busy and now - each.last_activity > 2 * longest]:
             session.time_out()
         self._sweep_handle = loop.call_later(min(longest / 4, 5.0), self.watch, loop, timeout)
+
+    async def drain(self, grace: float) -> None:
+        """Let sessions end by themselves: each goes on until its client pauses between two messages, or has ended.
+
+        Returns when none is left, or after `grace` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self._open and loop.time() < deadline:
+            for session in list(self._open):
+                if not session.busy and loop.time() - session.last_activity > _SILENCE:
+                    session.shut_down()
+            try:
+                await asyncio.wait_for(self._empty.wait(), 0.25)
+            except TimeoutError:
+                continue
 
     async def close(self, grace: float) -> int:
         """Ask all sessions to end and wait up to `grace` seconds for those in the middle of a message.

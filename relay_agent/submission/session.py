@@ -47,11 +47,9 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         config, sessions = self.service.config.submission, self.service.sessions
         self._source = source_of(self.peer_address)
         self.service.counters["connections"] += 1
-        reason = ""
-        if len(sessions) >= config.max_connections:
-            reason = "the relay has all the connections it takes"
-        elif sessions.from_source(self._source) >= config.max_connections_per_source:
-            reason = "too many connections from your address"
+        reason = sessions.take(
+            self._source, most=config.max_connections, most_from_source=config.max_connections_per_source
+        )
         if reason:
             self.service.counters["turned_away"] += 1
             self.events.event(

@@ -173,8 +173,9 @@ retry_first = "1s"
             program: smtplib.SMTP = smtplib.SMTP_SSL("127.0.0.1", self.implicit, timeout=20, context=context)
         else:
             program = smtplib.SMTP("127.0.0.1", self.starttls, timeout=20)
-            program.starttls(context=context)
         with program:
+            if not implicit:
+                program.starttls(context=context)
             program.login("alice", PASSWORD)
             program.mail("alice@alpha.test")
             for recipient in recipients:

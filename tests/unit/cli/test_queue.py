@@ -123,7 +123,7 @@ async def test_with_an_agent_it_is_asked(run: Any, tmp_path: Path, capsys: pytes
         # An agent that has the queue and whose socket is not there: say so instead of waiting.
         assert await asyncio.to_thread(run, "list") == 1
         assert "in use by process" in capsys.readouterr().err
-        server = ControlServer(tmp_path / "control.sock", queue_handlers(store))
+        server = ControlServer(tmp_path / "control.sock", queue_handlers([store]))
         await server.start()
         try:
             assert await asyncio.to_thread(run, "list") == 0

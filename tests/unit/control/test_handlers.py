@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from relay_agent.control.client import ControlClient
-from relay_agent.control.handlers import control_handlers
+from relay_agent.control.handlers import control_handlers, store_handlers
+from relay_agent.control.merge import LocalStore
 from relay_agent.control.protocol import BAD_REQUEST, NOT_FOUND, ControlError
 from relay_agent.control.server import ControlServer
 from relay_agent.queue.body import MemoryBody
@@ -56,7 +57,7 @@ async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
 
 @pytest.fixture
 async def client(tmp_path: Path, store: EmbeddedStore, agent: Agent) -> AsyncIterator[ControlClient]:
-    server = ControlServer(tmp_path / "s", control_handlers(store, agent, agent))
+    server = ControlServer(tmp_path / "s", control_handlers(agent, lambda: [LocalStore(store_handlers(store, agent))]))
     await server.start()
     yield ControlClient(tmp_path / "s", timeout=10)
     await server.close()
@@ -158,7 +159,7 @@ async def test_the_status_has_the_queue_and_the_delivery(client: ControlClient, 
     assert await call(client, "status") == {
         "hostname": "relay.test",
         "queue": {"messages": 1, "recipients": 1, "held": 0, "bytes": 3},
-        "delivery": {"in_hand": 0},
+        "delivery": {"in_hand": 0, "destinations": []},
     }
 
 

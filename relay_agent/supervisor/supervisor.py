@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `relay-agent serve` runs: it holds the ports, keeps workers running, and replaces itself on a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import relay_agent
+from relay_agent.config.schema import Listener
+from relay_agent.control.handlers import control_handlers
+from relay_agent.control.merge import merge_numbers
+from relay_agent.control.protocol import ControlError
+from relay_agent.control.server import ControlServer
+from relay_agent.leases import LeaseOffice
+from relay_agent.notify import notify, notify_reloading
+from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.queue.directory import StoreLockedError
+from relay_agent.queue.holdings import QueueLock
+from relay_agent.submission.listeners import ListenError
+from relay_agent.supervisor.crew import Crew, WorkerProcess
+from relay_agent.supervisor.ports import Ports
+from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
+from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
+from relay_agent.supervisor.stores import Stores
+
+__all__ = ["Supervisor", "run"]
+
+_LOOK = 2.0  # seconds between looks at what nobody told
+_STOPS_WITHIN = 60.0  # seconds; a worker's own grace is half of it
+_QUICK = 1.0  # seconds: a worker that ends so soon is not just replaced, or the host would do nothing else
+_LONGEST_WAIT = 30.0
+_GENERATIONS = 4  # of replaced workers whose sessions go on as they like; those of older ones end after a message
+
+
+class Supervisor:
+    """One agent. `state` is what an earlier program of this process handed over."""
+
+    def __init__(
+        self, settings: Settings, ports: Ports, lock: QueueLock, log: MailLog, state: dict[str, Any] | None
+    ) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._lock = lock
+        self._log = log
+        self._state = state
+        self._release = release()
+        self._crew = Crew(self._commands, self._worker_gone)
+        self._stores = Stores(settings.config.queue.directory, self._crew)
+        self._office = LeaseOffice(self._recall)
+        self._started = time.time()
+        self._past: Counter[str] = Counter()  # of workers that have ended
+        self._accounts = 0
+        self._quick_ends = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stop = asyncio.Event()
+        self._complete = asyncio.Event()  # every worker of this program takes mail
+        self._reloading = False
+        self._reload_again = False
+        self._refused: list[str] = []
+        self._failure = ""
+
+    async def run(self) -> int:
+        """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
+        self._handle_signals()
+        state, log = self._state, self._log
+        adopted = None
+        if state is not None:
+            self._restore(state)
+            adopted = self._settings.control_socket(state)
+        self._control = ControlServer(
+            self._settings.config.control.socket,
+            control_handlers(self, self._stores.all),
+            listening=adopted,
+        )
+        background: asyncio.Task[None] | None = None
+        try:
+            await self._control.start()
+            await self._question_old_workers()
+            self._top_up()
+            background = asyncio.create_task(self._stores.run(_LOOK))
+            for warning in host_warnings(self._settings):
+                log.event("config_warning", level="warning", problem=warning)
+            await self._either(self._complete, self._stop)
+            if not self._stop.is_set():
+                self._begun()
+            await self._stop.wait()
+            notify("STOPPING=1")
+            log.event("stopping")
+        finally:
+            if background is not None:
+                background.cancel()
+            await self._shut_down()
+        if self._failure:
+            sys.stderr.write(f"relay-agent: {self._failure}\n")
+            return 1
+        log.event("stopped")
+        log.flush()
+        return 0
+
+    def _begun(self) -> None:
+        config = self._settings.config
+        if self._state is None:
+            self._log.event(
+                "started",
+                version=relay_agent.__version__,
+                pid=os.getpid(),
+                hostname=config.hostname,
+                workers=self._settings.workers,
+            )
+        elif self._settings.problems:
+            self._log.event("reload_refused", level="error", problems=self._settings.problems)
+        else:
+            self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
+        notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
+        if self._reload_again:
+            self._reload_again = False
+            self._reload_in_task()
+
+    async def _shut_down(self) -> None:
+        self._stop.set()
+        self._ports.close()
+        for worker in self._crew.workers:
+            worker.leaving = True
+            worker.channel.notice("stop")
+        if not await self._crew.wait_empty(_STOPS_WITHIN):
+            self._log.event("workers_killed", level="error", pids=[each.pid for each in self._crew.workers])
+            self._crew.kill(self._crew.workers)
+            await self._crew.wait_empty(5.0)
+        await self._control.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._lock.close()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_or_exit, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_in_task)
+        loop.add_signal_handler(signal.SIGCHLD, self._crew.reap)
+        # An earlier program of this process has blocked them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _stop_or_exit(self, number: int) -> None:
+        if self._stop.is_set():
+            self._log.event("killed_while_stopping", level="warning")
+            self._log.flush()
+            # What was answered with 250 is on the disk; nothing else is owed.
+            self._crew.kill(self._crew.workers)
+            os._exit(128 + number)
+        self._stop.set()
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _either(*events: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    # ---- workers --------------------------------------------------------------------------------------
+
+    @property
+    def _current(self) -> list[WorkerProcess]:
+        return [each for each in self._crew.workers if not each.old and not each.leaving]
+
+    def _top_up(self) -> None:
+        """Have as many workers as are wanted."""
+        while not self._stop.is_set() and len(self._current) < self._settings.workers:
+            try:
+                worker = self._crew.spawn(self._stores.first_free(), self._ports.descriptors)
+            except OSError as error:
+                self._log.event("worker_not_started", level="error", error=str(error))
+                self._top_up_later()
+                return
+            self._in_background(self._start(worker))
+
+    def _top_up_later(self) -> None:
+        self._quick_ends += 1
+        delay = min(_LONGEST_WAIT, 0.1 * 2.0**self._quick_ends)
+        asyncio.get_running_loop().call_later(delay, self._top_up)
+
+    async def _start(self, worker: WorkerProcess) -> None:
+        first = next(iter(worker.stores))
+        try:
+            answer = await worker.channel.call(
+                "start",
+                text=self._settings.text,
+                path=str(self._settings.path),
+                workers=self._settings.workers,
+                store=first,
+                listening=self._ports.by_listener,
+                within=3600.0,  # a damaged store of a million messages takes its time to be saved
+            )
+        except (ControlError, TimeoutError) as error:
+            if not self._stop.is_set():
+                self._not_started(worker, str(error))
+            return
+        worker.stores.discard(first)
+        worker.ready = True
+        worker.since = time.monotonic()
+        self._stores.opened(worker, answer["store"])
+        self._accounts = answer["accounts"]
+        if sum(each.ready for each in self._current) >= self._settings.workers and not self._complete.is_set():
+            self._complete.set()
+            self._let_old_ones_go()
+        self._stores.look()
+
+    def _not_started(self, worker: WorkerProcess, problem: str) -> None:
+        self._log.event("worker_not_started", level="error", pid=worker.pid, error=problem)
+        if self._complete.is_set():
+            return
+        if self._state is None and not any(each.ready for each in self._crew.workers):
+            # At the first start a person looks on: say it, and end.
+            self._failure = problem
+            self._stop.set()
+        elif self._state is not None:
+            notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
+
+    def _let_old_ones_go(self) -> None:
+        leaving = [each for each in self._crew.workers if each.old]
+        for worker in leaving:
+            if not worker.leaving:
+                worker.leaving = True
+                worker.channel.notice("replaced" if worker.ready else "stop")
+        for worker in leaving[: -_GENERATIONS * self._settings.workers]:
+            worker.channel.notice("stop")
+
+    def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
+        self._office.forget(worker.serial)
+        if not worker.leaving:
+            cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+            self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
+            if worker.old:
+                pass
+            elif time.monotonic() - worker.since < _QUICK or status > 0:
+                self._top_up_later()
+            else:
+                self._quick_ends = 0
+                self._top_up()
+        self._stores.look()
+
+    def _commands(self, worker: WorkerProcess) -> dict[str, Any]:
+        """What a worker may ask for."""
+        return {
+            "lease.take": lambda a: self._office.take(worker.serial, a["key"], a["limit"], a["amount"]),
+            "lease.give": lambda a: self._office.give(worker.serial, a["key"], a["amount"]),
+            "released": lambda a: self._stores.released(worker, a["store"]),
+            "farewell": lambda a: self._past.update(a["counters"]),
+        }
+
+    def _recall(self, key: str, holders: list[int]) -> None:
+        for worker in self._crew.workers:
+            if worker.serial in holders:
+                worker.channel.notice("lease.recall", key=key)
+
+    # ---- what the control socket asks for -------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
+        config = self._settings.config
+        asked = [each for each in self._crew.workers if each.ready]
+        answers = await asyncio.gather(*(self._state_of(each) for each in asked))
+        return {
+            "hostname": config.hostname,
+            "version": relay_agent.__version__,
+            "pid": os.getpid(),
+            "uptime": time.time() - self._started,
+            "reloading": self._reloading or not self._complete.is_set(),
+            "listeners": [_shown(listener) for listener in config.listener],
+            "sessions": sum(answer["sessions"] for answer in answers),
+            "accounts": self._accounts,
+            "counters": merge_numbers([self._past, *(answer["counters"] for answer in answers)]),
+            "workers": [
+                {
+                    "pid": worker.pid,
+                    "state": "leaving" if worker.leaving else "running",
+                    "stores": sorted(worker.stores),
+                    "uptime": time.monotonic() - worker.since,
+                    "sessions": answer["sessions"],
+                    "accepted": answer["counters"].get("accepted", 0),
+                }
+                for worker, answer in zip(asked, answers, strict=True)
+            ],
+        }
+
+    @staticmethod
+    async def _state_of(worker: WorkerProcess) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await worker.channel.call("status", within=10.0)
+        except (ControlError, TimeoutError):
+            return {"sessions": 0, "counters": {}, "stores": sorted(worker.stores)}
+        return answer
+
+    async def reload_accounts(self) -> str | None:
+        """Let all workers read the accounts anew, after `relay-agent account`; nothing else changes.
+
+        Returns None, or what is wrong in words.
+        """
+        answers = await asyncio.gather(
+            *(each.channel.call("accounts.reload") for each in self._crew.workers if each.ready), return_exceptions=True
+        )
+        problems = next((answer for answer in answers if isinstance(answer, list) and answer), None)
+        if problems is not None:
+            self._log.event("reload_refused", level="error", problems=problems)
+            return "\n".join(problems)
+        self._log.event("accounts_reloaded")
+        return None
+
+    # ---- reload ---------------------------------------------------------------------------------------
+
+    def _reload_in_task(self) -> None:
+        self._in_background(self.reload())
+
+    async def reload(self) -> str | None:
+        """Become the current release with the current configuration, accounts and certificate.
+
+        Returns what is wrong in words; nothing changes then. None: the replacement has begun, and is done when
+        the status says so. A reload during a reload is done after it.
+        """
+        if self._stop.is_set():
+            return "the agent is stopping"
+        if self._reloading or not self._complete.is_set():
+            self._reload_again = True
+            return None
+        self._reloading = True
+        notify_reloading()
+        problems = await check_release(self._settings.path, changed=release() != self._release)
+        if not problems:
+            problems = changed_beyond_reload(self._settings)
+        if problems:
+            self._reloading = False
+            self._log.event("reload_refused", level="error", problems=problems)
+            notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
+            if self._reload_again:
+                self._reload_again = False
+                self._reload_in_task()
+            return "\n".join(problems)
+        # In a task of its own: who asked over the control socket is answered first.
+        self._in_background(self._replace())
+        return None
+
+    async def _replace(self) -> None:
+        listening = await self._control.detach(2.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                for worker in self._crew.workers:
+                    await worker.channel.flush(2.0)
+        if self._stop.is_set():
+            listening.close()
+            return
+        self._log.flush()
+        crew, descriptors = self._crew.detach()
+        state = {
+            **crew,
+            **self._settings.export(),
+            "control": listening.fileno(),
+            "lock": self._lock.fd,
+            "listening": self._ports.descriptors,
+            "leases": self._office.export(),
+            "past": dict(self._past),
+            "started": self._started,
+            "empty": sorted(self._stores.empty),
+        }
+        kept = [*descriptors, listening.fileno(), self._lock.fd, *self._ports.descriptors]
+        try:
+            replace_program(state, kept)
+        except OSError as error:
+            self._crew.resume()
+            self._control = ControlServer(
+                self._settings.config.control.socket, control_handlers(self, self._stores.all), listening=listening
+            )
+            await self._control.start()
+            self._reloading = False
+            self._log.event("reload_refused", level="error", problems=[f"cannot start the current release: {error}"])
+            notify("READY=1", "STATUS=Running as before: the current release cannot be started")
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._crew.restore(state)
+        self._office.restore(state["leases"])
+        self._past.update(state["past"])
+        self._started = state["started"]
+        self._stores.empty.update(state["empty"])
+        self._crew.reap()
+
+    async def _question_old_workers(self) -> None:
+        """What they told the earlier program of this process in its last moment may have been lost with it."""
+        old = [each for each in self._crew.workers if each.ready]
+        for worker, answer in zip(old, await asyncio.gather(*map(self._state_of, old)), strict=True):
+            worker.stores = set(answer["stores"])
+
+
+def _shown(listener: Listener) -> dict[str, Any]:
+    return {"address": listener.address, "port": listener.port, "tls": listener.tls, "auth": listener.auth}
+
+
+def run(path: Path | str) -> int:
+    """`relay-agent serve`: returns the exit status. Raises ConfigError and OSError."""
+    log = MailLog()
+    route_standard_logging(log)
+    state = received_state()
+    try:
+        if state is None:
+            settings = Settings.read(Path(path))
+            lock = QueueLock(settings.config.queue.directory)
+            ports = Ports.open(settings.config)
+        else:
+            settings, ports = Settings.resume(Path(path), state)
+            lock = QueueLock(settings.config.queue.directory, fd=state["lock"])
+
+        async def serve() -> int:
+            return await Supervisor(settings, ports, lock, log, state).run()
+
+        return asyncio.run(serve())
+    except (ListenError, StoreLockedError) as error:
+        sys.stderr.write(f"relay-agent: {error}\n")
+        return 1
