@@ -83,9 +83,10 @@ def idle(bench: Bench) -> Result:
 def queued(bench: Bench, count: int) -> Result:
     """Whether a full queue makes the agent slower; `postfix` stands for the agent with none."""
     empty, full, starts = [], [], []
+    place = bench.filled(count)
     for _ in range(bench.sizes.rounds):
-        empty.append(bench.start_with(0)[1])
-        seconds, sample = bench.start_with(count)
+        empty.append(bench.start_with(None)[1])
+        seconds, sample = bench.start_with(place)
         full.append(sample)
         starts.append(seconds)
         say(
