@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -166,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes.idle = options.idle or sizes.idle
     count = options.queued or (20_000 if options.quick else 1_000_000)
 
+    # So that nothing is left running when the benchmark is ended early.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     about = machine()
     place = Path(tempfile.mkdtemp(prefix="postroad-bench-", dir=options.directory))
     place.chmod(0o755)  # Postfix's own user must be able to enter
