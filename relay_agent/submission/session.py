@@ -12,7 +12,7 @@ from typing import Any, cast
 from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.config.schema import Listener
 from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
-from relay_agent.submission.address import PathError, parse_path
+from relay_agent.submission.address import PathError, check_mail_parameters, parse_path
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
 from relay_agent.submission.limits import source_of
@@ -236,7 +236,7 @@ class SubmissionSession(ReadSide):
         else:
             try:
                 address, parameters = parse_path(arg or "", keyword="FROM")
-                utf8 = self._check_mail_parameters(address, parameters)
+                utf8 = check_mail_parameters(address, parameters, self.service.config.submission.max_message_size)
             except PathError as error:
                 self.say(str(error))
                 return
@@ -244,27 +244,6 @@ class SubmissionSession(ReadSide):
             self.envelope.smtp_utf8 = utf8
             self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
             self.say("250 2.1.0 Sender noted")
-
-    def _check_mail_parameters(self, address: str, parameters: dict[str, str]) -> bool:
-        limit = self.service.config.submission.max_message_size
-        for key, value in parameters.items():
-            if key == "SIZE":
-                if not value.isascii() or not value.isdigit() or len(value) > 20:
-                    raise PathError("501 5.5.4 SIZE is a number of bytes")
-                if int(value) > limit:
-                    raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
-            elif key == "BODY":
-                if value.upper() not in ("7BIT", "8BITMIME"):
-                    raise PathError("501 5.5.4 BODY is 7BIT or 8BITMIME")
-            elif key == "SMTPUTF8":
-                if value:
-                    raise PathError("501 5.5.4 SMTPUTF8 takes no value")
-            elif key != "AUTH":
-                raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
-        utf8 = "SMTPUTF8" in parameters
-        if not address.isascii() and not utf8:
-            raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
-        return utf8
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         """RFC 5321 4.1.1.3."""
@@ -325,7 +304,7 @@ class SubmissionSession(ReadSide):
             self._refused(incoming, refusal)
             return
         try:
-            body = incoming.spool.finish()
+            body = incoming.body()
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
@@ -341,6 +320,9 @@ class SubmissionSession(ReadSide):
             incoming.discard()
             self._refused(incoming, NO_ROOM)
             return
+        except Exception:
+            incoming.discard()
+            raise
         self.events.event(
             "accepted",
             queue_id=incoming.queue_id,
