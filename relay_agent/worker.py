@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import os
 import signal
 import sys
@@ -32,7 +33,9 @@ from relay_agent.submission.tls import server_context
 __all__ = ["Worker", "run"]
 
 _SESSIONS_GRACE = 20.0  # seconds a message under way has to arrive when the relay stops
+_FIXED = ("hostname", "listener", "queue", "control")  # change only with a restart
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
+_TLS_RECORD = 16_384  # bytes
 _DELIVERY_GRACE = 10.0  # seconds an attempt under way has to end
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
 # writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
@@ -79,6 +82,7 @@ class Worker:
             await self._dispatcher.start()
             await control.start()
             await self._listen()
+            self._take_hangups()
             for warning in inspect_config(self._path).warnings:
                 log.event("config_warning", level="warning", problem=str(warning))
             log.event("started", version=relay_agent.__version__, pid=os.getpid(), hostname=config.hostname)
@@ -128,7 +132,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_or_exit, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_in_task)
+
+    def _take_hangups(self) -> None:
+        """From now on reload at SIGHUP; one that came during the start was held back and counts now."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_in_task)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def _stop_or_exit(self, number: int) -> None:
         if self._stop.is_set():
@@ -153,20 +161,19 @@ class Worker:
         notify_reloading()
         try:
             config = load_config(self._path)
+            fixed = [name for name in _FIXED if getattr(config, name) != getattr(self._config, name)]
+            kept = {name: getattr(self._config, name) for name in fixed}
+            if config.tls is None and "listener" in fixed:
+                kept["tls"] = self._config.tls  # the listeners that stay may need it
+            config = config.model_copy(update=kept)
             accounts = _accounts(config)
             context = server_context(config.tls) if config.tls else None
         except (ConfigError, AccountsError, OSError) as error:
             self._log.event("reload_refused", level="error", problems=str(error).splitlines())
             notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
             return str(error)
-        fixed = [
-            name
-            for name in ("hostname", "listener", "queue", "control")
-            if getattr(config, name) != getattr(self._config, name)
-        ]
         if fixed:
             self._log.event("restart_needed", level="warning", changed=fixed)
-            config = config.model_copy(update={name: getattr(self._config, name) for name in fixed})
         self._config = config
         self._verifier.reload(accounts)
         self._service.config = config
@@ -218,6 +225,8 @@ def _shown(listener: Listener) -> dict[str, Any]:
 def run(path: Path | str) -> int:
     """`relay-agent serve`: returns the exit status. Raises ConfigError, AccountsError and OSError."""
     config = load_config(path)
+    # The buffers of a TLS connection: 256 KiB each by default, most of it never touched by mail. One record is enough.
+    asyncio.sslproto.SSLProtocol.max_size = _TLS_RECORD
     log = MailLog()
     route_standard_logging(log)
     try:
