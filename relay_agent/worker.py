@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
+import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -222,11 +224,20 @@ def _shown(listener: Listener) -> dict[str, Any]:
     return {"address": listener.address, "port": listener.port, "tls": listener.tls, "auth": listener.auth}
 
 
+def _allow_open_files() -> None:
+    """As many as the host lets us: with the usual 1024, fewer sessions than are allowed stop everything."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(path: Path | str) -> int:
     """`relay-agent serve`: returns the exit status. Raises ConfigError, AccountsError and OSError."""
     config = load_config(path)
     # The buffers of a TLS connection: 256 KiB each by default, most of it never touched by mail. One record is enough.
     asyncio.sslproto.SSLProtocol.max_size = _TLS_RECORD
+    _allow_open_files()
     log = MailLog()
     route_standard_logging(log)
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import resource
 import signal
 import socket
 import ssl
@@ -213,3 +214,14 @@ def test_an_idle_tls_connection_costs_little_memory(agent: Agent) -> None:
         for _ in range(80):
             connect()
         assert (resident() - before) / 80 < 150, "KiB for each connection"
+
+
+def test_it_may_open_as_many_files_as_the_host_allows(agent: Agent) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        agent.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert agent.process is not None
+    assert resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
