@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.rivals.agent import Agent
 from benchmarks.rivals.postfix import Postfix
 from benchmarks.rivals.processes import Peak, cpu_seconds, memory
-from benchmarks.rivals.relay import ACCOUNT, PASSWORD, Certificate, Relay, RelayError, greets, make_certificate
+from benchmarks.rivals.relay import ACCOUNT, PASSWORD, Certificate, Relay, RelayError, make_certificate
 from benchmarks.rivals.sink import Sink
 from benchmarks.rows import Load, Sample
 
@@ -175,24 +175,26 @@ class Bench:
                     process.stdout.close()
         return used // max(ready, 1), ready
 
-    def start_with(self, count: int) -> tuple[float, Sample]:
-        """Seconds until an agent with a full queue greets, and how fast it then accepts."""
-        load = Load(kept=True)
-        place = self.directory / "agent"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
+    def start_with(self, queue: Path | None) -> tuple[float, Sample]:
+        """Seconds until an agent with this queue (None: an empty one) greets, and how fast it then accepts."""
+        place = queue or self.directory / "empty"
+        if queue is None:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
         sink = Sink()
         agent = Agent(place, self.certificate, sink.port)
-        if count:
-            self.fill(agent.queue, count)
         sink.start()
         try:
             begun = time.monotonic()
             agent.start()
-            seconds = time.monotonic() - begun
-            assert greets(agent.ports.plain)
-            return seconds, self.sample(agent, sink, load)
+            return time.monotonic() - begun, self.sample(agent, sink, Load(kept=True))
         finally:
             agent.stop()
             sink.stop()
-            shutil.rmtree(place, ignore_errors=True)
+
+    def filled(self, count: int) -> Path:
+        """A directory for an agent whose queue holds `count` messages; filled once, then used in every round."""
+        place = self.directory / "filled"
+        place.mkdir()
+        self.fill(Agent(place, self.certificate, 1).queue, count)
+        return place

@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,9 +84,10 @@ def idle(bench: Bench) -> Result:
 def queued(bench: Bench, count: int) -> Result:
     """Whether a full queue makes the agent slower; `postfix` stands for the agent with none."""
     empty, full, starts = [], [], []
+    place = bench.filled(count)
     for _ in range(bench.sizes.rounds):
-        empty.append(bench.start_with(0)[1])
-        seconds, sample = bench.start_with(count)
+        empty.append(bench.start_with(None)[1])
+        seconds, sample = bench.start_with(place)
         full.append(sample)
         starts.append(seconds)
         say(
@@ -165,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes.idle = options.idle or sizes.idle
     count = options.queued or (20_000 if options.quick else 1_000_000)
 
+    # So that nothing is left running when the benchmark is ended early.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     about = machine()
     place = Path(tempfile.mkdtemp(prefix="postroad-bench-", dir=options.directory))
     place.chmod(0o755)  # Postfix's own user must be able to enter

@@ -72,7 +72,7 @@ def memory(root: int) -> int:
 class Peak:
     """Samples the memory of a tree in a thread and keeps the largest; use as a context manager."""
 
-    def __init__(self, root: int, every: float = 0.25) -> None:
+    def __init__(self, root: int, every: float = 0.5) -> None:
         self.bytes = 0
         self._root = root
         self._every = every

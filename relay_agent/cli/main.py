@@ -68,7 +68,7 @@ def _add_service(commands: Any) -> None:
     serve = _command(
         commands,
         "serve",
-        "relay_agent.cli.service:serve",
+        "relay_agent.cli.serve:serve",
         "run the agent in the foreground",
         "Run the agent in the foreground until SIGTERM. systemd runs it like this; SIGHUP reloads accounts and "
         "certificate.",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``relay-agent serve`` and ``relay-agent check-config``."""
+"""``relay-agent check-config``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from relay_agent.config.load import ConfigError, Inspection, inspect_config, rea
 
 from .terminal import complain, escape, print_json, print_problem, style
 
-__all__ = ["check_config", "serve"]
-
-
-def serve(arguments: argparse.Namespace) -> int:
-    """Run the agent; returns when it has stopped."""
-    from relay_agent.supervisor.supervisor import run
-
-    return run(arguments.config)
+__all__ = ["check_config"]
 
 
 def check_config(arguments: argparse.Namespace) -> int:

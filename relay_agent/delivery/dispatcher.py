@@ -7,7 +7,7 @@ import asyncio
 import time
 import traceback
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay_agent.config.schema import Config
@@ -67,7 +67,8 @@ class Dispatcher:
         self._running = False
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         self._recorder = Recorder(store, log)
-        self._loader = Loader(store, log, self._hands, self._take, most_in_hand)
+        self._store = store
+        self._most_in_hand = most_in_hand
         self._background: list[asyncio.Task[None]] = []
         self._retired: list[Resolver] = []
 
@@ -76,6 +77,12 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin, with what is due in the queue."""
         self._use(self._config)
+        self._hands.clear()  # what an earlier stop cut off is in the queue
+        self._destinations.clear()
+        self._asking.clear()
+        self._line.clear()
+        self._retired.clear()
+        self._loader = Loader(self._store, self._log, self._hands, self._take, self._most_in_hand)
         self._running = True
         loop = asyncio.get_running_loop()
         self._background = [loop.create_task(self._loader.run()), loop.create_task(self._forget())]
@@ -336,11 +343,17 @@ class Dispatcher:
         hand = self._hands.get(message.queue_id)
         if hand is None:
             return
-        updates = hand.decide(outcomes, self._config, self._log, started)
         bounces: list[Message] = []
-        if not hand.undecided:
-            more, bounces = await hand.failures(self._config, self._log)
-            updates += more
+        try:
+            updates = hand.decide(outcomes, self._config, self._log, started)
+            if not hand.undecided:
+                more, bounces = await hand.failures(self._config, self._log)
+                updates += more
+        except Exception as error:
+            # The queue still has these recipients as due; the loader's next round brings them back.
+            self._log_fault(message.queue_id, error)
+            self._release(message.queue_id, outcomes)
+            return
         if not updates:
             return
 
@@ -354,7 +367,7 @@ class Dispatcher:
 
         self._recorder.put(updates, bounces, recorded)
 
-    def _release(self, queue_id: str, numbers: Sequence[int] | Mapping[int, Recipient]) -> None:
+    def _release(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients need memory no more; with the last one the message leaves."""
         hand = self._hands.get(queue_id)
         if hand is None:

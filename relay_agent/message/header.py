@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the relay does to a message's header on submission (RFC 6409 8).
 
-Bcc and Return-Path are dropped, a Date and a Message-ID are added where missing, and a Received line goes on
-top that tells when, by whom and under which queue id, but neither the client's address nor its name: where
-its owner travels is nobody's business.
+Bcc, Resent-Bcc and Return-Path are dropped, a Date and a Message-ID are added where missing, and a Received
+line goes on top that tells when, by whom and under which queue id, but neither the client's address nor its
+name: where its owner travels is nobody's business.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_RECEIVED = 100  # RFC 5321 6.3: a count of at least 100 means a loop
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _MESSAGE_ID = re.compile(rb"<[!-;=?-~]+>")
 _HELLO_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{2,60}\]")
-_DROPPED = frozenset({b"bcc", b"return-path"})
+_DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 
 
 class HeaderError(ValueError):

@@ -12,10 +12,13 @@ from types import TracebackType
 
 from relay_agent.queue.model import QueueFullError
 
-__all__ = ["DISK_REFUSALS", "FileBody", "MemoryBody", "Spool"]
+__all__ = ["DISK_REFUSALS", "MINIMUM_FREE", "FileBody", "MemoryBody", "Spool"]
 
 #: What a disk says when it takes no more: no room, quota, file size limit, I/O error, read-only.
 DISK_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+
+#: Bytes left free on the disk for the records of what is delivered; below it nothing new is taken.
+MINIMUM_FREE = 32 << 20
 
 
 class MemoryBody:
@@ -106,7 +109,7 @@ class Spool:
     are plain `write(2)` calls into the page cache, made on the caller's thread: some tens of microseconds
     for 128 KiB. Nothing is synced here; the store does that, in a thread.
 
-    `minimum_free` bytes stay free on the disk for the queue's own records: with less, a file is not begun.
+    `minimum_free` bytes stay free on the disk for the queue's own records: with less, nothing is written.
     Use as a context manager, or call `discard` when the content is not wanted after all.
     """
 
@@ -124,7 +127,7 @@ class Spool:
     )
 
     def __init__(
-        self, directory: Path, *, threshold: int = 256 * 1024, block: int = 128 * 1024, minimum_free: int = 0
+        self, directory: Path, *, threshold: int = 256 * 1024, block: int = 128 * 1024, minimum_free: int = MINIMUM_FREE
     ) -> None:
         self.size = 0
         self._directory = directory
@@ -206,6 +209,10 @@ class Spool:
 
     def _write_out(self) -> None:
         try:
+            if self._minimum_free:
+                disk = os.statvfs(self._directory)
+                if disk.f_bavail * disk.f_frsize < self._minimum_free:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self._path is None:
                 self._begin_file()
             view = memoryview(b"".join(self._chunks))
@@ -220,9 +227,5 @@ class Spool:
         self._chunks, self._held = [], 0
 
     def _begin_file(self) -> None:
-        if self._minimum_free:
-            disk = os.statvfs(self._directory)
-            if disk.f_bavail * disk.f_frsize < self._minimum_free:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._fd, name = tempfile.mkstemp(dir=self._directory, prefix="in-")
         self._path = Path(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from relay_agent.queue.body import DISK_REFUSALS, FileBody
+from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Delete, Hold, Operation, Record, Retry, Store
@@ -22,14 +22,12 @@ from relay_agent.queue.reader import Reader
 from relay_agent.queue.salvage import open_database
 from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
-__all__ = ["MINIMUM_FREE", "EmbeddedStore"]
+__all__ = ["EmbeddedStore"]
 
 log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-#: Bytes left free on the disk for the records of what is delivered; below it nothing new is taken.
-MINIMUM_FREE = 32 << 20
 _RETRY_AT_ONCE = 2000
 
 

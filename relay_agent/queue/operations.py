@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -135,7 +136,7 @@ class Transaction:
             )
 
 
-class Operation(Generic[ResultT]):
+class Operation(ABC, Generic[ResultT]):
     """Something to do in a transaction, alone or with others of its kind.
 
     `weight` is about how many bytes it writes; `grows` says whether it is refused when the disk is nearly
@@ -149,9 +150,9 @@ class Operation(Generic[ResultT]):
         """Raise ValueError for what can never be done; called before it is queued."""
 
     @staticmethod
+    @abstractmethod
     def apply(transaction: Transaction, operations: Sequence[Any]) -> Sequence[Any]:
         """Do all the operations, which are of this kind and in this order; returns their results."""
-        raise NotImplementedError
 
 
 class Store(Operation[None]):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from relay_agent.message.header import HeaderError, Rule, received_line, submission_header
-from relay_agent.queue.body import Spool
+from relay_agent.queue.body import FileBody, MemoryBody, Spool
 from relay_agent.queue.model import QueueFullError, new_queue_id
 from relay_agent.submission.content import HeaderSplitter
 
@@ -15,6 +15,7 @@ __all__ = ["LONGEST_HEADER", "NO_ROOM", "IncomingMessage"]
 
 LONGEST_HEADER = 262_144  # bytes
 NO_ROOM = "452 4.3.1 There is no room on the disk; try again later"
+_DISK_FAULT = "451 4.3.0 Something went wrong here; try again later"
 
 
 class IncomingMessage:
@@ -45,6 +46,7 @@ class IncomingMessage:
         self._client = client
         self._rule = rule
         self._refusal: str | None = None
+        self._body: MemoryBody | FileBody | None = None
         self._splitter = HeaderSplitter(self._rewrite, self._spool, LONGEST_HEADER)
 
     @property
@@ -65,9 +67,16 @@ class IncomingMessage:
             return f"552 5.3.4 The header is larger than {LONGEST_HEADER} bytes"
         return self._refusal
 
+    def body(self) -> MemoryBody | FileBody:
+        """The whole content, once it is complete. Raises QueueFullError and OSError when the disk refuses the rest."""
+        self._body = self.spool.finish()
+        return self._body
+
     def discard(self) -> None:
         """The message is not wanted after all; its file goes, too."""
         self.spool.discard()
+        if self._body is not None:
+            self._body.discard()
 
     def _rewrite(self, header: bytes, blank: bool) -> bytes:
         if self._binary and (
@@ -106,3 +115,5 @@ class IncomingMessage:
             self.spool.write(block)
         except QueueFullError:
             self._refusal = NO_ROOM
+        except OSError:  # too many open files, a directory that is gone
+            self._refusal = _DISK_FAULT

@@ -107,7 +107,7 @@ class ContentCommands(SessionState):
             self._refused(incoming, refusal)
             return
         try:
-            body = incoming.spool.finish()
+            body = incoming.body()
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
@@ -123,6 +123,9 @@ class ContentCommands(SessionState):
             incoming.discard()
             self._refused(incoming, NO_ROOM)
             return
+        except Exception:
+            incoming.discard()
+            raise
         self.events.event(
             "accepted",
             queue_id=incoming.queue_id,

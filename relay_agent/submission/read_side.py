@@ -6,7 +6,8 @@ searches its own buffer, steps each command's coroutine in place and makes it a 
 waits for something, and writes the replies of a pipelined batch at once (RFC 2920). It also puts right what
 stock aiosmtpd does in ways that lose mail or let somebody in: a client that hangs up does not cancel a
 commit, a hook's exception is a 451 and tells the client nothing, commands end with CRLF alone, what came in
-the clear behind STARTTLS is thrown away, and silence is counted from the last byte, in DATA too.
+the clear behind STARTTLS is thrown away, and silence is counted from the last whole line or, in DATA, the
+last kilobyte: a client that sends a byte now and then is silent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from aiosmtpd.smtp import SMTP
 
 from relay_agent.observability.log import EventLog
+from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
 
 __all__ = ["Content", "ReadSide", "SessionEndedError"]
@@ -27,6 +29,9 @@ _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensio
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
 _TLS_HANDSHAKE = 30.0  # seconds
+_TLS_GOODBYE = 3.0  # seconds until a connection is cut whose other side does not close TLS (most that sleep)
+_TURN = 200  # replies of one client before the others have their turn
+_PROGRESS = 1024  # bytes of content that are a sign of life
 
 
 class SessionEndedError(Exception):
@@ -53,15 +58,17 @@ class ReadSide(SMTP):
     def begin(self) -> None:
         """Set up the state of a fresh connection."""
         self._in = bytearray()
+        self._lines = LineReader()
         self._out: list[bytes] = []
         self._step_task: asyncio.Task[None] | None = None
         self._content: Content | None = None
         self._line_waiter: asyncio.Future[bytes] | None = None
         self._held = False  # input waits: a TLS handshake is under way
         self._write_blocked = False
+        self._queued = False  # the next turn is due
+        self._content_came = 0  # bytes of content since the last sign of life
         self._closing = False
         self._eof = False
-        self._skipping = False  # the rest of a line that was too long
         self._greeted = False
         self.tls_active = False
         self.last_activity = self.loop.time()
@@ -132,7 +139,7 @@ class ReadSide(SMTP):
     def eof_received(self) -> bool:
         """The client will send nothing more: what it sent before still counts."""
         self._eof = True
-        if self._step_task is None and not self._held:
+        if self._waits_for_client and not self._held:
             self._pump()
         # Half-open stays open only in the clear; TLS has no such state.
         return not self.tls_active and self.transport is not None and not self._closing
@@ -142,23 +149,41 @@ class ReadSide(SMTP):
 
     def resume_writing(self) -> None:
         self._write_blocked = False
-        if self._step_task is None and not self._held:
+        if self._waits_for_client and not self._held:
             self._pump()
 
     def data_received(self, data: bytes) -> None:
         self._in += data
-        self.last_activity = self.loop.time()
-        if self._held or self._write_blocked or (self._step_task is not None and self._line_waiter is None):
-            if len(self._in) > _HIGH_WATER and isinstance(self.transport, asyncio.Transport):
-                self.transport.pause_reading()
+        if self._content is not None:
+            self._content_came += len(data)
+            if self._content_came >= _PROGRESS:
+                self._sign_of_life()
+        if self._held or self._write_blocked or self._queued or not self._waits_for_client:
+            self._pause_when_full()
         else:
             self._pump()
+
+    @property
+    def _waits_for_client(self) -> bool:
+        """Whether it is the client's turn: no command of its is under way, or one asked for a line."""
+        return self._step_task is None or self._line_waiter is not None
+
+    def _sign_of_life(self) -> None:
+        self._content_came = 0
+        self.last_activity = self.loop.time()
+
+    def _pause_when_full(self) -> None:
+        if len(self._in) > _HIGH_WATER and isinstance(self.transport, asyncio.Transport):
+            self.transport.pause_reading()
 
     # ---- stepping -------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         buffer = self._in
         while self.transport is not None and not self._closing and not self._write_blocked and not self._held:
+            if len(self._out) >= _TURN:
+                self._next_turn()
+                return
             if self._line_waiter is not None:
                 line = self._next_line(_LONGEST_AUTH)
                 if line is None:
@@ -173,6 +198,7 @@ class ReadSide(SMTP):
                 if not self._content.feed(buffer):
                     break
                 content, self._content = self._content, None
+                self._sign_of_life()
                 self._step(self.content_complete(content))
                 continue
             line = self._next_line(_LONGEST_AUTH if buffer[:5].upper() == b"AUTH " else _LONGEST_COMMAND)
@@ -182,10 +208,23 @@ class ReadSide(SMTP):
         self._flush()
         if self.transport is None:
             return
-        if self._closing or (self._eof and self._step_task is None and not self._held):
+        ended = self._eof and self._waits_for_client and not self._write_blocked and not self._held
+        if self._closing or ended:
             self.transport.close()
-        elif not self._write_blocked and not self._held and len(buffer) < _HIGH_WATER:
+        elif not self._write_blocked and not self._held and (len(buffer) < _HIGH_WATER or self._content is not None):
             self._resume_reading()
+
+    def _next_turn(self) -> None:
+        """Write what there is and go on when the other sessions have had their turn."""
+        self._flush()
+        self._pause_when_full()
+        if not self._queued:
+            self._queued = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._queued = False
+        self._pump()
 
     def _resume_reading(self) -> None:
         if isinstance(self.transport, asyncio.Transport) and not self.transport.is_reading():
@@ -193,47 +232,25 @@ class ReadSide(SMTP):
 
     def _next_line(self, longest: int) -> bytes | None:
         """The next command line without its CRLF; None when it is not all there or the session ends."""
-        buffer = self._in
         while True:
-            end = buffer.find(b"\n")
-            if end < 0:
-                if self._skipping:
-                    buffer.clear()
-                elif len(buffer) > longest:
-                    self._skipping = True
-                    buffer.clear()
-                    self.say("500 5.5.2 The line is too long")
-                elif not self._greeted_smtp(buffer):
-                    return None
-                return None
-            line = bytes(memoryview(buffer)[: end + 1])
-            del buffer[: end + 1]
-            if self._skipping:
-                self._skipping = False
-                continue
-            break
-        if len(line) > longest:
-            self.say("500 5.5.2 The line is too long")
-            return self._next_line(longest)
-        refusal = self.refuse_line(line)
-        if refusal is None and not line.endswith(b"\r\n"):
-            refusal = "500 5.5.2 A line must end with CRLF, this one ended with a bare LF (RFC 5321 2.3.8)"
+            try:
+                line = self._lines.take(self._in, longest)
+                break
+            except LineTooLongError:
+                self.say("500 5.5.2 The line is too long")
+        refusal = None
+        if line is not None:
+            self._sign_of_life()
+            refusal = self.refuse_line(line)
+            if refusal is None and not line.endswith(b"\r\n"):
+                refusal = "500 5.5.2 A line must end with CRLF, this one ended with a bare LF (RFC 5321 2.3.8)"
+        elif len(self._in) >= 3:  # enough to tell what will never become an SMTP line
+            refusal = self.refuse_line(bytes(self._in[:16]))
         if refusal is not None:
             self.say(refusal)
             self._closing = True
             return None
-        return line[:-2]
-
-    def _greeted_smtp(self, buffer: bytearray) -> bool:
-        """Whether what is in the buffer may become an SMTP line; if not, say so and end the session."""
-        if len(buffer) < 3:
-            return True
-        refusal = self.refuse_line(bytes(buffer[:16]))
-        if refusal is None:
-            return True
-        self.say(refusal)
-        self._closing = True
-        return False
+        return line[:-2] if line is not None else None
 
     def _command(self, line: bytes) -> None:
         verb, _, argument = line.partition(b" ")
@@ -302,7 +319,7 @@ class ReadSide(SMTP):
         """
         waiter: asyncio.Future[bytes] = self.loop.create_future()
         self._line_waiter = waiter
-        if self._in:
+        if self._in or self._eof:
             self.loop.call_soon(self._pump)
         self._flush()
         return await waiter
@@ -310,6 +327,7 @@ class ReadSide(SMTP):
     def expect_content(self, content: Content) -> None:
         """From here on the input is a message's content."""
         self._content = content
+        self._sign_of_life()
 
     def close_after_reply(self) -> None:
         """End the session once what was said is written."""
@@ -327,7 +345,12 @@ class ReadSide(SMTP):
         self._held = True
         try:
             transport = await self.loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+                self.transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=_TLS_HANDSHAKE,
+                ssl_shutdown_timeout=_TLS_GOODBYE,
             )
         except (OSError, asyncio.IncompleteReadError) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -337,7 +360,10 @@ class ReadSide(SMTP):
                 self.connection_lost(error)
             return
         if transport is None or self.transport is None:
+            # Cut during the handshake without an error: asyncio tells the caller only, not the protocol.
+            self.connection_lost(None)
             raise SessionEndedError
+        self._sign_of_life()
         peer = self.session.peer if self.session is not None else None
         self.transport = transport
         self.tls_active = True
@@ -352,10 +378,10 @@ class ReadSide(SMTP):
             self._flush()
 
     def time_out(self) -> None:
-        """The client has been silent too long: tell it and end the session."""
+        """The client has been silent too long: tell it and end the session; cut it if that does not help."""
         if self.transport is None:
             return
-        if self._write_blocked or self._held or not self._greeted:
+        if self._write_blocked or self._held or not self._greeted or self._closing:
             self.transport.abort()  # type: ignore[attr-defined]
             return
         self.say("421 4.4.2 Nothing heard for too long; closing")
@@ -364,10 +390,12 @@ class ReadSide(SMTP):
         self.transport.close()
 
     def shut_down(self) -> None:
-        """The relay stops: end the session between two commands, never within one that waits."""
-        if self.transport is None or self._closing or self._step_task is not None:
+        """The relay stops: end the session when it is the client's turn and no message is under way."""
+        if self.transport is None or self._closing:
             return
-        if self._content is None:
+        if self._held:
+            self.transport.abort()  # type: ignore[attr-defined]
+        elif self._waits_for_client and self._content is None:
             self.say(f"421 4.3.2 {self.hostname} is restarting; connect again")
             self._closing = True
             self._flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stepping a coroutine in place: it becomes a task only once it really waits for something."""
+"""Going on with a coroutine that was stepped outside of a task until it first waited."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -190,17 +191,14 @@ retry_first = "1s"
 
 
 @pytest.fixture
-def sink(tmp_path: Path) -> Iterator[Sink]:
-    directory = tmp_path / "sink"
-    directory.mkdir()
-    # smtp-sink gives up root; the way down to its directory is open to all.
-    directory.chmod(0o777)
-    for parent in directory.parents:
-        if parent != Path("/") and parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o111)
-    sink = Sink(directory)
-    yield sink
-    sink.stop()
+def sink() -> Iterator[Sink]:
+    # smtp-sink gives up root, and pytest shuts its own directories to all others at the start of every session.
+    with tempfile.TemporaryDirectory(prefix="postroad-sink-") as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        sink = Sink(directory)
+        yield sink
+        sink.stop()
 
 
 @pytest.fixture

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import resource
 import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -150,3 +155,73 @@ def test_an_agent_that_is_told_twice_ends_at_once(agent: Agent) -> None:
         assert agent.process.poll() is None
         agent.process.send_signal(signal.SIGTERM)
         assert agent.process.wait(5) == 128 + signal.SIGTERM
+
+
+def test_a_reload_asked_for_while_the_agent_starts_counts_when_it_has_started(agent: Agent) -> None:
+    """SIGHUP before there is a handler would end the process, and systemd calls that a clean end."""
+
+    def held_back() -> bool:
+        assert agent.process is not None
+        status = Path(f"/proc/{agent.process.pid}/status").read_text()
+        blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk"))
+        return bool(blocked >> signal.SIGHUP - 1 & 1)
+
+    with (agent.directory / "log").open("ab") as log:
+        agent.process = subprocess.Popen(
+            [sys.executable, "-m", "relay_agent", "serve", "--config", str(agent.config)], stdout=log, stderr=log
+        )
+    wait_for(held_back, what="the start")
+    assert agent.events("started") == []
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("reloaded")) == 1, what="reload")
+    assert agent.signal(signal.SIGTERM) == 0
+
+
+def test_listeners_that_stay_keep_their_tls_and_accounts(agent: Agent, sink: Sink) -> None:
+    """A configuration whose listeners need neither, taken by a reload: the ports that are open need both."""
+    sink.start()
+    agent.start()
+    text = agent.config.read_text()
+    agent.configure(listeners=PLAIN)
+    plain = agent.config.read_text()
+    agent.config.write_text(plain[: plain.index("[tls]")] + plain[plain.index("[accounts]") :])
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("reloaded")) == 1, what="reload")
+    assert agent.events("restart_needed")[0]["changed"] == ["listener"]
+    agent.submit("over STARTTLS")
+    agent.submit("over TLS", implicit=True)
+    agent.config.write_text(text)
+
+
+def test_an_idle_tls_connection_costs_little_memory(agent: Agent) -> None:
+    def resident() -> int:
+        assert agent.process is not None
+        status = Path(f"/proc/{agent.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+    agent.start()
+    context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
+    context.check_hostname = False
+    with contextlib.ExitStack() as connections:
+
+        def connect() -> None:
+            plain = socket.create_connection(("127.0.0.1", agent.implicit))
+            assert connections.enter_context(context.wrap_socket(plain)).recv(100).startswith(b"220 ")
+
+        for _ in range(10):
+            connect()
+        before = resident()
+        for _ in range(80):
+            connect()
+        assert (resident() - before) / 80 < 150, "KiB for each connection"
+
+
+def test_it_may_open_as_many_files_as_the_host_allows(agent: Agent) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        agent.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert agent.process is not None
+    assert resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)

@@ -98,7 +98,7 @@ async def test_large_bodies_on_a_full_disk(small_disk: Path) -> None:
     async with EmbeddedStore(small_disk, minimum_free=0) as store:
 
         async def submit() -> None:
-            with Spool(store.spool_directory()) as spool:
+            with Spool(store.spool_directory(), minimum_free=0) as spool:
                 for _ in range(20):
                     spool.write(os.urandom(65536))
                 one = message()

@@ -158,7 +158,7 @@ async def test_silence_is_ended_and_steady_input_is_not(running: Running) -> Non
             await steady.reply()
         for _ in range(8):
             await asyncio.sleep(0.3)
-            await steady.send(b"still writing\r\n")
+            await steady.send(b"still writing a good deal\r\n" * 20)
         assert (await silent.line()).startswith("421 4.4.2 ")
         assert await silent.line() == ""
         await steady.send(b".\r\n")
@@ -244,3 +244,47 @@ async def test_stopping_lets_a_message_finish(running: Running) -> None:
         assert len(relay.carrier.messages) == 1
         await client.close()
         await idle.close()
+
+
+async def test_a_handshake_that_never_ends_leaves_nothing_behind(running: Running) -> None:
+    async with running(tls="implicit", settings='command_timeout = "1s"') as relay:
+        client = await relay.connect(tls=False)
+        await eventually(lambda: len(relay.service.sessions) == 1)
+        await eventually(lambda: len(relay.service.sessions) == 0)
+        await client.close()
+
+
+async def test_stopping_waits_for_no_one_who_has_no_message_under_way(running: Running) -> None:
+    """A handshake, a sign-in and a client that sleeps and does not close TLS are no messages."""
+    async with running(tls="implicit") as relay:
+        staller, asked, sleeper = await relay.connect(tls=False), await relay.connect(), await relay.connect()
+        await asked.ask("EHLO laptop.test")
+        assert (await asked.ask("AUTH LOGIN")).startswith("334 ")
+        await eventually(lambda: len(relay.service.sessions) == 3)
+        asked.writer.transport.pause_reading()
+        sleeper.writer.transport.pause_reading()
+        assert await relay.service.sessions.close(8.0) == 0
+        for client in (staller, asked, sleeper):
+            client.writer.transport.abort()
+
+
+async def test_large_mail_that_the_queue_refuses_leaves_no_file(running: Running) -> None:
+    class Failing:
+        def __init__(self, store: EmbeddedStore) -> None:
+            self._store = store
+            self.error: Exception = QueueFullError("no space")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def store(self, message: Message) -> None:
+            raise self.error
+
+    async with running(tls="implicit", store=Failing) as relay:
+        client = await signed_in(relay)
+        for error, code in ((QueueFullError("no space"), "452"), (OSError("broken"), "451")):
+            relay.service.store.error = error
+            await client.send(ENVELOPE + b"x: y\r\n\r\n" + b"z\r\n" * 300_000 + b".\r\n")
+            assert [(await client.reply())[-1][:3] for _ in range(4)][3] == code
+            assert list(relay.service.store.spool_directory().iterdir()) == []
+        await client.close()

@@ -15,6 +15,7 @@ from relay_agent.config.schema import Config
 from relay_agent.delivery import loader, recorder
 from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.dispatcher import Dispatcher
+from relay_agent.delivery.hand import Hand
 from relay_agent.queue.model import Message, RecipientState
 
 from .memory_store import Events, MemoryStore, make_message
@@ -278,3 +279,32 @@ async def test_stop_does_not_wait_for_a_silent_server() -> None:
         assert fixture.events.named("attempts_cut")
         assert len(fixture.store.messages) == 1
         await fixture.dispatcher.start()
+
+
+async def test_what_a_stop_cut_off_is_delivered_after_the_next_start() -> None:
+    server = Scripted({"MAIL": [None, GOOD["MAIL"]]})
+    async with running(server) as fixture:
+        await fixture.send("bob@a.test")
+        await fixture.until(lambda: len(server.seen) > 1)
+        await fixture.dispatcher.stop(0.1)
+        await fixture.dispatcher.start()
+        await fixture.outcome("delivered")
+        await fixture.until(lambda: not fixture.store.messages)
+
+
+async def test_a_fault_while_writing_down_outcomes_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = Hand.decide
+
+    def faulty(hand: Hand, *arguments: Any) -> Any:
+        if hand.message.envelope.reverse_path == "poison@home.test":
+            raise ZeroDivisionError("oops")
+        return decide(hand, *arguments)
+
+    monkeypatch.setattr(Hand, "decide", faulty)
+    async with running(Scripted()) as fixture:
+        await fixture.send("bob@a.test", sender="poison@home.test")
+        await fixture.send("bob@a.test")
+        await fixture.outcome("delivered")
+        assert "ZeroDivisionError: oops" in fixture.events.named("delivery_fault")[0]["error"]
+        await fixture.until(lambda: not fixture.dispatcher.snapshot()["in_hand"])
+        assert len(fixture.store.messages) == 1

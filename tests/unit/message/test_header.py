@@ -28,7 +28,8 @@ def test_missing_fields_are_added() -> None:
 
 def test_bcc_and_return_path_go_with_their_folded_lines() -> None:
     result = rewrite(
-        b"To: a@b\r\nBcc: secret@b,\r\n other@b\r\nDate: x\r\nRETURN-PATH : <x@y>\r\nMessage-ID:\r\n <folded@b>\r\n"
+        b"To: a@b\r\nBcc: secret@b,\r\n other@b\r\nResent-Bcc: secret@b\r\n"
+        b"Date: x\r\nRETURN-PATH : <x@y>\r\nMessage-ID:\r\n <folded@b>\r\n"
     )
     assert result.header == RECEIVED + b"To: a@b\r\nDate: x\r\nMessage-ID:\r\n <folded@b>\r\n"
     assert result.message_id == "<folded@b>"

@@ -36,6 +36,7 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 50000)})
         self.writes: list[bytes] = []
         self.closed = False
+        self.aborted = False
         self.paused = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -44,7 +45,8 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
-    abort = close
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -211,3 +213,76 @@ async def test_random_bytes_never_break_a_session(bench: Bench) -> None:
     bench.service.events.flush()  # type: ignore[attr-defined]
     assert "command_failed" not in bench.log.getvalue()
     assert len(bench.service.sessions) == 0
+
+
+async def test_a_flood_of_commands_leaves_the_others_their_turn(bench: Bench) -> None:
+    session, wire = bench.connect()
+    turns = 0
+    session.data_received(b"NOOP\r\n" * 60_000)
+    assert wire.paused
+    while (answered := b"".join(wire.writes).count(b"\r\n")) < 60_001:
+        assert answered - turns * 200 <= 201
+        turns += 1
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not wire.paused
+    session.connection_lost(None)
+
+
+async def test_what_never_reads_its_goodbye_is_cut(bench: Bench) -> None:
+    for last in (b"", b"QUIT\r\n"):
+        session, wire = bench.connect()
+        session.data_received(last)
+        if not last:
+            session.time_out()
+        assert (wire.closed, wire.aborted) == (True, False)
+        session.time_out()
+        assert wire.aborted
+        session.connection_lost(None)
+
+
+async def test_a_client_that_ends_its_stream_within_the_sign_in_is_let_go(bench: Bench) -> None:
+    bench.make = session_factory(
+        bench.service,
+        bench.service.config.listener[0].model_copy(update={"auth": "optional"}),
+        asyncio.get_running_loop(),
+    )
+    for answered in (b"", b"*\r\n"):
+        session, wire = bench.connect()
+        session.data_received(b"EHLO laptop.test\r\nAUTH LOGIN\r\n" + answered)
+        session.eof_received()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert wire.closed
+        assert (b"501 5.7.0" in b"".join(wire.writes)) == bool(answered)
+        session.connection_lost(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not session.busy
+
+
+async def test_commands_before_the_end_of_the_stream_wait_for_a_slow_reader(bench: Bench) -> None:
+    session, wire = bench.connect()
+    session.pause_writing()
+    session.data_received(b"EHLO laptop.test\r\n" + MESSAGE)
+    session.eof_received()
+    assert not wire.closed
+    session.resume_writing()
+    assert len(bench.store.messages) == 1
+    assert wire.closed
+    session.connection_lost(None)
+
+
+async def test_a_byte_now_and_then_is_no_sign_of_life(bench: Bench) -> None:
+    session, _ = bench.connect()
+    for data, alive in (
+        (b"NOO", False),
+        (b"P\r\n", True),
+        (b"EHLO x\r\n" + MESSAGE[:-5], True),
+        (b"x", False),
+        (b"x" * 1100, True),
+    ):
+        session.last_activity = 0.0
+        session.data_received(data)
+        assert (session.last_activity > 0.0) == alive, data
+    session.connection_lost(None)
