@@ -14,6 +14,7 @@ one step a line:
     closed             the relay has closed the connection
     accepted 1         so many messages are in the queue
     content "a\\r\\n"     the last of them ends with exactly this
+    due in 60          and is carried on so many seconds after it came
     envelope {...}     and has these MAIL parameters (a Python dictionary)
     recipient {...}    and its first recipient these RCPT parameters
 """
@@ -73,6 +74,11 @@ async def play(client: Client, relay: Relay, step: str) -> None:
     elif step.startswith("content "):
         content = relay.carrier.messages[-1].body.read()
         assert content.endswith(ast.literal_eval(step[8:]).encode("latin-1")), repr(content)
+    elif step.startswith("due in "):
+        message = relay.carrier.messages[-1]
+        wait = message.recipients[0].next_attempt - message.created
+        assert abs(wait - int(step[7:])) < 5, wait
+        assert message.expires > message.recipients[0].next_attempt
     elif step.startswith("envelope "):
         assert dict(relay.carrier.messages[-1].envelope.options) == ast.literal_eval(step[9:])
     elif step.startswith("recipient "):

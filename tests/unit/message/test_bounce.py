@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_agent.message.bounce import FailedRecipient, make_bounce
+from relay_agent.message.bounce import ReportedRecipient, make_bounce
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient
 
@@ -30,12 +30,12 @@ def _failed(
     text: str = "550 5.1.1 No such user",
     host: str = "mx.a.test",
     **options: str,
-) -> FailedRecipient:
-    return FailedRecipient(Recipient(address, options, last_attempt=1e9 + 60), status, text, host)
+) -> ReportedRecipient:
+    return ReportedRecipient(Recipient(address, options, last_attempt=1e9 + 60), status, text, host)
 
 
 def _bounce(
-    *failed: FailedRecipient, header: bytes = HEADER, message: Message | None = None
+    *failed: ReportedRecipient, header: bytes = HEADER, message: Message | None = None
 ) -> tuple[Message, EmailMessage]:
     bounce = make_bounce(message or _message(), failed, header=header, hostname="relay.test", lifetime=3600)
     content = bounce.body.read()
