@@ -20,6 +20,14 @@ TLS_CERTIFICATE = f"{ETC}/tls/fullchain.pem"
 TLS_KEY = f"{ETC}/tls/privkey.pem"
 
 _HEADER = "# Written by Ansible (role relay_agent): what is changed here, the next run changes back.\n\n"
+_LIMITS = (
+    "messages_per_hour",
+    "messages_burst",
+    "recipients_per_hour",
+    "recipients_burst",
+    "message_size",
+    "sessions",
+)
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -74,7 +82,16 @@ def agent_options() -> dict[str, Any]:
                 "max_connections_per_source": number,
                 "command_timeout": text,
                 "max_auth_failures": number,
+                "max_hold": text,
+                "sender_check": text | {"choices": ["listed", "strict", "off"]},
+                "sender_mismatch": text | {"choices": ["refuse", "rewrite"]},
+                "trace_client": {"type": "bool"},
             },
+        },
+        "policy": {
+            "type": "dict",
+            "default": {},
+            "options": dict.fromkeys(_LIMITS, number) | {"guesses": number, "shut_out": text, "shut_out_max": text},
         },
         "routes": {
             "type": "list",
@@ -107,7 +124,10 @@ def agent_options() -> dict[str, Any]:
                 "name": text | {"required": True},
                 "password": text | {"no_log": True},
                 "hash": text | {"no_log": True},
+                "scram": text | {"no_log": True},
                 "disabled": {"type": "bool", "default": False},
+                "addresses": strings,
+                "limits": {"type": "dict", "options": dict.fromkeys(_LIMITS, number)},
             },
         },
     }
@@ -121,7 +141,8 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     if any(listener["tls"] != "none" for listener in listeners):
         document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
     sections = {
-        "submission": _with_durations(options["submission"], "command_timeout"),
+        "submission": _with_durations(options["submission"], "command_timeout", "max_hold"),
+        "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},
@@ -132,6 +153,9 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     }  # fmt: skip
     document |= {name: section for name, section in sections.items() if section}
     accounts = [_given(account) for account in options["accounts"]]
+    for account in accounts:
+        if "limits" in account:
+            account["limits"] = _given(account["limits"])
     return AgentSettings(toml=_HEADER + dump_toml(document), secrets=secrets, accounts=accounts)
 
 

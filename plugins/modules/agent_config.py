@@ -36,6 +36,10 @@ options:
     description: See C(relay_agent_submission) of the role.
     type: dict
     default: {}
+  policy:
+    description: See C(relay_agent_policy) of the role.
+    type: dict
+    default: {}
   routes:
     description: See C(relay_agent_routes) of the role.
     type: list

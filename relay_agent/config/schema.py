@@ -197,6 +197,18 @@ class Policy(_Section):
         default=0, ge=0, description="Largest message of an account, in bytes; 0: `submission.max_message_size`."
     )
     sessions: int = Field(default=50, ge=0, description="Sessions at once signed in to one account; 0: no limit.")
+    guesses: int = Field(
+        default=10,
+        ge=1,
+        description="Different wrong passwords for an account from one network (IPv4 /24, IPv6 /56) before no more "
+        "are taken for `shut_out`. Before that, each takes longer than the last. Repeating a wrong one costs nothing.",
+    )
+    shut_out: Duration = Field(
+        default=900.0, ge=1, description="How long the first time; it doubles each time, up to `shut_out_max`."
+    )
+    shut_out_max: Duration = Field(
+        default=86_400.0, ge=1, description="Longest shut-out; guesses are forgotten after as long a silence."
+    )
 
 
 class Accounts(_Section):

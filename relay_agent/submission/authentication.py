@@ -7,20 +7,25 @@ import asyncio
 import base64
 from typing import Any, cast
 
-from relay_agent.accounts.store import Account
+from relay_agent.accounts.hashing import prepare_password
+from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
+from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
+from relay_agent.policy.quota import in_words
 from relay_agent.submission.address import PathError
 from relay_agent.submission.sign_in import MECHANISMS, SignInError
 from relay_agent.submission.state import SessionState
 
 __all__ = ["AuthCommands"]
 
+_SHUT_OUT = "454 4.7.0 Too many wrong passwords for this account from your network; try again {}"
+
 
 class AuthCommands(SessionState):
     """Who it is."""
 
     async def smtp_AUTH(self, arg: str | None) -> None:
-        """RFC 4954. A wrong password takes a second; too many end the session."""
+        """RFC 4954. A wrong password takes a second and more; too many end the session, or shut its network out."""
         refusal = self._auth_refusal(arg)
         if refusal is not None:
             self.say(refusal)
@@ -28,18 +33,38 @@ class AuthCommands(SessionState):
         words = (arg or "").split()
         initial = words[1].encode() if len(words) == 2 else None
         try:
-            name, password = await MECHANISMS[words[0].upper()](initial, self._challenge)
-            account = await self.service.verifier.verify(name, password)
+            account = await self._by_password(*await MECHANISMS[words[0].upper()](initial, self._challenge))
         except SignInError as error:
             self.say(str(error))
             return
         except VerifierBusyError:
             self.say("454 4.7.0 Too many sign-ins at once; try again in a moment")
             return
-        if account is None:
-            await self._sign_in_failed(name)
-        else:
+        if account is not None:
             self._signed_in(account)
+
+    async def _by_password(self, name: str, password: bytes) -> Account | None:
+        """The account, or None when the answer was given. Raises SignInError and VerifierBusyError."""
+        guard, policy, network = self.service.guard, self.service.config.policy, network_of(self.peer_address)
+        key = _guarded_name(name)
+        secret = prepare_password(password)
+        try:
+            wait = guard.before(key, network, secret, policy)
+        except ShutOutError as error:
+            self.service.counters["auth_shut_out"] += 1
+            raise SignInError(_SHUT_OUT.format(in_words(error.seconds))) from None
+        try:
+            if wait:
+                await asyncio.sleep(wait)
+            account = await self.service.verifier.verify(name, password)
+        except BaseException:
+            guard.dropped(key, network, secret)
+            raise
+        if account is not None:
+            guard.succeeded(key, network)
+            return account
+        await self._sign_in_failed(name, guard.failed(key, network, secret, policy))
+        return None
 
     def _signed_in(self, account: Account) -> None:
         assert self.session is not None
@@ -56,13 +81,18 @@ class AuthCommands(SessionState):
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")
 
-    async def _sign_in_failed(self, name: str) -> None:
+    async def _sign_in_failed(self, name: str, verdict: Verdict) -> None:
         self._auth_failures += 1
         self.service.counters["auth_failed"] += 1
-        self.events.event(
-            "auth_failed", level="warning", peer=self.peer_address, port=self.listener.port, account=name[:128]
-        )
-        await asyncio.sleep(1.0)
+        peer, port, account = self.peer_address, self.listener.port, name[:128]
+        self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account)
+        if verdict.shut_out:
+            # With all that a firewall needs to do its part.
+            network, seconds = network_of(peer), round(verdict.shut_out)
+            self.events.event(
+                "shut_out", level="warning", peer=peer, port=port, account=account, network=network, seconds=seconds
+            )
+        await asyncio.sleep(verdict.delay)
         self.say("535 5.7.8 The user name or the password is wrong")
         if self._auth_failures >= self.service.config.submission.max_auth_failures:
             self.say("421 4.7.0 Too many failed sign-ins; closing")
@@ -90,3 +120,11 @@ class AuthCommands(SessionState):
     async def _challenge(self, challenge: bytes) -> bytes:
         self.say("334 " + base64.b64encode(challenge).decode("ascii"))
         return await self.read_line()
+
+
+def _guarded_name(name: str) -> str:
+    """The name by which guesses are counted: whatever is taken for one account is one name."""
+    try:
+        return normalise_name(name)
+    except ValueError:
+        return name

@@ -12,6 +12,7 @@ from typing import Protocol
 from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.schema import Config
 from relay_agent.observability.log import EventLog
+from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.model import Message, QueueStore
 from relay_agent.submission.limits import Sessions
@@ -38,6 +39,7 @@ class SubmissionService:
     sessions: Sessions = field(default_factory=Sessions)
     counters: Counter[str] = field(default_factory=Counter)
     quotas: Quotas = field(default_factory=Quotas)
+    guard: Guard = field(default_factory=Guard)
 
     async def accept(self, message: Message) -> None:
         """Keep a message; when this returns it is synced to disk and on its way, and may be answered with 250.
