@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, cast
+from collections.abc import Coroutine
+from secrets import token_bytes
+from typing import Any, TypeVar, cast
 
 from relay_agent.accounts.hashing import prepare_password
 from relay_agent.accounts.store import Account, normalise_name
@@ -13,11 +15,13 @@ from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
 from relay_agent.policy.quota import in_words
 from relay_agent.submission.address import PathError
-from relay_agent.submission.sign_in import MECHANISMS, SignInError
+from relay_agent.submission.scram import ScramDialogue, ScramError
+from relay_agent.submission.sign_in import MECHANISMS, SignInError, decode
 from relay_agent.submission.state import SessionState
 
 __all__ = ["AuthCommands"]
 
+_Result = TypeVar("_Result")
 _SHUT_OUT = "454 4.7.0 Too many wrong passwords for this account from your network; try again {}"
 
 
@@ -31,9 +35,12 @@ class AuthCommands(SessionState):
             self.say(refusal)
             return
         words = (arg or "").split()
-        initial = words[1].encode() if len(words) == 2 else None
+        mechanism, initial = words[0].upper(), words[1].encode() if len(words) == 2 else None
         try:
-            account = await self._by_password(*await MECHANISMS[words[0].upper()](initial, self._challenge))
+            if mechanism == "SCRAM-SHA-256":
+                account = await self._by_scram(initial)
+            else:
+                account = await self._by_password(*await MECHANISMS[mechanism](initial, self._challenge))
         except SignInError as error:
             self.say(str(error))
             return
@@ -45,24 +52,50 @@ class AuthCommands(SessionState):
 
     async def _by_password(self, name: str, password: bytes) -> Account | None:
         """The account, or None when the answer was given. Raises SignInError and VerifierBusyError."""
+        return await self._guarded(name, prepare_password(password), self.service.verifier.verify(name, password))
+
+    async def _by_scram(self, initial: bytes | None) -> Account | None:
+        """RFC 5802. The server's last message is a challenge to which the answer is empty (RFC 4954 4)."""
+        dialogue = ScramDialogue()
+        try:
+            name = dialogue.begin(decode(await self._challenge(b"") if initial is None else initial))
+            account, keys = self.service.scram_keys(name)
+            answer = decode(await self._challenge(dialogue.challenge(keys)))
+
+            async def check() -> bytes | None:
+                return dialogue.finish(answer)
+
+            # What the password was cannot be told from a proof, so that every wrong one counts as another.
+            final = await self._guarded(name, token_bytes(16), check())
+        except ScramError as error:
+            raise SignInError(f"501 5.5.2 SCRAM: {error}") from None
+        if final is None or account is None:
+            return None
+        if decode(await self._challenge(final)):
+            raise SignInError("501 5.5.2 SCRAM: the last answer is empty")
+        return account
+
+    async def _guarded(self, name: str, secret: bytes, check: Coroutine[Any, Any, _Result | None]) -> _Result | None:
+        """The result of a check, unless the guard is against it; None is a wrong password, and was answered."""
         guard, policy, network = self.service.guard, self.service.config.policy, network_of(self.peer_address)
         key = _guarded_name(name)
-        secret = prepare_password(password)
         try:
             wait = guard.before(key, network, secret, policy)
         except ShutOutError as error:
+            check.close()
             self.service.counters["auth_shut_out"] += 1
             raise SignInError(_SHUT_OUT.format(in_words(error.seconds))) from None
         try:
             if wait:
                 await asyncio.sleep(wait)
-            account = await self.service.verifier.verify(name, password)
+            result = await check
         except BaseException:
+            check.close()
             guard.dropped(key, network, secret)
             raise
-        if account is not None:
+        if result is not None:
             guard.succeeded(key, network)
-            return account
+            return result
         await self._sign_in_failed(name, guard.failed(key, network, secret, policy))
         return None
 

@@ -14,7 +14,6 @@ from relay_agent.submission.incoming import IncomingMessage
 from relay_agent.submission.read_side import ReadSide
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
-from relay_agent.submission.sign_in import MECHANISMS
 
 __all__ = ["MailEnvelope", "SessionState"]
 
@@ -62,7 +61,7 @@ class SessionState(ReadSide):
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that are offered, best first."""
-        return tuple(MECHANISMS)
+        return self.service.mechanisms()
 
     def trace_protocol(self) -> str:
         """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""
