@@ -14,6 +14,7 @@ from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
 from relay_agent.policy.quota import in_words
+from relay_agent.submission import bearer
 from relay_agent.submission.address import PathError
 from relay_agent.submission.scram import ScramDialogue, ScramError
 from relay_agent.submission.sign_in import MECHANISMS, SignInError, decode
@@ -39,6 +40,8 @@ class AuthCommands(SessionState):
         try:
             if mechanism == "SCRAM-SHA-256":
                 account = await self._by_scram(initial)
+            elif mechanism in bearer.MECHANISMS:
+                account = await self._by_token(mechanism, initial)
             else:
                 account = await self._by_password(*await MECHANISMS[mechanism](initial, self._challenge))
         except SignInError as error:
@@ -74,6 +77,35 @@ class AuthCommands(SessionState):
         if decode(await self._challenge(final)):
             raise SignInError("501 5.5.2 SCRAM: the last answer is empty")
         return account
+
+    async def _by_token(self, mechanism: str, initial: bytes | None) -> Account | None:
+        """RFC 7628. Tokens cannot be guessed, so the guard has nothing to do with them."""
+        from relay_agent.oauth.tokens import KeysUnavailableError, TokenError
+
+        tokens = self.service.tokens()
+        if tokens is None:  # the configuration changed since the mechanism was looked up
+            raise SignInError("504 5.5.4 Sign-in by token was switched off")
+        wanted, token = bearer.read_bearer(
+            mechanism, decode(await self._challenge(b"") if initial is None else initial)
+        )
+        name, problem = wanted, ""
+        try:
+            name = _guarded_name(await tokens.check(token))
+            if wanted and _guarded_name(wanted) != name:
+                problem = f"it is {name}'s"
+        except TokenError as error:
+            problem = str(error)
+        except KeysUnavailableError as error:
+            self.events.event("oauth_keys_unavailable", level="error", problem=str(error))
+            raise SignInError("454 4.7.0 Tokens cannot be checked at the moment; try again later") from None
+        account = None if problem else self.service.verifier.account(name)
+        if account is not None:
+            return account
+        # The program gives an empty answer, or ^A, before it is told (RFC 7628 3.2.3).
+        await self._challenge(bearer.failure_message(mechanism))
+        problem = problem or "there is no such account"
+        await self._sign_in_failed(name, Verdict(1.0, 0.0), problem=problem)
+        return None
 
     async def _guarded(self, name: str, secret: bytes, check: Coroutine[Any, Any, _Result | None]) -> _Result | None:
         """The result of a check, unless the guard is against it; None is a wrong password, and was answered."""
@@ -114,11 +146,11 @@ class AuthCommands(SessionState):
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")
 
-    async def _sign_in_failed(self, name: str, verdict: Verdict) -> None:
+    async def _sign_in_failed(self, name: str, verdict: Verdict, *, problem: str | None = None) -> None:
         self._auth_failures += 1
         self.service.counters["auth_failed"] += 1
         peer, port, account = self.peer_address, self.listener.port, name[:128]
-        self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account)
+        self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account, problem=problem)
         if verdict.shut_out:
             # With all that a firewall needs to do its part.
             network, seconds = network_of(peer), round(verdict.shut_out)
@@ -126,7 +158,8 @@ class AuthCommands(SessionState):
                 "shut_out", level="warning", peer=peer, port=port, account=account, network=network, seconds=seconds
             )
         await asyncio.sleep(verdict.delay)
-        self.say("535 5.7.8 The user name or the password is wrong")
+        what = "The access token is not good here" if problem else "The user name or the password is wrong"
+        self.say(f"535 5.7.8 {what}")
         if self._auth_failures >= self.service.config.submission.max_auth_failures:
             self.say("421 4.7.0 Too many failed sign-ins; closing")
             self.close_after_reply()

@@ -10,18 +10,22 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from relay_agent.accounts.scram import ScramKeys, decoy_scram, parse_scram
 from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import Verifier
-from relay_agent.config.schema import Config
+from relay_agent.config.schema import Config, OAuth
 from relay_agent.observability.log import EventLog
 from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.model import Message, QueueStore
+from relay_agent.submission import bearer
 from relay_agent.submission.limits import Sessions
 from relay_agent.submission.sign_in import MECHANISMS
+
+if TYPE_CHECKING:
+    from relay_agent.oauth.tokens import TokenChecker
 
 __all__ = ["Carrier", "SubmissionService"]
 
@@ -47,11 +51,28 @@ class SubmissionService:
     quotas: Quotas = field(default_factory=Quotas)
     guard: Guard = field(default_factory=Guard)
     _secret: bytes | None = None
+    _tokens: tuple[OAuth, TokenChecker] | None = None
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that can be used now, best first."""
         scram = ("SCRAM-SHA-256",) if self.verifier.scram_ready else ()
-        return (*scram, *MECHANISMS)
+        tokens = self.tokens()
+        if tokens is None:
+            return (*scram, *MECHANISMS)
+        tokens.keys.prefetch()
+        return (*scram, *bearer.MECHANISMS, *MECHANISMS)
+
+    def tokens(self) -> TokenChecker | None:
+        """What checks access tokens, None without `[oauth]`."""
+        config = self.config.oauth
+        if config is None:
+            self._tokens = None
+        elif self._tokens is None or self._tokens[0] != config:
+            # Its library takes 60 ms to load: only where it is used.
+            from relay_agent.oauth.tokens import TokenChecker
+
+            self._tokens = (config, TokenChecker(config))
+        return self._tokens[1] if self._tokens is not None else None
 
     def scram_keys(self, name: str) -> tuple[Account | None, ScramKeys]:
         """Account and keys of a name; None and keys that nothing fits when there is no such account."""

@@ -6,10 +6,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 from dataclasses import replace
+from pathlib import Path
 
 from relay_agent.accounts.scram import make_scram
 from relay_agent.accounts.store import Account
+from tests.unit.oauth.issuer import ISSUER, Issuer, key_set
 
 from .conftest import PASSWORD, Client, Relay, Running
 
@@ -106,4 +109,50 @@ async def test_scram_messages_that_are_none(running: Running, account: Account) 
             assert (await client.ask(f"AUTH SCRAM-SHA-256 {b64(message) or '='}"))[:9] == "501 5.5.2"
         assert (await client.ask(f"AUTH SCRAM-SHA-256 {b64(b'n,,n=alice,r=x')}"))[:3] == "334"
         assert (await client.ask(b64(b"c=biws,r=y,p=AAAA")))[:9] == "501 5.5.2"
+        await client.close()
+
+
+def bearer(token: str, name: str = "") -> str:
+    return b64(f"n,{f'a={name}' if name else ''},\x01host=relay.test\x01auth=Bearer {token}\x01\x01".encode())
+
+
+async def test_access_tokens(running: Running, account: Account, tmp_path: Path) -> None:
+    issuer, keys = Issuer(), tmp_path / "keys.json"
+    keys.write_text(key_set(issuer))
+    settings = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_file = "{keys}"'
+    async with running(tls="implicit", settings=settings) as relay:
+        name = "alice@example.org"
+        relay.service.verifier.reload({name: replace(account, name=name), "bob": replace(account, name="bob")})
+        client = await relay.connect()
+        assert any("OAUTHBEARER XOAUTH2 PLAIN LOGIN" in line for line in await hello(client))
+        bad = {
+            bearer(issuer.token(email="nobody@example.org")): "there is no such account",
+            bearer(issuer.token(), name="bob"): "it is alice@example.org's",
+            bearer(issuer.token(aud="other")): "Audience doesn't match",
+            bearer(Issuer("one").token()): "Signature verification failed",
+        }
+        for response in bad:
+            answer = await client.ask(f"AUTH OAUTHBEARER {response}")
+            assert json.loads(base64.b64decode(answer.removeprefix("334 ")))["status"] == "invalid_token"
+            assert (await client.ask("AQ==")) == "535 5.7.8 The access token is not good here"
+        assert [event["problem"] for event in relay.events("auth_failed")] == list(bad.values())
+        assert (await client.ask(f"AUTH OAUTHBEARER {b64(b'n,,')}"))[:9] == "501 5.5.2"
+        assert (await client.ask("AUTH OAUTHBEARER"))[:4] == "334 "
+        assert (await client.ask(bearer(issuer.token(), name="Alice@example.org")))[:3] == "235"
+        assert (await client.ask("MAIL FROM:<alice@example.org>"))[:3] == "250"
+        await client.close()
+        client = await relay.connect()
+        await hello(client)
+        response = b64(f"user={name}\x01auth=Bearer {issuer.token()}\x01\x01".encode())
+        assert (await client.ask(f"AUTH XOAUTH2 {response}"))[:3] == "235"
+        await client.close()
+
+
+async def test_tokens_without_the_issuers_keys(running: Running, tmp_path: Path) -> None:
+    settings = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_file = "{tmp_path}/none.json"'
+    async with running(tls="implicit", settings=settings) as relay:
+        client = await relay.connect()
+        await hello(client)
+        assert (await client.ask(f"AUTH OAUTHBEARER {bearer(Issuer().token())}"))[:9] == "454 4.7.0"
+        assert len(relay.events("oauth_keys_unavailable")) == 1
         await client.close()
