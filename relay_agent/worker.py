@@ -26,6 +26,7 @@ from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.holdings import open_free, open_one
@@ -172,6 +173,7 @@ class Worker:
             events=self._log,
             tls_context=server_context(config.tls) if config.tls else None,
             sessions=Sessions(self._leases),
+            quotas=Quotas(places=self._leases),
         )
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
             factory = session_factory(self._service, listener, self._loop)

@@ -51,7 +51,7 @@ class AuthCommands(SessionState):
             self.say("454 4.7.0 Too many sign-ins at once; try again in a moment")
             return
         if account is not None:
-            self._signed_in(account)
+            await self._signed_in(account)
 
     async def _by_password(self, name: str, password: bytes) -> Account | None:
         """The account, or None when the answer was given. Raises SignInError and VerifierBusyError."""
@@ -131,14 +131,15 @@ class AuthCommands(SessionState):
         await self._sign_in_failed(name, guard.failed(key, network, secret, policy))
         return None
 
-    def _signed_in(self, account: Account) -> None:
+    async def _signed_in(self, account: Account) -> None:
         assert self.session is not None
-        if self.transport is None:
-            return  # gone while its password was checked
         try:
-            self.rights.sign_in(account)
+            await self.rights.sign_in(account)
         except PathError as error:
             self.say(str(error))
+            return
+        if self.transport is None:  # gone meanwhile
+            self.rights.leave()
             return
         self.account = account.name
         self.session.authenticated = True
