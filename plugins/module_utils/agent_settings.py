@@ -93,6 +93,21 @@ def agent_options() -> dict[str, Any]:
             "default": {},
             "options": dict.fromkeys(_LIMITS, number) | {"guesses": number, "shut_out": text, "shut_out_max": text},
         },
+        "oauth": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "issuer": text,
+                "audience": strings,
+                "jwks_url": text,
+                "jwks": text,
+                "ca": text,
+                "algorithms": strings,
+                "account_claim": text,
+                "leeway": text,
+                "refresh": text,
+            },
+        },
         "routes": {
             "type": "list",
             "elements": "dict",
@@ -143,6 +158,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     sections = {
         "submission": _with_durations(options["submission"], "command_timeout", "max_hold"),
         "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
+        "oauth": _oauth(options.get("oauth", {}), secrets),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},
@@ -188,6 +204,14 @@ def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, 
     if "ca" in hop:
         hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
     return hop
+
+
+def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
+    given = _with_durations(options, "leeway", "refresh")
+    for key, name in (("jwks", "oauth.jwks.json"), ("ca", "oauth.ca.pem")):
+        if key in given:
+            given[f"{key}_file"] = _keep(secrets, name, given.pop(key).strip() + "\n", f"oauth.{key}")
+    return given
 
 
 def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:
