@@ -87,7 +87,7 @@ class _Lessor:
         self._channel = channel
 
     def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=1.0)
+        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=30.0)
 
     def give(self, key: str, amount: int) -> None:
         self._channel.notice("lease.give", key=key, amount=amount)
