@@ -178,6 +178,7 @@ class Policy(_Section):
     """How much an account may send, and how often a password may be guessed.
 
     The defaults are for a company of a thousand people. Limits of an account in the file of accounts come first.
+    Sessions are counted on the whole host; messages, recipients and guesses by each worker process for itself.
     """
 
     messages_per_hour: int = Field(
