@@ -178,11 +178,13 @@ class Policy(_Section):
     """How much an account may send, and how often a password may be guessed.
 
     The defaults are for a company of a thousand people. Limits of an account in the file of accounts come first.
-    Sessions are counted on the whole host; messages, recipients and guesses by each worker process for itself.
     """
 
     messages_per_hour: int = Field(
-        default=500, ge=0, description="Messages an hour from one account, in the long run; 0: no limit."
+        default=500,
+        ge=0,
+        description="Messages an hour from one account, in the long run; 0: no limit. "
+        "This, recipients and guesses are counted by each worker process for itself.",
     )
     messages_burst: int = Field(
         default=200, ge=1, description="Messages that an account may send at once after a while of silence."
