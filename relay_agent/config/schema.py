@@ -32,14 +32,14 @@ __all__ = [
     "parse_resolver",
 ]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration such as ``"90s"``, ``"1h30m"`` or ``"5d"``; a bare number is seconds.
+    """Seconds of a duration such as ``"200ms"``, ``"90s"``, ``"1h30m"`` or ``"5d"``; a bare number is seconds.
 
     Raises ``ValueError`` for anything else.
     """
@@ -96,7 +96,8 @@ Hostname = Annotated[str, BeforeValidator(_hostname)]
 Host = Annotated[str, BeforeValidator(_host)]
 Resolver = Annotated[str, BeforeValidator(_resolver)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-TlsMode = Literal["starttls", "implicit", "none"]
+HopTls = Literal["starttls", "implicit", "none"]
+ListenerTls = Literal["starttls", "implicit", "auto", "none"]
 
 
 class _Section(BaseModel):
@@ -108,13 +109,18 @@ class Listener(_Section):
 
     address: str = Field(default="", description='Address to listen on; `""` is every address of both families.')
     port: Port = Field(description="TCP port. 25 is not for submission.")
-    tls: TlsMode = Field(
-        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314) "
-        "or `none` (only for trusted networks)."
+    tls: ListenerTls = Field(
+        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314), "
+        "`auto` (whichever of the two the client begins with) or `none` (only for trusted networks)."
     )
     auth: Literal["required", "optional", "none"] = Field(
         default="required",
         description="Whether a client must sign in. `none` only together with `submission.trusted_networks`.",
+    )
+    proxy_from: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description='Balancers that this port is behind, e.g. `["192.0.2.0/24"]`: each connection must come from '
+        "one of them and begin with a PROXY header (version 1 or 2), which names the client.",
     )
 
     @model_validator(mode="after")
@@ -146,6 +152,12 @@ class Submission(_Section):
     max_connections: int = Field(default=5000, ge=1, description="Sessions at once, over all listeners.")
     max_connections_per_source: int = Field(
         default=100, ge=1, description="Sessions at once from one IPv4 address or IPv6 /64."
+    )
+    auto_wait: Duration = Field(
+        default=0.2,
+        ge=0.02,
+        le=5,
+        description="On a listener with `auto`: how long a client may take to begin with TLS before it is greeted.",
     )
     command_timeout: Duration = Field(
         default=300.0, ge=1, description="Longest silence of a client before 421 (RFC 5321 4.5.3.2.7)."
@@ -288,7 +300,7 @@ class Hop(_Section):
 
     host: Host = Field(description="Name or address of the upstream relay.")
     port: Port = Field(default=587, description="Its port.")
-    tls: TlsMode = Field(
+    tls: HopTls = Field(
         default="starttls",
         description="`starttls` and `implicit` verify the certificate; `none` is in the clear.",
     )

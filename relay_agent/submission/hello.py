@@ -25,7 +25,7 @@ class HelloCommands(SessionState):
         lines.append(f"LIMITS RCPTMAX={self.service.config.submission.max_recipients}")  # RFC 9422
         if self.tls_active:
             lines.append("REQUIRETLS")  # RFC 8689 2: only where TLS is on
-        if self.listener.tls == "starttls" and not self.tls_active:
+        if self.starts_tls and not self.tls_active:
             lines.append("STARTTLS")
         if self._auth_offered():
             lines.append("AUTH " + " ".join(self.mechanisms()))
@@ -53,7 +53,7 @@ class HelloCommands(SessionState):
 
     async def smtp_STARTTLS(self, arg: str | None) -> None:
         """RFC 3207."""
-        if self.tls_active or self.listener.tls != "starttls" or self.service.tls_context is None:
+        if self.tls_active or not self.starts_tls or self.service.tls_context is None:
             self.say("503 5.5.1 TLS is on already" if self.tls_active else "502 5.5.1 This port has no STARTTLS")
             return
         if arg:

@@ -21,12 +21,12 @@ from aiosmtpd.smtp import SMTP
 from relay_agent.observability.log import EventLog
 from relay_agent.submission.stepping import Rest
 
-__all__ = ["Content", "ReadSide", "SessionEndedError"]
+__all__ = ["TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
-_TLS_HANDSHAKE = 30.0  # seconds
+TLS_HANDSHAKE = 30.0  # seconds
 
 
 class SessionEndedError(Exception):
@@ -48,7 +48,6 @@ class ReadSide(SMTP):
     """
 
     events: EventLog
-    implicit_tls: ssl.SSLContext | None
 
     def begin(self) -> None:
         """Set up the state of a fresh connection."""
@@ -71,9 +70,9 @@ class ReadSide(SMTP):
 
     # ---- what a session class adds -------------------------------------------------------------------
 
-    def admit(self) -> bytes | None:
-        """The reply that turns the connection away, or None to let it in. Called first of all."""
-        return None
+    def open(self) -> None:
+        """The connection is there: let the client in or turn it away. Called first of all."""
+        raise LookupError
 
     def greet(self) -> None:
         """Say the greeting."""
@@ -102,21 +101,7 @@ class ReadSide(SMTP):
         self.session = self._create_session()
         self.session.peer = transport.get_extra_info("peername")
         self.envelope = self._create_envelope()
-        refusal = self.admit()
-        if refusal is not None:
-            # In the clear even on a TLS port: a handshake for a client that is turned away is work for nothing.
-            if self.implicit_tls is None:
-                transport.write(refusal)
-            self._closing = True
-            transport.close()
-        elif self.implicit_tls is not None:
-            transport.pause_reading()
-            self._held = True
-            self._spawn(self.start_tls(self.implicit_tls, greet=True))
-        else:
-            self._greeted = True
-            self.greet()
-            self._flush()
+        self.open()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.transport is None:
@@ -327,7 +312,7 @@ class ReadSide(SMTP):
         self._held = True
         try:
             transport = await self.loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=_TLS_HANDSHAKE
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE
             )
         except (OSError, asyncio.IncompleteReadError) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -338,11 +323,12 @@ class ReadSide(SMTP):
             return
         if transport is None or self.transport is None:
             raise SessionEndedError
-        peer = self.session.peer if self.session is not None else None
+        before = self.session
         self.transport = transport
         self.tls_active = True
         self.session = self._create_session()
-        self.session.peer = peer
+        if before is not None:
+            self.session.peer, self.session.proxy_data = before.peer, before.proxy_data
         self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
         self.envelope = self._create_envelope()
         self._held = False

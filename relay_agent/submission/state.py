@@ -11,7 +11,7 @@ from relay_agent.config.schema import Listener
 from relay_agent.message.header import client_comment
 from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
-from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.opening import Opening
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
 
@@ -31,7 +31,7 @@ class MailEnvelope(Envelope):
         self.hold_until = 0.0
 
 
-class SessionState(ReadSide):
+class SessionState(Opening):
     """The state of one session; its commands are in the classes made of this one."""
 
     service: SubmissionService
@@ -52,6 +52,11 @@ class SessionState(ReadSide):
     def mail(self) -> MailEnvelope:
         """The envelope of the message under way."""
         return cast(MailEnvelope, self.envelope)
+
+    @property
+    def starts_tls(self) -> bool:
+        """Whether a session in the clear has to give STARTTLS before anything else."""
+        return self.listener.tls in ("starttls", "auto")
 
     def _may_submit(self) -> bool:
         return bool(self.session and self.session.authenticated) or (self._trusted and self.listener.auth != "required")

@@ -23,7 +23,14 @@ def refused(given: dict[str, str], offer: Offer = OFFER) -> str:
 
 
 def test_what_is_kept() -> None:
-    given = {"SIZE": "1000", "BODY": "binaryMIME", "AUTH": "a+40b.test", "RET": "full", "ENVID": "x+2B", "REQUIRETLS": ""}
+    given = {
+        "SIZE": "1000",
+        "BODY": "binaryMIME",
+        "AUTH": "a+40b.test",
+        "RET": "full",
+        "ENVID": "x+2B",
+        "REQUIRETLS": "",
+    }
     found = read_mail_parameters(given, OFFER)
     assert found.options == {"BODY": "BINARYMIME", "RET": "FULL", "ENVID": "x+2B", "REQUIRETLS": ""}
     assert (found.utf8, found.hold_until) == (False, 0.0)
