@@ -300,7 +300,7 @@ class ReadSide(SMTP):
         """End the session once what was said is written."""
         self._closing = True
 
-    async def start_tls(self, context: ssl.SSLContext, *, greet: bool = False) -> None:
+    async def start_tls(self, context: ssl.SSLContext) -> None:
         """Turn the connection to TLS (RFC 3207). Input that came in the clear is thrown away, unread.
 
         Afterwards the session knows nothing of what the client said before (RFC 3207 4.2).
@@ -332,10 +332,6 @@ class ReadSide(SMTP):
         self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
         self.envelope = self._create_envelope()
         self._held = False
-        if greet:
-            self._greeted = True
-            self.greet()
-            self._flush()
 
     def time_out(self) -> None:
         """The client has been silent too long: tell it and end the session."""
