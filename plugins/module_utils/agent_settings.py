@@ -66,9 +66,10 @@ def agent_options() -> dict[str, Any]:
             "required": True,
             "options": {
                 "port": number | {"required": True},
-                "tls": tls | {"required": True},
+                "tls": {"type": "str", "choices": ["starttls", "implicit", "auto", "none"], "required": True},
                 "address": text,
                 "auth": text | {"choices": ["required", "optional", "none"]},
+                "proxy_from": strings,
             },
         },
         "submission": {
@@ -80,6 +81,7 @@ def agent_options() -> dict[str, Any]:
                 "max_recipients": number,
                 "max_connections": number,
                 "max_connections_per_source": number,
+                "auto_wait": text,
                 "command_timeout": text,
                 "max_auth_failures": number,
                 "max_hold": text,
@@ -156,7 +158,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     if any(listener["tls"] != "none" for listener in listeners):
         document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
     sections = {
-        "submission": _with_durations(options["submission"], "command_timeout", "max_hold"),
+        "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
         "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "accounts": {"file": f"{ETC}/accounts.toml"},
