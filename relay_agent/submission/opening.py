@@ -68,6 +68,7 @@ class Opening(ReadSide):
             else:
                 detached.setblocking(False)
                 self._spawn(self._look_first(detached))
+            transport.set_protocol(asyncio.Protocol())  # its end is not the session's
             transport.abort()
         elif (refusal := self.admit()) is not None:
             transport.write(refusal)
