@@ -41,6 +41,11 @@ unit: venv ## Unit tests
 integration: venv ## A real agent on loopback against real peers (installs them from Debian)
 	@$(venv)/python scripts/run_tests.py integration
 
+.PHONY: faults
+faults: venv ## Kills, reloads, full disks, damaged files, wrong clocks: the long form, about ten minutes
+	@sh scripts/test-packages.sh
+	@POSTROAD_FAULTS=long $(venv)/python -m pytest -q tests/faults
+
 .PHONY: molecule
 molecule: venv ## One molecule scenario on real hosts: make molecule SCENARIO=default
 	@$(venv)/python scripts/run_tests.py molecule --scenario $(SCENARIO)

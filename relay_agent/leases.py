@@ -7,8 +7,10 @@ when another worker needs it.
 
 While an answer is on its way a worker goes ahead with a few on credit, so that nobody waits for a conversation
 between two processes. The credit is bounded: with W workers a limit L may for a moment be exceeded by
-W * max(1, min(16, L // 8)). When the supervisor does not answer, that is also all that is let in beyond what the
-worker holds (fail closed, with a margin): an overload that silences the supervisor must not lift the limits too.
+W * max(1, min(64, L // 8)); and close to the limit a worker may refuse for a tenth of a second what another one
+still has in hand, until that is called back. When the supervisor does not answer, the credit is also all that is
+let in beyond what the worker holds (fail closed, with a margin): an overload that silences the supervisor must not
+lift the limits too.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from typing import Any, Protocol
 
 __all__ = ["LeaseOffice", "Leases", "Lessor"]
 
-_MOST_CREDIT = 16
+_MOST_CREDIT = 64
+_LARGEST_LOT = 256
 _SHARE = 8  # a lot is this part of the limit
 _KEPT = 5.0  # seconds that a lot without use is kept
-_PAUSE = 1.0  # seconds after a refusal in which the office is not asked again
+_PREPARED_WITHIN = 2.0  # seconds
+_PAUSE = 0.1  # seconds after a refusal in which the office is not asked again
 
 
 class Lessor(Protocol):
@@ -136,7 +140,8 @@ class Leases:
                 self._ask(key, account, now)
                 return False
         account.used += 1
-        if account.used >= account.leased:
+        # Ahead of need: a burst of connections does not wait for a conversation.
+        if account.leased - account.used <= _lot(limit) // 2:
             self._ask(key, account, now)
         return True
 
@@ -155,6 +160,14 @@ class Leases:
         if spare > 2 * lot:
             self._give_back(key, account, spare - lot)
         self._sweep_later()
+
+    async def prepare(self, key: str, limit: int) -> None:
+        """Have a first lot in hand."""
+        account = self._accounts.setdefault(key, _Account(limit))
+        account.limit, account.last_use = limit, time.monotonic()
+        if self._lessor is not None:
+            self._ask(key, account, account.last_use)
+            await asyncio.wait(set(self._tasks), timeout=_PREPARED_WITHIN)
 
     def recalled(self, key: str) -> None:
         """Another worker needs it: give back what is not in use."""
@@ -183,17 +196,16 @@ class Leases:
 
     async def _asked(self, key: str, account: _Account, amount: int) -> None:
         assert self._lessor is not None
-        granted = 0
         try:
-            if amount > 0:
-                granted = await self._lessor.take(key, account.limit, amount)
+            granted = await self._lessor.take(key, account.limit, amount) if amount > 0 else 0
         except Exception:
-            granted = 0  # the supervisor is busy or gone; the credit is all there is
+            # The supervisor is busy or gone: the credit is all there is, until it answers.
+            return
         finally:
             account.asking = False
-            account.leased += granted
-            if granted < amount:
-                account.refused_until = time.monotonic() + _PAUSE
+        account.leased += granted
+        if granted < amount or not amount:
+            account.refused_until = time.monotonic() + _PAUSE
         self._sweep_later()
 
     def _sweep_later(self) -> None:
@@ -214,4 +226,4 @@ class Leases:
 
 
 def _lot(limit: int) -> int:
-    return max(1, min(64, limit // _SHARE))
+    return max(1, min(_LARGEST_LOT, limit // _SHARE))

@@ -29,6 +29,7 @@ from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.holdings import open_free, open_one
@@ -39,6 +40,7 @@ from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import session_factory
 from relay_agent.submission.tls import server_context
 from relay_agent.supervisor.channel import Channel
+from relay_agent.supervisor.spending import SharedBuckets
 
 __all__ = ["Ending", "Worker", "main"]
 
@@ -90,7 +92,7 @@ class _Lessor:
         self._channel = channel
 
     def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=1.0)
+        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=30.0)
 
     def give(self, key: str, amount: int) -> None:
         self._channel.notice("lease.give", key=key, amount=amount)
@@ -128,13 +130,16 @@ class Worker:
                 "adopt": lambda arguments: self._adopt(int(arguments["store"])),
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
+                "spent": lambda arguments: self._buckets.spent_elsewhere(arguments["spent"]),
                 "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
             },
             lambda: self._finish(ORPHANED),
         )
         self._leases = Leases(_Lessor(self._channel))
+        self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         await self._stop.wait()
         await self._shut_down()
+        self._buckets.tell()
         self._channel.notice("farewell", counters=self._counters())
         await self._channel.flush(1.0)
         self._channel.close()
@@ -161,6 +166,7 @@ class Worker:
             raise ControlError(FAILED, str(error)) from error
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._buckets.restore(arguments["buckets"])
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
@@ -176,7 +182,9 @@ class Worker:
             events=self._log,
             tls_context=server_context(config.tls) if config.tls else None,
             sessions=Sessions(self._leases),
+            quotas=Quotas(self._buckets, self._leases),
         )
+        await self._service.sessions.prepare(most=config.submission.max_connections)
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
             factory = session_factory(self._service, listener, self._loop)
             for fd in fds:

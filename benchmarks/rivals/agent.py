@@ -74,6 +74,8 @@ class Agent:
             f'[tls]\ncertificate = "{self._certificate.certificate}"\nkey = "{self._certificate.key}"\n'
             '[submission]\ntrusted_networks = ["127.0.0.0/8"]\n'
             f"max_connections = {self._sessions}\nmax_connections_per_source = {self._sessions}\n"
+            # One account sends everything; Postfix has no such limits either.
+            "[policy]\nmessages_per_hour = 0\nrecipients_per_hour = 0\nsessions = 0\n"
             f'[accounts]\nfile = "{accounts}"\n[queue]\ndirectory = "{self.queue}"\n'
             f'[control]\nsocket = "{self.directory}/control.sock"\n'
             f'[[route]]\ndomains = ["*"]\nvia = [{{ host = "127.0.0.1", port = {self._sink}, tls = "none" }}]\n'

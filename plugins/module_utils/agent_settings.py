@@ -20,6 +20,14 @@ TLS_CERTIFICATE = f"{ETC}/tls/fullchain.pem"
 TLS_KEY = f"{ETC}/tls/privkey.pem"
 
 _HEADER = "# Written by Ansible (role relay_agent): what is changed here, the next run changes back.\n\n"
+_LIMITS = (
+    "messages_per_hour",
+    "messages_burst",
+    "recipients_per_hour",
+    "recipients_burst",
+    "message_size",
+    "sessions",
+)
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -58,9 +66,10 @@ def agent_options() -> dict[str, Any]:
             "required": True,
             "options": {
                 "port": number | {"required": True},
-                "tls": tls | {"required": True},
+                "tls": {"type": "str", "choices": ["starttls", "implicit", "auto", "none"], "required": True},
                 "address": text,
                 "auth": text | {"choices": ["required", "optional", "none"]},
+                "proxy_from": strings,
             },
         },
         "submission": {
@@ -72,8 +81,33 @@ def agent_options() -> dict[str, Any]:
                 "max_recipients": number,
                 "max_connections": number,
                 "max_connections_per_source": number,
+                "auto_wait": text,
                 "command_timeout": text,
                 "max_auth_failures": number,
+                "max_hold": text,
+                "sender_check": text | {"choices": ["listed", "strict", "off"]},
+                "sender_mismatch": text | {"choices": ["refuse", "rewrite"]},
+                "trace_client": {"type": "bool"},
+            },
+        },
+        "policy": {
+            "type": "dict",
+            "default": {},
+            "options": dict.fromkeys(_LIMITS, number) | {"guesses": number, "shut_out": text, "shut_out_max": text},
+        },
+        "oauth": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "issuer": text,
+                "audience": strings,
+                "jwks_url": text,
+                "jwks": text,
+                "ca": text,
+                "algorithms": strings,
+                "account_claim": text,
+                "leeway": text,
+                "refresh": text,
             },
         },
         "routes": {
@@ -107,7 +141,10 @@ def agent_options() -> dict[str, Any]:
                 "name": text | {"required": True},
                 "password": text | {"no_log": True},
                 "hash": text | {"no_log": True},
+                "scram": text | {"no_log": True},
                 "disabled": {"type": "bool", "default": False},
+                "addresses": strings,
+                "limits": {"type": "dict", "options": dict.fromkeys(_LIMITS, number)},
             },
         },
     }
@@ -121,7 +158,9 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     if any(listener["tls"] != "none" for listener in listeners):
         document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
     sections = {
-        "submission": _with_durations(options["submission"], "command_timeout"),
+        "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
+        "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
+        "oauth": _oauth(options.get("oauth", {}), secrets),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},
@@ -132,6 +171,9 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     }  # fmt: skip
     document |= {name: section for name, section in sections.items() if section}
     accounts = [_given(account) for account in options["accounts"]]
+    for account in accounts:
+        if "limits" in account:
+            account["limits"] = _given(account["limits"])
     return AgentSettings(toml=_HEADER + dump_toml(document), secrets=secrets, accounts=accounts)
 
 
@@ -164,6 +206,14 @@ def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, 
     if "ca" in hop:
         hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
     return hop
+
+
+def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
+    given = _with_durations(options, "leeway", "refresh")
+    for key, name in (("jwks", "oauth.jwks.json"), ("ca", "oauth.ca.pem")):
+        if key in given:
+            given[f"{key}_file"] = _keep(secrets, name, given.pop(key).strip() + "\n", f"oauth.{key}")
+    return given
 
 
 def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:

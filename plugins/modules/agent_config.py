@@ -36,6 +36,14 @@ options:
     description: See C(relay_agent_submission) of the role.
     type: dict
     default: {}
+  policy:
+    description: See C(relay_agent_policy) of the role.
+    type: dict
+    default: {}
+  oauth:
+    description: See C(relay_agent_oauth) of the role.
+    type: dict
+    default: {}
   routes:
     description: See C(relay_agent_routes) of the role.
     type: list

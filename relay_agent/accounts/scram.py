@@ -20,7 +20,15 @@ from dataclasses import dataclass
 
 from .hashing import prepare_password
 
-__all__ = ["ITERATIONS", "ScramKeys", "check_scram", "make_scram", "parse_scram", "prepare_scram_password"]
+__all__ = [
+    "ITERATIONS",
+    "ScramKeys",
+    "check_scram",
+    "decoy_scram",
+    "make_scram",
+    "parse_scram",
+    "prepare_scram_password",
+]
 
 # OWASP asks for 600,000 where a server computes them. Here phones do, in scripts at times, at each connection.
 ITERATIONS = 100_000
@@ -77,6 +85,15 @@ def make_scram(password: str | bytes, *, iterations: int = ITERATIONS, salt: byt
     server = hmac.digest(salted, b"Server Key", "sha256")
     salt64, stored64, server64 = (base64.b64encode(value).decode() for value in (salt, stored, server))
     return f"SCRAM-SHA-256${iterations}:{salt64}${stored64}:{server64}"
+
+
+def decoy_scram(name: str, secret: bytes) -> ScramKeys:
+    """Keys for a name that has none: always the same salt, as an account has, and no password that fits.
+
+    secret: kept by the relay, the same in all of its processes, or a guesser would see the salt change.
+    """
+    salt = hmac.digest(secret, name.encode("utf-8", "surrogatepass"), "sha256")[:16]
+    return ScramKeys(ITERATIONS, salt, secrets.token_bytes(32), secrets.token_bytes(32))
 
 
 def parse_scram(text: str) -> ScramKeys:

@@ -49,6 +49,7 @@ class Verifier:
         self._limit = threads + max_waiting
         self._remember = remember
         self._key = secrets.token_bytes(32)
+        self._scram_ready = _all_have_scram(self._accounts)
         self._remembered: dict[str, _Remembered] = {}  # one each account: bounded by their number
         self._running: dict[bytes, asyncio.Future[bool]] = {}
 
@@ -59,6 +60,12 @@ class Verifier:
         """The account of this normalised name as it is now, unless it is disabled."""
         account = self._accounts.get(name)
         return None if account is None or account.disabled else account
+
+    @property
+    def scram_ready(self) -> bool:
+        """Whether everybody who may sign in can do so by SCRAM; if not, offering it would lock some out, because
+        mail programs prefer it and do not fall back."""
+        return self._scram_ready
 
     async def verify(self, name: str, password: bytes) -> Account | None:
         """The account, or None: unknown, disabled and wrong password are not told apart, and take as long.
@@ -96,6 +103,7 @@ class Verifier:
         self._accounts = {
             name: old[name] if old.get(name) == account else account for name, account in accounts.items()
         }
+        self._scram_ready = _all_have_scram(self._accounts)
         self._remembered = {
             name: remembered
             for name, remembered in self._remembered.items()
@@ -122,3 +130,7 @@ class Verifier:
     def _digest(self, name: str, password: bytes) -> bytes:
         encoded = name.encode("utf-8", "surrogatepass")
         return blake2b(len(encoded).to_bytes(4, "big") + encoded + password, key=self._key, digest_size=32).digest()
+
+
+def _all_have_scram(accounts: Mapping[str, Account]) -> bool:
+    return bool(accounts) and all(account.scram or account.disabled for account in accounts.values())

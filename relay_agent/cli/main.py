@@ -70,8 +70,8 @@ def _add_service(commands: Any) -> None:
         "serve",
         "relay_agent.cli.serve:serve",
         "run the agent in the foreground",
-        "Run the agent in the foreground until SIGTERM. systemd runs it like this; SIGHUP reloads accounts and "
-        "certificate.",
+        "Run the agent in the foreground until SIGTERM. systemd runs it like this; SIGHUP takes up "
+        "configuration, accounts, certificate and release without ending a session.",
         ["relay-agent serve --config /etc/postroad/agent.toml"],
     )
     _config_option(serve)

@@ -50,6 +50,10 @@ def _in_words(status: dict[str, Any]) -> str:
         f"{size(queue['bytes'])}" + (f", {queue['held']} held" if queue["held"] else "")
     )
     lines.append(f"sessions: {status['sessions']}")
+    workers = status.get("workers", [])
+    if workers:
+        lines += [f"workers: {len(workers)}" + (", a reload is under way" if status.get("reloading") else "")]
+        lines += ["", _workers(workers), ""]
     if "accounts" in status:
         lines.append(f"accounts: {status['accounts']}")
     counters = dict(status["counters"])
@@ -65,6 +69,23 @@ def _in_words(status: dict[str, Any]) -> str:
     if destinations:
         lines += ["", _destinations(destinations)]
     return "\n".join(lines)
+
+
+def _workers(workers: list[dict[str, Any]]) -> str:
+    """The processes that take and deliver mail."""
+    rows = [
+        (
+            str(each["pid"]),
+            each["state"],
+            duration(each["uptime"]),
+            str(each["sessions"]),
+            str(each["accepted"]),
+            ", ".join(map(str, each["stores"])),
+        )
+        for each in workers
+    ]
+    heads = ("process", "state", "for", "sessions", "accepted", "stores")
+    return table(heads, rows, right=("process", "for", "sessions", "accepted"))
 
 
 def _destinations(destinations: list[dict[str, Any]]) -> str:

@@ -28,9 +28,9 @@ is for reading it, and for running an agent without them.
 
 - `relay-agent check-config FILE` names every problem in it, and exits with 2. An agent does not start with a bad file.
 - A key that is not listed here is an error, not a guess.
-- A duration is text such as `"90s"`, `"1h30m"` or `"5d"` (`s`, `m`, `h`, `d`, `w`), or a number of seconds.
-- `systemctl reload relay-agent` takes up a change of most keys, the accounts and the certificate. `hostname`,
-  `[[listener]]`, `[queue]` and `[control]` take a restart.
+- A duration is text such as `"90s"`, `"1h30m"` or `"5d"` (`ms`, `s`, `m`, `h`, `d`, `w`), or a number of seconds.
+- `systemctl reload relay-agent` takes up every change, the accounts, the certificate and a new release, and no session
+  ends by it. Only `[queue]` and `[control]` take a restart.
 
 The smallest useful file:
 
@@ -147,7 +147,7 @@ def _spell(seconds: float) -> str:
     for unit, length in _UNITS:
         if seconds >= length and seconds % length == 0 and (unit != "w" or seconds >= 2 * length):
             return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
 
 
 if __name__ == "__main__":

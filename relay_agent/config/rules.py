@@ -21,6 +21,7 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _ports(config)
     yield from _listeners(config)
     yield from _trusted_networks(document)
+    yield from _balancers(config)
     yield from _routes(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
@@ -84,6 +85,16 @@ def _trusted_networks(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 key,
                 f"{shown(network)} is everybody: the relay would carry anyone's mail (expected your own networks)",
             )
+
+
+def _balancers(config: Config) -> Iterator[tuple[str, str]]:
+    for index, listener in enumerate(config.listener):
+        for place, network in enumerate(listener.proxy_from):
+            if network.prefixlen == 0:
+                yield (
+                    f"listener[{index}].proxy_from[{place}]",
+                    f"{shown(str(network))} is everybody: anyone could claim any address (expected your balancers)",
+                )
 
 
 def _routes(config: Config) -> Iterator[tuple[str, str]]:

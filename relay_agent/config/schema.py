@@ -21,6 +21,7 @@ __all__ = [
     "Delivery",
     "Hop",
     "Listener",
+    "OAuth",
     "Policy",
     "Process",
     "Queue",
@@ -31,14 +32,14 @@ __all__ = [
     "parse_resolver",
 ]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration such as ``"90s"``, ``"1h30m"`` or ``"5d"``; a bare number is seconds.
+    """Seconds of a duration such as ``"200ms"``, ``"90s"``, ``"1h30m"`` or ``"5d"``; a bare number is seconds.
 
     Raises ``ValueError`` for anything else.
     """
@@ -95,7 +96,8 @@ Hostname = Annotated[str, BeforeValidator(_hostname)]
 Host = Annotated[str, BeforeValidator(_host)]
 Resolver = Annotated[str, BeforeValidator(_resolver)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-TlsMode = Literal["starttls", "implicit", "none"]
+HopTls = Literal["starttls", "implicit", "none"]
+ListenerTls = Literal["starttls", "implicit", "auto", "none"]
 
 
 class _Section(BaseModel):
@@ -107,13 +109,18 @@ class Listener(_Section):
 
     address: str = Field(default="", description='Address to listen on; `""` is every address of both families.')
     port: Port = Field(description="TCP port. 25 is not for submission.")
-    tls: TlsMode = Field(
-        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314) "
-        "or `none` (only for trusted networks)."
+    tls: ListenerTls = Field(
+        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314), "
+        "`auto` (whichever of the two the client begins with) or `none` (only for trusted networks)."
     )
     auth: Literal["required", "optional", "none"] = Field(
         default="required",
         description="Whether a client must sign in. `none` only together with `submission.trusted_networks`.",
+    )
+    proxy_from: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description='Balancers that this port is behind, e.g. `["192.0.2.0/24"]`: each connection must come from '
+        "one of them and begin with a PROXY header (version 1 or 2), which names the client.",
     )
 
     @model_validator(mode="after")
@@ -145,6 +152,12 @@ class Submission(_Section):
     max_connections: int = Field(default=5000, ge=1, description="Sessions at once, over all listeners.")
     max_connections_per_source: int = Field(
         default=100, ge=1, description="Sessions at once from one IPv4 address or IPv6 /64."
+    )
+    auto_wait: Duration = Field(
+        default=0.2,
+        ge=0.02,
+        le=5,
+        description="On a listener with `auto`: how long a client may take to begin with TLS before it is greeted.",
     )
     command_timeout: Duration = Field(
         default=300.0, ge=1, description="Longest silence of a client before 421 (RFC 5321 4.5.3.2.7)."
@@ -180,7 +193,10 @@ class Policy(_Section):
     """
 
     messages_per_hour: int = Field(
-        default=500, ge=0, description="Messages an hour from one account, in the long run; 0: no limit."
+        default=500,
+        ge=0,
+        description="Messages an hour from one account, in the long run; 0: no limit. "
+        "This, recipients and guesses are counted by each worker process for itself.",
     )
     messages_burst: int = Field(
         default=200, ge=1, description="Messages that an account may send at once after a while of silence."
@@ -197,6 +213,18 @@ class Policy(_Section):
         default=0, ge=0, description="Largest message of an account, in bytes; 0: `submission.max_message_size`."
     )
     sessions: int = Field(default=50, ge=0, description="Sessions at once signed in to one account; 0: no limit.")
+    guesses: int = Field(
+        default=10,
+        ge=1,
+        description="Different wrong passwords for an account from one network (IPv4 /24, IPv6 /56) before no more "
+        "are taken for `shut_out`. Before that, each takes longer than the last. Repeating a wrong one costs nothing.",
+    )
+    shut_out: Duration = Field(
+        default=900.0, ge=1, description="How long the first time; it doubles each time, up to `shut_out_max`."
+    )
+    shut_out_max: Duration = Field(
+        default=86_400.0, ge=1, description="Longest shut-out; guesses are forgotten after as long a silence."
+    )
 
 
 class Accounts(_Section):
@@ -205,6 +233,39 @@ class Accounts(_Section):
     file: Path = Field(
         default=Path("/etc/postroad/accounts.toml"), description="TOML file kept by `relay-agent account`."
     )
+
+
+class OAuth(_Section):
+    """Sign-in with an access token (OAUTHBEARER, RFC 7628, and XOAUTH2) of the company's identity provider.
+
+    A token only replaces the password: the account that it names has to be in the file of accounts.
+    """
+
+    issuer: str = Field(min_length=1, description="The provider, exactly as in the claim `iss`.")
+    audience: tuple[str, ...] = Field(
+        min_length=1, description="Names of this relay in the claim `aud`; a token needs one of them."
+    )
+    jwks_url: str | None = Field(
+        default=None, pattern=r"^https://[!-~]+$", description="Where the provider publishes its keys (`jwks_uri`)."
+    )
+    jwks_file: Path | None = Field(default=None, description="Or a file with them (JWK Set, RFC 7517).")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority of `jwks_url` instead of the system's."
+    )
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = Field(default=("RS256", "ES256"), min_length=1, description="Algorithms that a token may be signed with.")
+    account_claim: str = Field(
+        default="email", min_length=1, description="Claim that holds the account's name; an `email` must be verified."
+    )
+    leeway: Duration = Field(default=60.0, ge=0, description="How far the provider's clock may be off.")
+    refresh: Duration = Field(default=3600.0, ge=60, description="How long keys are used before they are read again.")
+
+    @model_validator(mode="after")
+    def _check(self) -> OAuth:
+        if (self.jwks_url is None) == (self.jwks_file is None):
+            raise ValueError("expected either jwks_url or jwks_file")
+        return self
 
 
 class Queue(_Section):
@@ -239,7 +300,7 @@ class Hop(_Section):
 
     host: Host = Field(description="Name or address of the upstream relay.")
     port: Port = Field(default=587, description="Its port.")
-    tls: TlsMode = Field(
+    tls: HopTls = Field(
         default="starttls",
         description="`starttls` and `implicit` verify the certificate; `none` is in the clear.",
     )
@@ -295,6 +356,7 @@ class Config(_Section):
     submission: Submission = Field(default_factory=Submission, description="What a mail program may do.")
     policy: Policy = Field(default_factory=Policy, description="How much an account may send.")
     accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
+    oauth: OAuth | None = Field(default=None, description="Sign-in with access tokens; without it there is none.")
     queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
     process: Process = Field(default_factory=Process, description="How the agent uses this host.")
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")

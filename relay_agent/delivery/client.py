@@ -136,6 +136,12 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
 
     @property
+    def verified(self) -> bool:
+        """Whether TLS is on, with a certificate that was checked against an authority and the server's name."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return tls is not None and tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
+
+    @property
     def tls_version(self) -> str | None:
         """TLS version, e.g. ``TLSv1.3``; None in the clear."""
         tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None

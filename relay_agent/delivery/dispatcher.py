@@ -91,6 +91,10 @@ class Dispatcher:
         """Deliver a message that the queue has just stored. Without room for it, it waits in the queue."""
         if not self._running or message.queue_id in self._hands or self._loader.was_finished(message.queue_id):
             return
+        due = min((each.next_attempt for each in message.recipients.values()), default=0.0)
+        if due > time.time():  # the sender has it held (RFC 4865)
+            self._loader.expect(due)
+            return
         if self._loader.full:
             self._loader.left_behind()
             return
@@ -343,12 +347,13 @@ class Dispatcher:
         hand = self._hands.get(message.queue_id)
         if hand is None:
             return
-        bounces: list[Message] = []
         try:
             updates = hand.decide(outcomes, self._config, self._log, started)
+            news = await hand.notices(self._config, self._log)
             if not hand.undecided:
                 more, bounces = await hand.failures(self._config, self._log)
                 updates += more
+                news += bounces
         except Exception as error:
             # The queue still has these recipients as due; the loader's next round brings them back.
             self._log_fault(message.queue_id, error)
@@ -362,10 +367,10 @@ class Dispatcher:
             due = min((each.recipient.next_attempt for each in updates if each.recipient is not None), default=None)
             if due is not None:
                 self._loader.expect(due)
-            for bounce in bounces:
-                self.submit(bounce)
+            for each in news:
+                self.submit(each)
 
-        self._recorder.put(updates, bounces, recorded)
+        self._recorder.put(updates, news, recorded)
 
     def _release(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients need memory no more; with the last one the message leaves."""

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from relay_agent.config.schema import Config
-from relay_agent.delivery.content import header_block
+from relay_agent.delivery.content import header_block, is_binary
 from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
 from relay_agent.delivery.reply import printable
 from relay_agent.delivery.schedule import in_words, next_attempt
-from relay_agent.message.bounce import FailedRecipient, make_bounce
+from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_relay_notice
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 
 __all__ = ["FAULT", "Hand"]
 
 FAULT = "4.3.0"  # status of a recipient whose attempt ended by a fault of our own
+_MOST_RETURNED = 1_048_576  # octets of a message that are given back whole
 
 
 @dataclass(slots=True)
@@ -29,7 +31,8 @@ class Hand:
     message: Message
     undecided: set[int] = field(init=False)
     unrecorded: set[int] = field(init=False)
-    _failed: dict[int, FailedRecipient] = field(default_factory=dict)
+    _failed: dict[int, ReportedRecipient] = field(default_factory=dict)
+    _relayed: list[ReportedRecipient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.undecided = set(self.message.recipients)
@@ -71,9 +74,12 @@ class Hand:
                 held=held or None,
             )
             if isinstance(outcome, Failed):
-                self._failed[number] = FailedRecipient(recipient, outcome.status, outcome.text, outcome.host)
+                self._failed[number] = ReportedRecipient(recipient, outcome.status, outcome.text, outcome.host)
             else:
                 updates.append(Update(self.message.queue_id, number, later))
+            if isinstance(outcome, Delivered) and outcome.relayed:
+                reported = ReportedRecipient(recipient, outcome.status, outcome.text, outcome.host, "relayed")
+                self._relayed.append(reported)
         return updates
 
     def _attempted(self, number: int, outcome: Outcome, now: float) -> Recipient:
@@ -110,6 +116,55 @@ class Hand:
         text = f"gave up after {in_words(now - self.message.created)}; the last answer was: {outcome.text}"
         return Failed("4.4.7", text, outcome.host)
 
+    async def notices(self, config: Config, log: EventLog) -> list[Message]:
+        """To be recorded with what `decide` gave: the news that some recipients were handed on to servers that
+        send no news of their own, for a sender who asked for it (RFC 3461 5.2.2)."""
+        relayed, self._relayed = self._relayed, []
+        envelope = self.message.envelope
+        if not relayed or not envelope.reverse_path:
+            return []
+        header = await self._header(log)
+        lifetime = config.delivery.retry_for
+        try:
+            notice = make_relay_notice(
+                self.message, relayed, header=header, hostname=config.hostname, lifetime=lifetime
+            )
+        except Exception as error:
+            # The recipients have their mail; that much is recorded with or without the news of it.
+            queue_id = self.message.queue_id
+            log.event("bounce_fault", level="error", queue_id=queue_id, error=f"{type(error).__name__}: {error}")
+            return []
+        log.event(
+            "relay_notice",
+            queue_id=self.message.queue_id,
+            notice=notice.queue_id,
+            to=envelope.reverse_path,
+            recipients=[each.recipient.address for each in relayed],
+        )
+        return [notice]
+
+    async def _header(self, log: EventLog) -> bytes:
+        try:
+            return await header_block(self.message.body)
+        except OSError as error:
+            log.event("content_unreadable", level="error", queue_id=self.message.queue_id, error=str(error))
+            return b""
+
+    async def _whole(self, header: bytes) -> bytes | None:
+        """The message if it is to be given back whole; None for its header alone (RFC 3461 4.3, RFC 8689 5)."""
+        body, options = self.message.body, self.message.envelope.options
+        if (
+            options.get("RET") != "FULL"
+            or "REQUIRETLS" in options
+            or body.size > _MOST_RETURNED
+            or not header.isascii()
+        ):
+            return None
+        try:
+            return None if await is_binary(body) else await asyncio.to_thread(body.read)
+        except OSError:
+            return None
+
     async def failures(self, config: Config, log: EventLog) -> tuple[list[Update], list[Message]]:
         """Once no recipient is undecided: what to record of the failed ones, and the bounce that tells the
         sender. A message that is itself a bounce gets none (RFC 5321 4.5.5), nor do recipients whose NOTIFY
@@ -124,14 +179,15 @@ class Hand:
             reason = "the sender asked for no bounce" if envelope.reverse_path else "there is no sender to tell"
             log.event("dropped", level="warning", queue_id=queue_id, reason=reason, recipients=len(failed))
             return updates, []
-        try:
-            header = await header_block(self.message.body)
-        except OSError as error:
-            log.event("content_unreadable", level="error", queue_id=queue_id, error=str(error))
-            header = b""
+        header = await self._header(log)
         try:
             bounce = make_bounce(
-                self.message, told, header=header, hostname=config.hostname, lifetime=config.delivery.retry_for
+                self.message,
+                told,
+                header=header,
+                hostname=config.hostname,
+                lifetime=config.delivery.retry_for,
+                content=await self._whole(header),
             )
         except Exception as error:
             # Never lose the news: the recipients wait (a second time: are held) with the reason.

@@ -32,11 +32,13 @@ class Scope(IntEnum):
 
 @dataclass(slots=True, frozen=True)
 class Delivered:
-    """The other side has taken responsibility."""
+    """The other side has taken responsibility. relayed: but not for the notice of success that the sender asked
+    for (RFC 3461 5.2.2): that one is ours to give."""
 
     status: str
     text: str
     host: str
+    relayed: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay_agent.delivery.client import Connection
 from relay_agent.delivery.content import END_OF_DATA, plain_blocks, stuffed_blocks
@@ -74,6 +74,10 @@ async def send(connection: Connection, mail: Mail) -> dict[int, Outcome]:
     except BaseException:
         connection.abort()
         raise
+    if "DSN" not in connection.extensions:
+        for number, outcome in outcomes.items():
+            if isinstance(outcome, Delivered) and "SUCCESS" in mail.recipients[number].options.get("NOTIFY", ""):
+                outcomes[number] = replace(outcome, relayed=True)
     return outcomes
 
 
@@ -258,6 +262,15 @@ def _commands(connection: Connection, mail: Mail, outcomes: dict[int, Outcome]) 
         text = f"the message has {mail.body.size} bytes, the server takes {int(limit[:18])}"
         outcomes.update(dict.fromkeys(mail.recipients, Failed("5.3.4", text, host)))
         return b"", {}
+    # A bounce goes on all the same (RFC 8689 5): lost news would serve nobody.
+    if "REQUIRETLS" in envelope.options and envelope.reverse_path:
+        missing = "" if "REQUIRETLS" in extensions else "the server does not offer REQUIRETLS"
+        if not connection.verified:
+            missing = "the server was not reached over TLS with a name and certificate that can be verified"
+        if missing:
+            text = f"the sender asked for TLS on the whole way (REQUIRETLS, RFC 8689), but {missing}"
+            outcomes.update(dict.fromkeys(mail.recipients, Failed("5.7.30", text, host)))
+            return b"", {}
     sender = _wire(envelope.reverse_path, utf8)
     if isinstance(sender, Failed) or (mail.utf8_header and not utf8):
         failed = sender if isinstance(sender, Failed) else _no_utf8("the message's header")
@@ -310,6 +323,8 @@ def _mail_parameters(mail: Mail, extensions: Mapping[str, str], commands: Mappin
     needs_utf8 = mail.utf8_header or not sender.isascii() or not all(line.isascii() for line in commands.values())
     if "SMTPUTF8" in extensions and needs_utf8:
         words.append(" SMTPUTF8")
+    if "REQUIRETLS" in extensions and "REQUIRETLS" in options:
+        words.append(" REQUIRETLS")
     if "DSN" in extensions:
         words.extend(f" {name}={options[name]}" for name in ("RET", "ENVID") if _passable(options, name))
     return "".join(words)

@@ -20,6 +20,7 @@ _EXACT = {
     "4.6": "The mail would go in a circle. This is for the administrators to repair; sending again does not help.",
     "4.7": "The other side could not be reached, or put us off, for all this time. Try again later.",
     "5.3": "The other side takes no message with so many recipients. Send it to fewer at a time.",
+    "7.30": "You asked for secure connections only, and there is none all the way to {domain}.",
     "6.3": "The other side takes text only. Attach files the usual way, which encodes them, and send it again.",
     "6.7": "The address or the header holds letters that the other side cannot handle. Use one in plain letters.",
 }

@@ -2,7 +2,8 @@
 """The bounce: a delivery status notification (RFC 3464) that a person can read and a program can parse.
 
 Everything in it is ASCII, whatever the message, its addresses or the other side's replies hold, so that every
-server can carry it; nothing from outside can begin a line or a header of its own.
+server can carry it (but for a whole message that is given back); nothing from outside can begin a line or a
+header of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from email import policy
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.utils import formatdate
+from typing import Literal
 
 from relay_agent.message.advice import advice
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 
-__all__ = ["FailedRecipient", "make_bounce"]
+__all__ = ["ReportedRecipient", "make_bounce", "make_relay_notice"]
 
 _MAX_HEADER = 32_768  # octets of the original's header that are given back
 _MAX_REPLY = 500  # characters of the other side's words in a header field
@@ -31,13 +33,14 @@ _XTEXT = re.compile(r"\+([0-9A-F]{2})", re.ASCII)
 
 
 @dataclass(slots=True, frozen=True)
-class FailedRecipient:
-    """A recipient that the message will not reach. host: who said `text`; "" for ourselves."""
+class ReportedRecipient:
+    """A recipient that the message will not reach, or was handed on for. host: who said `text`; "" for ourselves."""
 
     recipient: Recipient
     status: str
     text: str
     host: str
+    action: Literal["failed", "relayed"] = "failed"  # RFC 3464 2.3.3
 
     @property
     def wants_bounce(self) -> bool:
@@ -47,18 +50,54 @@ class FailedRecipient:
 
 
 def make_bounce(
-    message: Message, failed: Sequence[FailedRecipient], *, header: bytes, hostname: str, lifetime: float
+    message: Message,
+    failed: Sequence[ReportedRecipient],
+    *,
+    header: bytes,
+    hostname: str,
+    lifetime: float,
+    content: bytes | None = None,
 ) -> Message:
     """The bounce of `message` for these recipients, ready for the queue.
 
     header: the message's header, CRLF line ends. hostname: our own. lifetime: seconds until it expires.
+    content: the whole message, to be given back instead of its header (RET=FULL, RFC 3461 4.3).
     """
-    now = time.time()
-    queue_id = new_queue_id(now)
-    boundary = f"=_{queue_id}.{secrets.token_hex(8)}"
     subject = "Mail could not be delivered"
     if len(failed) == 1:
         subject = f"Could not be delivered to {_ascii(failed[0].recipient.address, 200)}"
+    words = _for_people(message, failed, header, hostname)
+    returned = _text_part("text/rfc822-headers", "Header of the undelivered message", _bounded(header))
+    if content is not None:
+        returned = _message_part("Undelivered message", content)
+    return _report(message, failed, subject, words, returned, header=header, hostname=hostname, lifetime=lifetime)
+
+
+def make_relay_notice(
+    message: Message, relayed: Sequence[ReportedRecipient], *, header: bytes, hostname: str, lifetime: float
+) -> Message:
+    """The notice that `message` was handed to servers that tell no more of it (RFC 3461 5.2.2, RFC 3464 2.3.3):
+    its sender asked for news of success. Arguments as for `make_bounce`."""
+    words = _handed_on(message, relayed, header, hostname)
+    returned = _text_part("text/rfc822-headers", "Header of the message", _bounded(header))
+    subject = "Mail was handed on"
+    return _report(message, relayed, subject, words, returned, header=header, hostname=hostname, lifetime=lifetime)
+
+
+def _report(
+    message: Message,
+    recipients: Sequence[ReportedRecipient],
+    subject: str,
+    words: str,
+    returned: bytes,
+    *,
+    header: bytes,
+    hostname: str,
+    lifetime: float,
+) -> Message:
+    now = time.time()
+    queue_id = new_queue_id(now)
+    boundary = f"=_{queue_id}.{secrets.token_hex(8)}"
     top = [
         f"From: Mail Delivery System <MAILER-DAEMON@{hostname}>",
         f"To: {_to(message.envelope.reverse_path)}",
@@ -75,16 +114,19 @@ def make_bounce(
         "",
     ]
     parts = [
-        _text_part("text/plain", "Notification", _for_people(message, failed, header, hostname).encode()),
-        _plain_part("message/delivery-status", "Delivery report", _for_programs(message, failed, hostname)),
-        _text_part("text/rfc822-headers", "Header of the undelivered message", _bounded(header)),
+        _text_part("text/plain", "Notification", words.encode()),
+        _plain_part("message/delivery-status", "Delivery report", _for_programs(message, recipients, hostname)),
+        returned,
     ]
     separator = f"--{boundary}\r\n".encode()
     content = b"\r\n".join(line.encode("ascii") for line in top)
     content += b"".join(b"\r\n" + separator + part for part in parts) + f"\r\n--{boundary}--\r\n".encode()
+    options = {} if content.isascii() else {"BODY": "8BITMIME"}
+    if "REQUIRETLS" in message.envelope.options:
+        options["REQUIRETLS"] = ""  # RFC 8689 5: news of the message is as secret as the message
     return Message(
         queue_id=queue_id,
-        envelope=Envelope(""),
+        envelope=Envelope("", options=options),
         recipients={0: Recipient(message.envelope.reverse_path)},
         body=MemoryBody(content),
         created=now,
@@ -108,7 +150,7 @@ def _references(header: bytes) -> list[str]:
     return [f"In-Reply-To: {original}", f"References: {original}"]
 
 
-def _for_people(message: Message, failed: Sequence[FailedRecipient], header: bytes, hostname: str) -> str:
+def _for_people(message: Message, failed: Sequence[ReportedRecipient], header: bytes, hostname: str) -> str:
     written = formatdate(message.created, localtime=False)
     subject = _subject(header)
     about = f' with the subject "{subject}"' if subject else ""
@@ -134,7 +176,22 @@ def _for_people(message: Message, failed: Sequence[FailedRecipient], header: byt
     return "\r\n\r\n".join(paragraphs) + "\r\n"
 
 
-def _for_programs(message: Message, failed: Sequence[FailedRecipient], hostname: str) -> bytes:
+def _handed_on(message: Message, relayed: Sequence[ReportedRecipient], header: bytes, hostname: str) -> str:
+    written = formatdate(message.created, localtime=False)
+    subject = _subject(header)
+    about = f' with the subject "{subject}"' if subject else ""
+    paragraphs = [
+        _wrapped(f"This is the mail relay {hostname}. Your message of {written}{about} was handed on for:"),
+        "\r\n".join(f"{_one_line(each.recipient.address, 400)} (to {_one_line(each.host)})" for each in relayed),
+        _wrapped(
+            "The mail system there tells nothing about what becomes of it from here on, so no notice of its arrival "
+            f"will come. Its number here was {message.queue_id}."
+        ),
+    ]
+    return "\r\n\r\n".join(paragraphs) + "\r\n"
+
+
+def _for_programs(message: Message, failed: Sequence[ReportedRecipient], hostname: str) -> bytes:
     """The message/delivery-status part (RFC 3464 2)."""
     fields = [f"Reporting-MTA: dns; {hostname}"]
     envelope_id = message.envelope.options.get("ENVID")
@@ -148,7 +205,11 @@ def _for_programs(message: Message, failed: Sequence[FailedRecipient], hostname:
             fields.append(f"Original-Recipient: {original[0]}; {_ascii(_from_xtext(original[2]), 400)}")
         address = each.recipient.address
         kind = "rfc822" if address.isascii() else "utf-8"
-        fields += [f"Final-Recipient: {kind}; {_ascii(address, 400)}", "Action: failed", f"Status: {each.status}"]
+        fields += [
+            f"Final-Recipient: {kind}; {_ascii(address, 400)}",
+            f"Action: {each.action}",
+            f"Status: {each.status}",
+        ]
         if each.host:
             fields.append(f"Remote-MTA: dns; {_ascii(each.host, 255)}")
         spoken = each.host and re.match(r"[245]\d\d\b", each.text)
@@ -214,3 +275,8 @@ def _text_part(kind: str, description: str, content: bytes) -> bytes:
 
 def _plain_part(kind: str, description: str, content: bytes) -> bytes:
     return f"Content-Type: {kind}\r\nContent-Description: {description}\r\n\r\n".encode() + content
+
+
+def _message_part(description: str, content: bytes) -> bytes:
+    encoding = "" if content.isascii() else "Content-Transfer-Encoding: 8bit\r\n"
+    return f"Content-Type: message/rfc822\r\n{encoding}Content-Description: {description}\r\n\r\n".encode() + content

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Allowance", "Buckets", "Rate"]
 
@@ -65,6 +65,14 @@ class Buckets:
         self._left[key] = (self._now_in(key, rate, now) - amount, now, rate)
         if len(self._left) >= self._sweep_at:
             self._sweep(now)
+
+    def export(self) -> list[list[Any]]:
+        """What is not full, JSON-ready, for another process of this host (`clock` must be the host's)."""
+        return [[key, left, then, rate.per_hour, rate.burst] for key, (left, then, rate) in self._left.items()]
+
+    def restore(self, state: list[list[Any]]) -> None:
+        """Go on from `export`."""
+        self._left.update((key, (left, then, Rate(hour, burst))) for key, left, then, hour, burst in state)
 
     def _now_in(self, key: str, rate: Rate, now: float) -> float:
         left, then, _ = self._left.get(key, (float(rate.burst), now, rate))

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay_agent.accounts.limits import AccountLimits
 from relay_agent.config.schema import Policy
+from relay_agent.leases import Leases
 
 from .buckets import Allowance, Buckets, Rate
 
 __all__ = ["LimitReachedError", "Quota", "Quotas", "in_words"]
 
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds
 _NOTICE_EVERY = 60.0  # seconds between two log lines about the same limit of the same account
 
 
@@ -72,27 +74,41 @@ class Quota:
 class Quotas:
     """What accounts have used so far.
 
-    allowance: where messages and recipients are counted. clock: seconds that never go back.
+    allowance: where messages and recipients are counted. places: where sessions are, for the whole host.
+    clock: seconds that never go back.
     """
 
-    def __init__(self, allowance: Allowance | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        allowance: Allowance | None = None,
+        places: Leases | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._allowance = allowance or Buckets(clock)
+        self._places = places or Leases()
         self._clock = clock
-        self._sessions: Counter[str] = Counter()
         self._noticed: dict[tuple[str, str], float] = {}
 
-    def enter(self, account: str, quota: Quota) -> None:
-        """A session has signed in. Raises LimitReachedError when there are enough; then it does not count."""
-        if quota.sessions and self._sessions[account] >= quota.sessions:
+    async def enter(self, account: str, quota: Quota) -> bool:
+        """A session has signed in. Whether it takes a place, which `leave` has to give back.
+
+        Raises LimitReachedError when there is none.
+        """
+        if not quota.sessions:
+            return False
+        for pause in _PAUSES:
+            if self._places.take(_place(account), quota.sessions):
+                return True
+            # The supervisor may be about to lease more of them to this process.
+            await asyncio.sleep(pause)
+        if not self._places.take(_place(account), quota.sessions):
             reply = f"454 4.7.0 Your account has {quota.sessions} sessions open, as many as it may; close one first"
             raise LimitReachedError("sessions", reply, 0.0)
-        self._sessions[account] += 1
+        return True
 
     def leave(self, account: str) -> None:
-        """A session that `enter` let in has ended."""
-        self._sessions[account] -= 1
-        if self._sessions[account] <= 0:
-            del self._sessions[account]
+        """A session that had a place has ended."""
+        self._places.give(_place(account))
 
     def check_message(self, account: str, quota: Quota) -> None:
         """Raise LimitReachedError unless the account may send a message now."""
@@ -133,3 +149,7 @@ class Quotas:
             self._noticed = {key: then for key, then in self._noticed.items() if now - then < _NOTICE_EVERY}
         self._noticed[account, limit] = now
         return True
+
+
+def _place(account: str) -> str:
+    return f"sessions of {account}"

@@ -31,6 +31,7 @@ class QueueLock:
     def __init__(self, directory: Path, *, fd: int | None = None) -> None:
         self.directory = directory
         if fd is not None:
+            os.set_inheritable(fd, False)  # a worker that had it would keep the lock
             self.fd = fd
             return
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,50 +5,141 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, cast
+from collections.abc import Coroutine
+from secrets import token_bytes
+from typing import Any, TypeVar, cast
 
-from relay_agent.accounts.store import Account
+from relay_agent.accounts.hashing import prepare_password
+from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
+from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
+from relay_agent.policy.quota import in_words
+from relay_agent.submission import bearer
 from relay_agent.submission.address import PathError
-from relay_agent.submission.sign_in import MECHANISMS, SignInError
+from relay_agent.submission.scram import ScramDialogue, ScramError
+from relay_agent.submission.sign_in import MECHANISMS, SignInError, decode
 from relay_agent.submission.state import SessionState
 
 __all__ = ["AuthCommands"]
+
+_Result = TypeVar("_Result")
+_SHUT_OUT = "454 4.7.0 Too many wrong passwords for this account from your network; try again {}"
 
 
 class AuthCommands(SessionState):
     """Who it is."""
 
     async def smtp_AUTH(self, arg: str | None) -> None:
-        """RFC 4954. A wrong password takes a second; too many end the session."""
+        """RFC 4954. A wrong password takes a second and more; too many end the session, or shut its network out."""
         refusal = self._auth_refusal(arg)
         if refusal is not None:
             self.say(refusal)
             return
         words = (arg or "").split()
-        initial = words[1].encode() if len(words) == 2 else None
+        mechanism, initial = words[0].upper(), words[1].encode() if len(words) == 2 else None
         try:
-            name, password = await MECHANISMS[words[0].upper()](initial, self._challenge)
-            account = await self.service.verifier.verify(name, password)
+            if mechanism == "SCRAM-SHA-256":
+                account = await self._by_scram(initial)
+            elif mechanism in bearer.MECHANISMS:
+                account = await self._by_token(mechanism, initial)
+            else:
+                account = await self._by_password(*await MECHANISMS[mechanism](initial, self._challenge))
         except SignInError as error:
             self.say(str(error))
             return
         except VerifierBusyError:
             self.say("454 4.7.0 Too many sign-ins at once; try again in a moment")
             return
-        if account is None:
-            await self._sign_in_failed(name)
-        else:
-            self._signed_in(account)
+        if account is not None:
+            await self._signed_in(account)
 
-    def _signed_in(self, account: Account) -> None:
-        assert self.session is not None
-        if self.transport is None:
-            return  # gone while its password was checked
+    async def _by_password(self, name: str, password: bytes) -> Account | None:
+        """The account, or None when the answer was given. Raises SignInError and VerifierBusyError."""
+        return await self._guarded(name, prepare_password(password), self.service.verifier.verify(name, password))
+
+    async def _by_scram(self, initial: bytes | None) -> Account | None:
+        """RFC 5802. The server's last message is a challenge to which the answer is empty (RFC 4954 4)."""
+        dialogue = ScramDialogue()
         try:
-            self.rights.sign_in(account)
+            name = dialogue.begin(decode(await self._challenge(b"") if initial is None else initial))
+            account, keys = self.service.scram_keys(name)
+            answer = decode(await self._challenge(dialogue.challenge(keys)))
+
+            async def check() -> bytes | None:
+                return dialogue.finish(answer)
+
+            # What the password was cannot be told from a proof, so that every wrong one counts as another.
+            final = await self._guarded(name, token_bytes(16), check())
+        except ScramError as error:
+            raise SignInError(f"501 5.5.2 SCRAM: {error}") from None
+        if final is None or account is None:
+            return None
+        if decode(await self._challenge(final)):
+            raise SignInError("501 5.5.2 SCRAM: the last answer is empty")
+        return account
+
+    async def _by_token(self, mechanism: str, initial: bytes | None) -> Account | None:
+        """RFC 7628. Tokens cannot be guessed, so the guard has nothing to do with them."""
+        from relay_agent.oauth.tokens import KeysUnavailableError, TokenError
+
+        tokens = self.service.tokens()
+        if tokens is None:  # the configuration changed since the mechanism was looked up
+            raise SignInError("504 5.5.4 Sign-in by token was switched off")
+        wanted, token = bearer.read_bearer(
+            mechanism, decode(await self._challenge(b"") if initial is None else initial)
+        )
+        name, problem = wanted, ""
+        try:
+            name = _guarded_name(await tokens.check(token))
+            if wanted and _guarded_name(wanted) != name:
+                problem = f"it is {name}'s"
+        except TokenError as error:
+            problem = str(error)
+        except KeysUnavailableError as error:
+            self.events.event("oauth_keys_unavailable", level="error", problem=str(error))
+            raise SignInError("454 4.7.0 Tokens cannot be checked at the moment; try again later") from None
+        account = None if problem else self.service.verifier.account(name)
+        if account is not None:
+            return account
+        # The program gives an empty answer, or ^A, before it is told (RFC 7628 3.2.3).
+        await self._challenge(bearer.failure_message(mechanism))
+        problem = problem or "there is no such account"
+        await self._sign_in_failed(name, Verdict(1.0, 0.0), problem=problem)
+        return None
+
+    async def _guarded(self, name: str, secret: bytes, check: Coroutine[Any, Any, _Result | None]) -> _Result | None:
+        """The result of a check, unless the guard is against it; None is a wrong password, and was answered."""
+        guard, policy, network = self.service.guard, self.service.config.policy, network_of(self.peer_address)
+        key = _guarded_name(name)
+        try:
+            wait = guard.before(key, network, secret, policy)
+        except ShutOutError as error:
+            check.close()
+            self.service.counters["auth_shut_out"] += 1
+            raise SignInError(_SHUT_OUT.format(in_words(error.seconds))) from None
+        try:
+            if wait:
+                await asyncio.sleep(wait)
+            result = await check
+        except BaseException:
+            check.close()
+            guard.dropped(key, network, secret)
+            raise
+        if result is not None:
+            guard.succeeded(key, network)
+            return result
+        await self._sign_in_failed(name, guard.failed(key, network, secret, policy))
+        return None
+
+    async def _signed_in(self, account: Account) -> None:
+        assert self.session is not None
+        try:
+            await self.rights.sign_in(account)
         except PathError as error:
             self.say(str(error))
+            return
+        if self.transport is None:  # gone meanwhile
+            self.rights.leave()
             return
         self.account = account.name
         self.session.authenticated = True
@@ -56,14 +147,20 @@ class AuthCommands(SessionState):
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")
 
-    async def _sign_in_failed(self, name: str) -> None:
+    async def _sign_in_failed(self, name: str, verdict: Verdict, *, problem: str | None = None) -> None:
         self._auth_failures += 1
         self.service.counters["auth_failed"] += 1
-        self.events.event(
-            "auth_failed", level="warning", peer=self.peer_address, port=self.listener.port, account=name[:128]
-        )
-        await asyncio.sleep(1.0)
-        self.say("535 5.7.8 The user name or the password is wrong")
+        peer, port, account = self.peer_address, self.listener.port, name[:128]
+        self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account, problem=problem)
+        if verdict.shut_out:
+            # With all that a firewall needs to do its part.
+            network, seconds = network_of(peer), round(verdict.shut_out)
+            self.events.event(
+                "shut_out", level="warning", peer=peer, port=port, account=account, network=network, seconds=seconds
+            )
+        await asyncio.sleep(verdict.delay)
+        what = "The access token is not good here" if problem else "The user name or the password is wrong"
+        self.say(f"535 5.7.8 {what}")
         if self._auth_failures >= self.service.config.submission.max_auth_failures:
             self.say("421 4.7.0 Too many failed sign-ins; closing")
             self.close_after_reply()
@@ -90,3 +187,11 @@ class AuthCommands(SessionState):
     async def _challenge(self, challenge: bytes) -> bytes:
         self.say("334 " + base64.b64encode(challenge).decode("ascii"))
         return await self.read_line()
+
+
+def _guarded_name(name: str) -> str:
+    """The name by which guesses are counted: whatever is taken for one account is one name."""
+    try:
+        return normalise_name(name)
+    except ValueError:
+        return name

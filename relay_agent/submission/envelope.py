@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+import time
+
 from relay_agent.submission.address import PathError, parse_path
+from relay_agent.submission.parameters import Offer, read_mail_parameters, read_rcpt_parameters
 from relay_agent.submission.state import SessionState
 
 __all__ = ["EnvelopeCommands"]
-
-_KEPT = frozenset({"BODY", "SMTPUTF8"})  # through the queue
 
 
 class EnvelopeCommands(SessionState):
     """From whom, to whom, and how."""
 
     async def smtp_MAIL(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), AUTH (RFC 4954)."""
+        """RFC 5321 4.1.1.2; the parameters are those of `parameters`."""
         assert self.session is not None
         assert self.envelope is not None
         if not self.session.host_name:
@@ -27,42 +28,34 @@ class EnvelopeCommands(SessionState):
         else:
             try:
                 address, parameters = parse_path(arg or "", keyword="FROM")
-                utf8 = self._check_mail_parameters(address, parameters)
+                found = read_mail_parameters(parameters, self._offer())
+                if not address.isascii() and not found.utf8:
+                    raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
+                address = self.rights.sender(address)
             except PathError as error:
                 self.say(str(error))
                 return
             self.envelope.mail_from = address
-            self.envelope.smtp_utf8 = utf8
+            self.envelope.smtp_utf8 = found.utf8
             self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
-            self.mail.options = {key: value for key, value in parameters.items() if key in _KEPT}
+            self.mail.options = found.options
+            self.mail.hold_until = found.hold_until
             self.say("250 2.1.0 Sender noted")
 
-    def _check_mail_parameters(self, address: str, parameters: dict[str, str]) -> bool:
-        limit = self.service.config.submission.max_message_size
-        for key, value in parameters.items():
-            if key == "SIZE":
-                if not value.isascii() or not value.isdigit() or len(value) > 20:
-                    raise PathError("501 5.5.4 SIZE is a number of bytes")
-                if int(value) > limit:
-                    raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
-            elif key == "BODY":
-                if value.upper() not in ("7BIT", "8BITMIME", "BINARYMIME"):
-                    raise PathError("501 5.5.4 BODY is 7BIT, 8BITMIME or BINARYMIME")
-                parameters[key] = value.upper()
-            elif key == "SMTPUTF8":
-                if value:
-                    raise PathError("501 5.5.4 SMTPUTF8 takes no value")
-            elif key != "AUTH":
-                raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
-        utf8 = "SMTPUTF8" in parameters
-        if not address.isascii() and not utf8:
-            raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
-        return utf8
+    def _offer(self) -> Offer:
+        assert self.session is not None
+        config = self.service.config.submission
+        return Offer(
+            size=self.rights.max_message_size,
+            tls=self.tls_active,
+            signed_in=bool(self.session.authenticated),
+            longest_hold=config.max_hold,
+            now=time.time(),
+        )
 
     async def smtp_RCPT(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.3."""
-        envelope = self.envelope
-        assert envelope is not None
+        """RFC 5321 4.1.1.3, with NOTIFY and ORCPT (RFC 3461 4.1, 4.2)."""
+        envelope = self.mail
         if envelope.mail_from is None:
             self.say("503 5.5.1 Give MAIL first")
             return
@@ -74,12 +67,14 @@ class EnvelopeCommands(SessionState):
             return
         try:
             address, parameters = parse_path(arg or "", keyword="TO")
-            if parameters:
-                raise PathError(f"555 5.5.4 RCPT parameter {next(iter(parameters))} is not known here")
+            options = read_rcpt_parameters(parameters, utf8=envelope.smtp_utf8)
             if not address.isascii() and not envelope.smtp_utf8:
                 raise PathError("553 5.6.7 An address beyond ASCII needs SMTPUTF8 on MAIL")
+            self.rights.recipient(len(envelope.rcpt_tos) + 1)
         except PathError as error:
             self.say(str(error))
             return
         envelope.rcpt_tos.append(address)
+        if options:
+            envelope.recipient_options.setdefault(address, options)
         self.say("250 2.1.5 Recipient noted")

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from relay_agent.submission.sign_in import MECHANISMS
+import time
+from datetime import UTC, datetime
+
 from relay_agent.submission.state import SessionState
 
 __all__ = ["HelloCommands"]
+
+_DATE = "%Y-%m-%dT%H:%M:%SZ"  # RFC 3339
 
 
 class HelloCommands(SessionState):
@@ -16,12 +20,18 @@ class HelloCommands(SessionState):
         """RFC 5321 4.1.1.1, with the extensions this session has now."""
         if not self._hello(arg, extended=True):
             return
-        lines = [self.hostname, "PIPELINING", f"SIZE {self.service.config.submission.max_message_size}", "8BITMIME"]
-        lines += ["BINARYMIME", "CHUNKING", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self.listener.tls == "starttls" and not self.tls_active:
+        lines = [self.hostname, "PIPELINING", f"SIZE {self.rights.max_message_size}", "8BITMIME"]
+        lines += ["BINARYMIME", "CHUNKING", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"]
+        lines.append(f"LIMITS RCPTMAX={self.service.config.submission.max_recipients}")  # RFC 9422
+        if self.tls_active:
+            lines.append("REQUIRETLS")  # RFC 8689 2: only where TLS is on
+        if self.starts_tls and not self.tls_active:
             lines.append("STARTTLS")
         if self._auth_offered():
-            lines.append("AUTH " + " ".join(MECHANISMS))
+            lines.append("AUTH " + " ".join(self.mechanisms()))
+            hold = self.service.config.submission.max_hold
+            if hold:  # RFC 4865 3; only for those who sign in
+                lines.append(f"FUTURERELEASE {hold:.0f} {datetime.fromtimestamp(time.time() + hold, UTC):{_DATE}}")
         for line in lines[:-1]:
             self.say(f"250-{line}")
         self.say(f"250 {lines[-1]}")
@@ -43,7 +53,7 @@ class HelloCommands(SessionState):
 
     async def smtp_STARTTLS(self, arg: str | None) -> None:
         """RFC 3207."""
-        if self.tls_active or self.listener.tls != "starttls" or self.service.tls_context is None:
+        if self.tls_active or not self.starts_tls or self.service.tls_context is None:
             self.say("503 5.5.1 TLS is on already" if self.tls_active else "502 5.5.1 This port has no STARTTLS")
             return
         if arg:

@@ -32,8 +32,7 @@ class ContentCommands(SessionState):
             self.say(refusal)
             return
         incoming = self._begin()
-        limit = self.service.config.submission.max_message_size
-        self.expect_content(ContentReader(incoming.write, limit))
+        self.expect_content(ContentReader(incoming.write, self.rights.max_message_size))
         self.say("354 Go ahead; end with a line that is only a dot")
 
     async def smtp_BDAT(self, arg: str | None) -> None:
@@ -51,8 +50,7 @@ class ContentCommands(SessionState):
             return
         if self._chunks is None:
             incoming = self._begin()
-            limit = self.service.config.submission.max_message_size
-            self._chunks = ChunkedContent(incoming.write, limit, binary=self._binary)
+            self._chunks = ChunkedContent(incoming.write, self.rights.max_message_size, binary=self._binary)
         self.expect_content(Chunk(size, self._chunks, last=last))
 
     @property
@@ -68,7 +66,14 @@ class ContentCommands(SessionState):
 
     def _begin(self) -> IncomingMessage:
         directory = self.service.store.spool_directory()
-        incoming = IncomingMessage(directory, self.hostname, self.trace_protocol(), binary=self._binary)
+        incoming = IncomingMessage(
+            directory,
+            self.hostname,
+            self.trace_protocol(),
+            binary=self._binary,
+            client=self.trace_client(),
+            rule=self.rights.header_rule(self.mail.mail_from or ""),
+        )
         self._incoming = incoming
         return incoming
 
@@ -113,12 +118,18 @@ class ContentCommands(SessionState):
             message = Message(
                 queue_id=incoming.queue_id,
                 envelope=Envelope(envelope.mail_from, self.account or "", envelope.options),
-                recipients={number: Recipient(address) for number, address in enumerate(addresses)},
+                recipients={
+                    number: Recipient(
+                        address, envelope.recipient_options.get(address, {}), next_attempt=envelope.hold_until
+                    )
+                    for number, address in enumerate(addresses)
+                },
                 body=body,
                 created=incoming.started,
-                expires=incoming.started + self.service.config.delivery.retry_for,
+                expires=max(incoming.started, envelope.hold_until) + self.service.config.delivery.retry_for,
             )
             await self.service.accept(message)
+            self.rights.accepted(len(addresses))
         except QueueFullError:
             incoming.discard()
             self._refused(incoming, NO_ROOM)
@@ -137,6 +148,7 @@ class ContentCommands(SessionState):
             recipients=len(addresses),
             size=body.size,
             message_id=incoming.message_id,
+            held_until=round(envelope.hold_until) or None,
         )
         self.say(f"250 2.0.0 Queued as {incoming.queue_id}")
 

@@ -73,6 +73,10 @@ class Sessions:
             return "too many connections from your address"
         return ""
 
+    async def prepare(self, *, most: int) -> None:
+        """Be ready for a burst of sessions, before the first."""
+        await self._leases.prepare(_ALL, most)
+
     def add(self, session: _Session, source: str) -> None:
         """A session has begun, in the place that `take` gave it."""
         self._open.add(session)

@@ -23,13 +23,13 @@ from relay_agent.observability.log import EventLog
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
 
-__all__ = ["Content", "ReadSide", "SessionEndedError"]
+__all__ = ["TLS_GOODBYE", "TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
-_TLS_HANDSHAKE = 30.0  # seconds
-_TLS_GOODBYE = 3.0  # seconds until a connection is cut whose other side does not close TLS (most that sleep)
+TLS_HANDSHAKE = 30.0  # seconds
+TLS_GOODBYE = 3.0  # seconds until a connection is cut whose other side does not close TLS (most that sleep)
 _TURN = 200  # replies of one client before the others have their turn
 _PROGRESS = 1024  # bytes of content that are a sign of life
 
@@ -53,7 +53,6 @@ class ReadSide(SMTP):
     """
 
     events: EventLog
-    implicit_tls: ssl.SSLContext | None
 
     def begin(self) -> None:
         """Set up the state of a fresh connection."""
@@ -78,9 +77,9 @@ class ReadSide(SMTP):
 
     # ---- what a session class adds -------------------------------------------------------------------
 
-    def admit(self) -> bytes | None:
-        """The reply that turns the connection away, or None to let it in. Called first of all."""
-        return None
+    def open(self) -> None:
+        """The connection is there: let the client in or turn it away. Called first of all."""
+        raise LookupError
 
     def greet(self) -> None:
         """Say the greeting."""
@@ -109,21 +108,7 @@ class ReadSide(SMTP):
         self.session = self._create_session()
         self.session.peer = transport.get_extra_info("peername")
         self.envelope = self._create_envelope()
-        refusal = self.admit()
-        if refusal is not None:
-            # In the clear even on a TLS port: a handshake for a client that is turned away is work for nothing.
-            if self.implicit_tls is None:
-                transport.write(refusal)
-            self._closing = True
-            transport.close()
-        elif self.implicit_tls is not None:
-            transport.pause_reading()
-            self._held = True
-            self._spawn(self.start_tls(self.implicit_tls, greet=True))
-        else:
-            self._greeted = True
-            self.greet()
-            self._flush()
+        self.open()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.transport is None:
@@ -333,7 +318,7 @@ class ReadSide(SMTP):
         """End the session once what was said is written."""
         self._closing = True
 
-    async def start_tls(self, context: ssl.SSLContext, *, greet: bool = False) -> None:
+    async def start_tls(self, context: ssl.SSLContext) -> None:
         """Turn the connection to TLS (RFC 3207). Input that came in the clear is thrown away, unread.
 
         Afterwards the session knows nothing of what the client said before (RFC 3207 4.2).
@@ -349,8 +334,8 @@ class ReadSide(SMTP):
                 self,
                 context,
                 server_side=True,
-                ssl_handshake_timeout=_TLS_HANDSHAKE,
-                ssl_shutdown_timeout=_TLS_GOODBYE,
+                ssl_handshake_timeout=TLS_HANDSHAKE,
+                ssl_shutdown_timeout=TLS_GOODBYE,
             )
         except (OSError, asyncio.IncompleteReadError) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -364,18 +349,15 @@ class ReadSide(SMTP):
             self.connection_lost(None)
             raise SessionEndedError
         self._sign_of_life()
-        peer = self.session.peer if self.session is not None else None
+        before = self.session
         self.transport = transport
         self.tls_active = True
         self.session = self._create_session()
-        self.session.peer = peer
+        if before is not None:
+            self.session.peer, self.session.proxy_data = before.peer, before.proxy_data
         self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
         self.envelope = self._create_envelope()
         self._held = False
-        if greet:
-            self._greeted = True
-            self.greet()
-            self._flush()
 
     def time_out(self) -> None:
         """The client has been silent too long: tell it and end the session; cut it if that does not help."""

@@ -51,16 +51,16 @@ class Rights:
         self._quota: Quota | None = None
         self._senders: AllowedSenders | None = None
 
-    def sign_in(self, account: Account) -> None:
+    async def sign_in(self, account: Account) -> None:
         """Take the rights of this account. Raises PathError when it has too many sessions."""
         self._load(account)
         assert self._quota is not None
         try:
-            self._service.quotas.enter(account.name, self._quota)
+            entered = await self._service.quotas.enter(account.name, self._quota)
         except LimitReachedError as error:
             self._account = self._quota = self._senders = None
             raise self._told(error, account.name) from None
-        self._name, self._entered = account.name, True
+        self._name, self._entered = account.name, entered
 
     def leave(self) -> None:
         """The session has ended."""

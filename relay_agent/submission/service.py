@@ -3,18 +3,29 @@
 
 from __future__ import annotations
 
+import secrets
 import ssl
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Protocol
 
+from relay_agent.accounts.scram import ScramKeys, decoy_scram, parse_scram
+from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import Verifier
-from relay_agent.config.schema import Config
+from relay_agent.config.schema import Config, OAuth
 from relay_agent.observability.log import EventLog
+from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.model import Message, QueueStore
+from relay_agent.submission import bearer
 from relay_agent.submission.limits import Sessions
+from relay_agent.submission.sign_in import MECHANISMS
+
+if TYPE_CHECKING:
+    from relay_agent.oauth.tokens import TokenChecker
 
 __all__ = ["Carrier", "SubmissionService"]
 
@@ -38,6 +49,51 @@ class SubmissionService:
     sessions: Sessions = field(default_factory=Sessions)
     counters: Counter[str] = field(default_factory=Counter)
     quotas: Quotas = field(default_factory=Quotas)
+    guard: Guard = field(default_factory=Guard)
+    _secret: bytes | None = None
+    _tokens: tuple[OAuth, TokenChecker] | None = None
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms that can be used now, best first."""
+        scram = ("SCRAM-SHA-256",) if self.verifier.scram_ready else ()
+        tokens = self.tokens()
+        if tokens is None:
+            return (*scram, *MECHANISMS)
+        tokens.keys.prefetch()
+        return (*scram, *bearer.MECHANISMS, *MECHANISMS)
+
+    def tokens(self) -> TokenChecker | None:
+        """What checks access tokens, None without `[oauth]`."""
+        config = self.config.oauth
+        if config is None:
+            self._tokens = None
+        elif self._tokens is None or self._tokens[0] != config:
+            # Its library takes 60 ms to load: only where it is used.
+            from relay_agent.oauth.tokens import TokenChecker
+
+            self._tokens = (config, TokenChecker(config))
+        return self._tokens[1] if self._tokens is not None else None
+
+    def scram_keys(self, name: str) -> tuple[Account | None, ScramKeys]:
+        """Account and keys of a name; None and keys that nothing fits when there is no such account."""
+        try:
+            name = normalise_name(name)
+        except ValueError:
+            return None, decoy_scram(name, self._decoy_secret())
+        account = self.verifier.account(name)
+        if account is None or not account.scram:
+            return None, decoy_scram(name, self._decoy_secret())
+        return account, parse_scram(account.scram)
+
+    def _decoy_secret(self) -> bytes:
+        """Derived from the TLS key: equal in all workers and after a restart, and nobody else knows it."""
+        if self._secret is None:
+            key = b""
+            if self.config.tls is not None:
+                with suppress(OSError):
+                    key = self.config.tls.key.read_bytes()
+            self._secret = blake2b(key or secrets.token_bytes(32), digest_size=32, person=b"postroad-scram").digest()
+        return self._secret
 
     async def accept(self, message: Message) -> None:
         """Keep a message; when this returns it is synced to disk and on its way, and may be answered with 250.

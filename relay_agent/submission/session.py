@@ -7,8 +7,8 @@ The commands that make up a message are in `hello`, `authentication`, `envelope`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from relay_agent.config.schema import Listener
 from relay_agent.submission.authentication import AuthCommands
@@ -42,6 +42,9 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         self._auth_failures = 0
         self._counted = False
         self.implicit_tls = self.service.tls_context if self.listener.tls == "implicit" else None
+        self.auto_tls = self.service.tls_context if self.listener.tls == "auto" else None
+        self.auto_wait = self.service.config.submission.auto_wait
+        self.proxied = bool(self.listener.proxy_from)
 
     def admit(self) -> bytes | None:
         config, sessions = self.service.config.submission, self.service.sessions
@@ -59,10 +62,16 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         sessions.add(self, self._source)
         self._counted = True
         if config.trusted_networks and self.peer_address:
-            address = ip_address(self.peer_address.partition("%")[0])
-            address = getattr(address, "ipv4_mapped", None) or address
-            self._trusted = any(address in network for network in config.trusted_networks)
+            self._trusted = self._peer_in(config.trusted_networks)
         return None
+
+    def from_balancer(self) -> bool:
+        return bool(self.peer_address) and self._peer_in(self.listener.proxy_from)
+
+    def _peer_in(self, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+        address = ip_address(self.peer_address.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in networks)
 
     def ended(self) -> None:
         self._drop_incoming()
@@ -87,7 +96,7 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         name = _COMMANDS.get(verb)
         if name is None:
             self.say("500 5.5.1 Unknown command" if verb else "500 5.5.2 An empty line is no command")
-        elif self.listener.tls == "starttls" and not self.tls_active and name[5:] not in _BEFORE_TLS:
+        elif self.starts_tls and not self.tls_active and name[5:] not in _BEFORE_TLS:
             self.say("530 5.7.0 Give STARTTLS first: this port takes mail over TLS only")
             name = None
         return name

@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 
-__all__ = ["MECHANISMS", "Credentials", "SignInError", "read_login", "read_plain"]
+__all__ = ["MECHANISMS", "Credentials", "SignInError", "decode", "read_login", "read_plain"]
 
 Ask = Callable[[bytes], Awaitable[bytes]]
 Credentials = tuple[str, bytes]
@@ -17,7 +17,8 @@ class SignInError(Exception):
     """The dialogue went wrong; the text is the SMTP reply to give."""
 
 
-def _decode(text: bytes) -> bytes:
+def decode(text: bytes) -> bytes:
+    """What a client's response is in base64; its cancelling and what is no base64 raise SignInError."""
     if text == b"*":
         raise SignInError("501 5.7.0 Sign-in cancelled")
     if text == b"=":  # an empty initial response, RFC 4954 4
@@ -44,7 +45,7 @@ async def read_plain(initial: bytes | None, ask: Ask) -> Credentials:
     initial: the response sent with the command, base64. ask: sends a challenge, returns the answer's base64.
     Raises SignInError.
     """
-    message = _decode(await ask(b"") if initial is None else initial)
+    message = decode(await ask(b"") if initial is None else initial)
     parts = message.split(b"\0")
     if len(parts) != 3:
         raise SignInError("501 5.5.2 The response is not what PLAIN has (RFC 4616)")
@@ -59,8 +60,8 @@ async def read_login(initial: bytes | None, ask: Ask) -> Credentials:
 
     The prompts are the ones that mail programs compare with. Raises SignInError.
     """
-    name = _name(_decode(await ask(b"Username:") if initial is None else initial))
-    return name, _decode(await ask(b"Password:"))
+    name = _name(decode(await ask(b"Username:") if initial is None else initial))
+    return name, decode(await ask(b"Password:"))
 
 
 MECHANISMS: dict[str, Callable[[bytes | None, Ask], Awaitable[Credentials]]] = {

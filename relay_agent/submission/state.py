@@ -11,10 +11,9 @@ from relay_agent.config.schema import Listener
 from relay_agent.message.header import client_comment
 from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
-from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.opening import Opening
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
-from relay_agent.submission.sign_in import MECHANISMS
 
 __all__ = ["MailEnvelope", "SessionState"]
 
@@ -32,7 +31,7 @@ class MailEnvelope(Envelope):
         self.hold_until = 0.0
 
 
-class SessionState(ReadSide):
+class SessionState(Opening):
     """The state of one session; its commands are in the classes made of this one."""
 
     service: SubmissionService
@@ -54,6 +53,11 @@ class SessionState(ReadSide):
         """The envelope of the message under way."""
         return cast(MailEnvelope, self.envelope)
 
+    @property
+    def starts_tls(self) -> bool:
+        """Whether a session in the clear has to give STARTTLS before anything else."""
+        return self.listener.tls in ("starttls", "auto")
+
     def _may_submit(self) -> bool:
         return bool(self.session and self.session.authenticated) or (self._trusted and self.listener.auth != "required")
 
@@ -62,7 +66,7 @@ class SessionState(ReadSide):
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that are offered, best first."""
-        return tuple(MECHANISMS)
+        return self.service.mechanisms()
 
     def trace_protocol(self) -> str:
         """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""

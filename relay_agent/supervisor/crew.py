@@ -59,6 +59,7 @@ class Crew:
         self._gone = gone
         self._serial = 0
         self.workers: list[WorkerProcess] = []
+        self._unreaped: set[int] = set()  # ended, but for the kernel's note of it
 
     def spawn(self, store: int, descriptors: Iterable[int]) -> WorkerProcess:
         """Start a worker that inherits these descriptors. Raises OSError."""
@@ -92,6 +93,11 @@ class Crew:
 
     def reap(self) -> None:
         """Take note of the workers that have ended (after SIGCHLD)."""
+        for pid in list(self._unreaped):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._unreaped.discard(pid)
         for worker in list(self.workers):
             if worker.reaped is not None:
                 continue
@@ -127,8 +133,10 @@ class Crew:
         """What another program of this process needs to go on, and the descriptors that it needs."""
         state: list[dict[str, Any]] = []
         descriptors: list[int] = []
+        ended = [*self._unreaped]
         for worker in self.workers:
             if worker.closed:
+                ended.append(worker.pid)
                 continue
             rest = worker.channel.detach()
             descriptors.append(rest.fd)
@@ -146,7 +154,7 @@ class Crew:
                     "leaving": worker.leaving,
                 }
             )
-        return {"serial": self._serial, "workers": state}, descriptors
+        return {"serial": self._serial, "workers": state, "ended": ended}, descriptors
 
     def resume(self) -> None:
         """Go on after `detach` in the same program."""
@@ -156,6 +164,7 @@ class Crew:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the workers of an earlier program of this process."""
         self._serial = state["serial"]
+        self._unreaped = set(state["ended"])
         for each in state["workers"]:
             os.set_inheritable(each["fd"], False)
             rest = Detached(

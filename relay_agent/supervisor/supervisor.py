@@ -22,6 +22,7 @@ from relay_agent.control.server import ControlServer
 from relay_agent.leases import LeaseOffice
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.policy.buckets import Buckets
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
 from relay_agent.submission.listeners import ListenError
@@ -29,6 +30,7 @@ from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
+from relay_agent.supervisor.spending import spend_all
 from relay_agent.supervisor.stores import Stores
 
 __all__ = ["Supervisor", "run"]
@@ -55,6 +57,7 @@ class Supervisor:
         self._crew = Crew(self._commands, self._worker_gone)
         self._stores = Stores(settings.config.queue.directory, self._crew)
         self._office = LeaseOffice(self._recall)
+        self._buckets = Buckets()
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._accounts = 0
@@ -202,6 +205,7 @@ class Supervisor:
                 workers=self._settings.workers,
                 store=first,
                 listening=self._ports.by_listener,
+                buckets=self._buckets.export(),
                 within=3600.0,  # a damaged store of a million messages takes its time to be saved
             )
         except (ControlError, TimeoutError) as error:
@@ -257,9 +261,16 @@ class Supervisor:
         return {
             "lease.take": lambda a: self._office.take(worker.serial, a["key"], a["limit"], a["amount"]),
             "lease.give": lambda a: self._office.give(worker.serial, a["key"], a["amount"]),
+            "spent": lambda a: self._spent(worker, a["spent"]),
             "released": lambda a: self._stores.released(worker, a["store"]),
             "farewell": lambda a: self._past.update(a["counters"]),
         }
+
+    def _spent(self, spender: WorkerProcess, spent: list[list[Any]]) -> None:
+        spend_all(self._buckets, spent)
+        for worker in self._crew.workers:
+            if worker is not spender:
+                worker.channel.notice("spent", spent=spent)
 
     def _recall(self, key: str, holders: list[int]) -> None:
         for worker in self._crew.workers:
@@ -370,6 +381,7 @@ class Supervisor:
             "lock": self._lock.fd,
             "listening": self._ports.descriptors,
             "leases": self._office.export(),
+            "buckets": self._buckets.export(),
             "past": dict(self._past),
             "started": self._started,
             "empty": sorted(self._stores.empty),
@@ -390,6 +402,7 @@ class Supervisor:
     def _restore(self, state: dict[str, Any]) -> None:
         self._crew.restore(state)
         self._office.restore(state["leases"])
+        self._buckets.restore(state["buckets"])
         self._past.update(state["past"])
         self._started = state["started"]
         self._stores.empty.update(state["empty"])

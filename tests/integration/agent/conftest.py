@@ -112,6 +112,7 @@ class Agent:
     implicit: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    program: list[str] = field(default_factory=lambda: [sys.executable, "-m", "relay_agent"])
 
     @property
     def config(self) -> Path:
@@ -144,7 +145,7 @@ retry_first = "1s"
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relay_agent", "serve", "--config", str(self.config)],
+                [*self.program, "serve", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},

@@ -131,11 +131,13 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
     async def run(
         tls: str = "starttls",
         auth: str = "required",
+        listener: str = "",
         settings: str = "",
         store: Callable[[EmbeddedStore], Any] = lambda store: store,
     ) -> AsyncIterator[Relay]:
         config = parse_config(
             f'hostname = "relay.test"\n[[listener]]\naddress = "127.0.0.1"\nport = 1\ntls = "{tls}"\nauth = "{auth}"\n'
+            f"{listener}\n"
             f'[tls]\ncertificate = "{certificate.certificate}"\nkey = "{certificate.key}"\n'
             f'[submission]\n{settings}\n[queue]\ndirectory = "{tmp_path}"\n',
             "test.toml",
@@ -153,9 +155,9 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
             tls_context=server_context(config.tls),
         )
         loop = asyncio.get_running_loop()
-        listener = config.listener[0].model_copy(update={"port": 0})
-        ((_, sockets),) = open_listeners([listener])
-        server = await loop.create_server(session_factory(service, listener, loop), sock=sockets[0])
+        served = config.listener[0].model_copy(update={"port": 0})
+        ((_, sockets),) = open_listeners([served])
+        server = await loop.create_server(session_factory(service, served, loop), sock=sockets[0])
         service.sessions.watch(loop, lambda: service.config.submission.command_timeout)
         try:
             yield Relay(sockets[0].getsockname()[1], tls, service, carrier, certificate, log)

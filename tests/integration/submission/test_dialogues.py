@@ -11,9 +11,11 @@ one step a line:
     <= 250             the next reply, of as many lines as it has, must have this code
     tls                turn to TLS
     sign in            AUTH PLAIN with the right password
+    account {...}      alice's account with these addresses and limits (a Python dictionary)
     closed             the relay has closed the connection
     accepted 1         so many messages are in the queue
     content "a\\r\\n"     the last of them ends with exactly this
+    due in 60          and is carried on so many seconds after it came
     envelope {...}     and has these MAIL parameters (a Python dictionary)
     recipient {...}    and its first recipient these RCPT parameters
 """
@@ -23,10 +25,14 @@ from __future__ import annotations
 import ast
 import base64
 import fnmatch
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from relay_agent.accounts.limits import parse_limits
+from relay_agent.accounts.store import parse_addresses
 
 from .conftest import PASSWORD, Client, Relay, Running
 
@@ -66,6 +72,13 @@ async def play(client: Client, relay: Relay, step: str) -> None:
     elif step == "sign in":
         response = base64.b64encode(f"\0alice\0{PASSWORD}".encode()).decode()
         assert (await client.ask(f"AUTH PLAIN {response}")).startswith("235 ")
+    elif step.startswith("account "):
+        fields = ast.literal_eval(step[8:])
+        limits = parse_limits(fields.get("limits", {}))
+        addresses = parse_addresses(fields.get("addresses", []))
+        alice = relay.service.verifier.account("alice")
+        assert alice is not None
+        relay.service.verifier.reload({"alice": replace(alice, addresses=addresses, limits=limits)})
     elif step == "closed":
         assert await client.line() == ""
     elif step.startswith("accepted "):
@@ -73,6 +86,11 @@ async def play(client: Client, relay: Relay, step: str) -> None:
     elif step.startswith("content "):
         content = relay.carrier.messages[-1].body.read()
         assert content.endswith(ast.literal_eval(step[8:]).encode("latin-1")), repr(content)
+    elif step.startswith("due in "):
+        message = relay.carrier.messages[-1]
+        wait = message.recipients[0].next_attempt - message.created
+        assert abs(wait - int(step[7:])) < 5, wait
+        assert message.expires > message.recipients[0].next_attempt
     elif step.startswith("envelope "):
         assert dict(relay.carrier.messages[-1].envelope.options) == ast.literal_eval(step[9:])
     elif step.startswith("recipient "):

@@ -94,7 +94,7 @@ def test_every_problem_is_told_with_its_key() -> None:
         "retry_for": "is not a known key here; it belongs in [delivery]",
         "listener[0].port": "99999 is not a port (expected a whole number from 1 to 65535, without quotes)",
         "listener[1].port": '"587" is not a port (expected a whole number from 1 to 65535, without quotes)',
-        "listener[1].tls": '"tls" is not a choice here (expected "starttls", "implicit" or "none")',
+        "listener[1].tls": '"tls" is not a choice here (expected "starttls", "implicit", "auto" or "none")',
         "listener[1].adress": 'is not a known key; did you mean "address"?',
         "listener[2].address": '"foo" is not valid (expected an IP address such as 192.0.2.1 or 2001:db8::1)',
         "listener[3]": "port 25 is for mail between servers (RFC 6409), not for submission",
@@ -203,6 +203,12 @@ def test_a_flood_of_faults_is_cut() -> None:
             "submission.trusted_networks[0]",
             "everybody",
         ),
+        (
+            "port = 465",
+            'port = 465\nproxy_from = ["192.0.2.0/24", "::/0"]',
+            "listener[1].proxy_from[1]",
+            '"::/0" is everybody',
+        ),
         ("[delivery]", "[submission]\ntrusted_networks = [5]\n[delivery]", "submission.trusted_networks[0]", "network"),
         (
             "[delivery]",
@@ -228,6 +234,7 @@ def test_a_route_that_is_there_twice() -> None:
         ('address = "0.0.0.0"\nport = 465', 'address = "::"\nport = 587'),  # a family each
         ('port = 465\ntls = "implicit"', 'port = 465\ntls = "none"\n[submission]\ntrusted_networks = ["10.0.0.0/8"]'),
         ('address = "0.0.0.0"\nport = 465\ntls = "implicit"', 'address = "127.0.0.1"\nport = 465\ntls = "none"'),
+        ('tls = "implicit"', 'tls = "auto"\nproxy_from = ["192.0.2.1"]\n[submission]\nauto_wait = "1s500ms"'),
     ],
 )
 def test_what_the_rules_allow(old: str, new: str) -> None:

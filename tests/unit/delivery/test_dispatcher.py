@@ -25,7 +25,8 @@ from .scripted import GOOD, Scripted, serving
 class Fixture:
     """A running dispatcher whose every route leads to one port."""
 
-    def __init__(self, port: int, **delivery: Any) -> None:
+    def __init__(self, server: Scripted, port: int, **delivery: Any) -> None:
+        self.server = server
         self.events = Events()
         self.store = MemoryStore()
         self.config = self.with_port(port, **delivery)
@@ -62,7 +63,7 @@ class Fixture:
 @asynccontextmanager
 async def running(server: Scripted, **delivery: Any) -> AsyncIterator[Fixture]:
     async with serving(server) as port:
-        fixture = Fixture(port, **delivery)
+        fixture = Fixture(server, port, **delivery)
         await fixture.dispatcher.start()
         try:
             yield fixture
@@ -257,7 +258,7 @@ async def test_forgotten_messages_are_not_begun() -> None:
 async def test_stop_lets_an_attempt_end_and_begins_none() -> None:
     server = Scripted()
     async with serving(server) as port:
-        fixture = Fixture(port)
+        fixture = Fixture(server, port)
         await fixture.dispatcher.start()
         await fixture.send("bob@a.test")
         await asyncio.sleep(0)
@@ -308,3 +309,40 @@ async def test_a_fault_while_writing_down_outcomes_stops_nothing(monkeypatch: py
         assert "ZeroDivisionError: oops" in fixture.events.named("delivery_fault")[0]["error"]
         await fixture.until(lambda: not fixture.dispatcher.snapshot()["in_hand"])
         assert len(fixture.store.messages) == 1
+
+
+async def test_news_of_mail_that_was_handed_on() -> None:
+    async with running(Scripted()) as fixture:
+        message = make_message("bob@a.test", created=time.time())
+        message.recipients[0].options = {"NOTIFY": "SUCCESS"}
+        await fixture.store.store(message)
+        fixture.dispatcher.submit(message)
+        (notice,) = await fixture.outcome("relay_notice")
+        assert notice["to"] == "alice@home.test"
+        # The news goes the same way as any mail.
+        delivered = await fixture.outcome("delivered", 2)
+        assert delivered[1]["queue_id"] == notice["notice"]
+        assert delivered[1]["recipient"] == "alice@home.test"
+        await fixture.until(lambda: not fixture.store.messages)
+
+
+async def test_a_message_that_is_held_waits_for_its_time() -> None:
+    async with running(Scripted()) as fixture:
+        message = make_message("bob@a.test", created=time.time())
+        message.recipients[0].next_attempt = due = time.time() + 0.5
+        await fixture.store.store(message)
+        fixture.dispatcher.submit(message)
+        assert not fixture.dispatcher.snapshot()["in_hand"]
+        await fixture.outcome("delivered")
+        assert due <= time.time() < due + 5
+
+
+@pytest.mark.parametrize(("options", "whole"), [({"RET": "FULL"}, True), ({"RET": "HDRS"}, False), ({}, False)])
+async def test_what_comes_back_in_a_bounce(options: dict[str, str], whole: bool) -> None:
+    async with running(Scripted({"RCPT": ["550 5.1.1 Unknown", "250 Ok"]})) as fixture:
+        await fixture.send("bob@a.test", content=b"Subject: x\r\n\r\nthe body\r\n", **options)
+        await fixture.outcome("delivered")
+        assert len(fixture.events.named("bounced")) == 1
+    content = fixture.server.content[-1]
+    assert (b"the body" in content) is whole
+    assert (b"Content-Type: message/rfc822" in content) is whole

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from relay_agent.delivery.client import Connection, Timeouts
-from relay_agent.delivery.outcome import Deferred, Failed, Outcome, Scope
+from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from relay_agent.delivery.transaction import ContentError, Mail, send
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Body, Envelope, Recipient
@@ -299,3 +299,23 @@ async def test_binarymime_that_is_text_goes_by_data() -> None:
     assert _kinds(outcomes) == ["Delivered"]
     assert server.seen[1].endswith("BODY=8BITMIME")
     assert "DATA" in server.seen
+
+
+async def test_the_notice_of_success_is_ours_where_the_server_gives_none() -> None:
+    asked = {0: Recipient("a@a.test", {"NOTIFY": "SUCCESS"}), 1: Recipient("b@a.test", {"NOTIFY": "FAILURE"})}
+    for hello, relayed in ((GOOD["EHLO"], [True, False]), (UTF8, [False, False])):
+        outcomes, _ = await _send(Scripted({"EHLO": hello}), replace(_mail(), recipients=asked))
+        assert [isinstance(each, Delivered) and each.relayed for each in outcomes.values()] == relayed
+
+
+@pytest.mark.parametrize("hello", [GOOD["EHLO"], GOOD["EHLO"].replace("250 ENH", "250-REQUIRETLS\r\n250 ENH")])
+async def test_mail_that_needs_tls_does_not_go_in_the_clear(hello: str) -> None:
+    server = Scripted({"EHLO": hello})
+    outcomes, _ = await _send(server, _mail("a@a.test", REQUIRETLS=""))
+    assert [outcome.status for outcome in outcomes.values()] == ["5.7.30"]
+    assert len(server.seen) == 1
+
+
+async def test_its_bounce_goes_on_all_the_same() -> None:
+    outcomes, _ = await _send(Scripted(), _mail("a@a.test", sender="", REQUIRETLS=""))
+    assert _kinds(outcomes) == ["Delivered"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_agent.message.bounce import FailedRecipient, make_bounce
+from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_relay_notice
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient
 
@@ -30,12 +30,12 @@ def _failed(
     text: str = "550 5.1.1 No such user",
     host: str = "mx.a.test",
     **options: str,
-) -> FailedRecipient:
-    return FailedRecipient(Recipient(address, options, last_attempt=1e9 + 60), status, text, host)
+) -> ReportedRecipient:
+    return ReportedRecipient(Recipient(address, options, last_attempt=1e9 + 60), status, text, host)
 
 
 def _bounce(
-    *failed: FailedRecipient, header: bytes = HEADER, message: Message | None = None
+    *failed: ReportedRecipient, header: bytes = HEADER, message: Message | None = None
 ) -> tuple[Message, EmailMessage]:
     bounce = make_bounce(message or _message(), failed, header=header, hostname="relay.test", lifetime=3600)
     content = bounce.body.read()
@@ -168,3 +168,39 @@ def test_who_wants_a_bounce() -> None:
     assert _failed(NOTIFY="SUCCESS,FAILURE").wants_bounce
     assert not _failed(NOTIFY="NEVER").wants_bounce
     assert not _failed(NOTIFY="SUCCESS,DELAY").wants_bounce
+
+
+def test_the_whole_message_comes_back() -> None:
+    content = HEADER + b"\r\nGr\xc3\xbc\xc3\x9fe\r\n--\r\n"
+    bounce = make_bounce(_message(), [_failed()], header=HEADER, hostname="relay.test", lifetime=60, content=content)
+    assert bounce.envelope.options == {"BODY": "8BITMIME"}
+    parsed = email.message_from_bytes(bounce.body.read(), policy=email.policy.default)
+    *_, returned = parsed.iter_parts()
+    assert returned.get_content_type() == "message/rfc822"
+    inner = cast("list[EmailMessage]", returned.get_payload())[0]
+    assert inner["Subject"] == "Plans"
+    assert bounce.body.read().count(content) == 1
+
+
+def test_the_bounce_of_a_message_that_needs_tls_needs_it_too() -> None:
+    bounce, _ = _bounce(_failed(), message=_message(REQUIRETLS=""))
+    assert bounce.envelope.options == {"REQUIRETLS": ""}
+
+
+def test_handed_on() -> None:
+    relayed = ReportedRecipient(
+        Recipient("bob@a.test", {"NOTIFY": "SUCCESS", "ORCPT": "rfc822;b@home.test"}),
+        "2.0.0",
+        "250 2.0.0 Queued",
+        "mx.a.test",
+        "relayed",
+    )
+    notice = make_relay_notice(_message(ENVID="x1"), [relayed], header=HEADER, hostname="relay.test", lifetime=60)
+    assert notice.envelope.reverse_path == ""
+    parsed = email.message_from_bytes(notice.body.read(), policy=email.policy.default)
+    words, report, header = parsed.iter_parts()
+    assert "bob@a.test (to mx.a.test)" in words.get_content()
+    about, bob = cast("list[EmailMessage]", report.get_payload())
+    assert about["Original-Envelope-Id"] == "x1"
+    assert (bob["Action"], bob["Status"], bob["Original-Recipient"]) == ("relayed", "2.0.0", "rfc822; b@home.test")
+    assert header.get_content_type() == "text/rfc822-headers"

@@ -82,3 +82,22 @@ def test_one_server_and_user_cannot_have_two_passwords() -> None:
 def test_a_password_that_no_line_can_hold(password: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
         build(routes=[{"domains": ["*"], "via": [HOP | {"password": password}]}])
+
+
+def test_limits_reach_the_configuration_and_the_accounts() -> None:
+    limits = {"messages_per_hour": 10, "messages_burst": None, "sessions": 0}
+    settings = build(
+        policy={"messages_per_hour": 100, "shut_out": "900", "shut_out_max": None},
+        accounts=[{"name": "alice", "password": "x", "addresses": ["@example.org"], "limits": limits}],
+    )
+    assert tomllib.loads(settings.toml)["policy"] == {"messages_per_hour": 100, "shut_out": 900}
+    assert settings.accounts[0]["limits"] == {"messages_per_hour": 10, "sessions": 0}
+    assert settings.accounts[0]["addresses"] == ["@example.org"]
+
+
+def test_the_keys_of_a_provider_go_into_a_file() -> None:
+    settings = build(oauth={"issuer": "https://l.example/", "audience": ["x"], "jwks": '{"keys": []}', "leeway": "30"})
+    assert settings.secrets == {"oauth.jwks.json": '{"keys": []}\n'}
+    oauth = parse_config(settings.toml, "agent.toml").oauth
+    assert oauth is not None
+    assert (str(oauth.jwks_file), oauth.leeway) == ("/etc/postroad/secrets/oauth.jwks.json", 30)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import asyncio
+
 import pytest
 
 from relay_agent.accounts.limits import AccountLimits
 from relay_agent.config.schema import Policy
+from relay_agent.leases import LeaseOffice, Leases
 from relay_agent.policy.quota import LimitReachedError, Quota, Quotas, in_words
 
 from .test_buckets import Clock
@@ -27,7 +30,8 @@ def test_messages() -> None:
     with pytest.raises(LimitReachedError) as caught:
         quotas.check_message("alice", quota)
     assert caught.value.reply == "450 4.7.1 Your account may send 60 messages an hour; try again in 60 seconds"
-    assert (caught.value.limit, caught.value.retry_after) == ("messages_per_hour", pytest.approx(60))
+    assert caught.value.limit == "messages_per_hour"
+    assert caught.value.retry_after == pytest.approx(60)
     quotas.check_message("bob", quota)
     clock.now += 60
     quotas.check_message("alice", quota)
@@ -44,14 +48,31 @@ def test_recipients() -> None:
         quotas.check_recipients("alice", quota, 1)
 
 
-def test_sessions() -> None:
+async def test_sessions() -> None:
     quotas, quota = Quotas(), Quota.of(POLICY, AccountLimits())
-    quotas.enter("alice", quota)
-    quotas.enter("alice", quota)
+    assert await quotas.enter("alice", quota)
+    assert await quotas.enter("alice", quota)
     with pytest.raises(LimitReachedError, match=r"454 4\.7\.0"):
-        quotas.enter("alice", quota)
+        await quotas.enter("alice", quota)
     quotas.leave("alice")
-    quotas.enter("alice", quota)
+    assert await quotas.enter("alice", quota)
+    assert not await quotas.enter("bob", Quota.of(POLICY, AccountLimits(sessions=0)))
+
+
+async def test_a_place_that_the_supervisor_grants_a_moment_later_is_waited_for() -> None:
+    office = LeaseOffice()
+
+    class Slow:
+        async def take(self, key: str, limit: int, amount: int) -> int:
+            await asyncio.sleep(0.05)
+            return office.take(1, key, limit, amount)
+
+        def give(self, key: str, amount: int) -> None:
+            office.give(1, key, amount)
+
+    quotas = Quotas(places=Leases(Slow()))
+    quota = Quota.of(Policy(sessions=50), AccountLimits())
+    assert await asyncio.gather(*(quotas.enter("alice", quota) for _ in range(20))) == [True] * 20
 
 
 def test_the_log_is_told_once_a_minute() -> None:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The clock is set forward and back an hour under a running agent: nothing bounces early, nothing hangs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLAIN, Agent, Sink, status, wait_for, wait_until_empty
+from .load import Arrivals, Load
+
+HOUR = 3600
+
+
+def more_than(load: Load, count: int) -> bool:
+    return len(load.acknowledged) > count
+
+
+class Clock:
+    """The wall clock that the agent sees; its monotonic clock stays right, as it does on a host."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.set(0)
+
+    def set(self, offset: int) -> None:
+        """Seconds off."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{offset:+d}s\n")
+        fresh.rename(self._file)
+
+
+@pytest.fixture
+def clock(agent: Agent, tmp_path: Path) -> Clock:
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    assert libraries, "faketime is missing: scripts/test-packages.sh installs it"
+    clock = Clock(tmp_path / "clock")
+    agent.environment.update(
+        LD_PRELOAD=str(libraries[0]),
+        FAKETIME_TIMESTAMP_FILE=str(tmp_path / "clock"),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        FAKETIME_DONT_RESET="1",
+    )
+    return clock
+
+
+@pytest.mark.parametrize("first", [HOUR, -HOUR])
+def test_the_clock_jumps(agent: Agent, sink: Sink, load: Load, clock: Clock, first: int) -> None:
+    # From an hour back to an hour forward is two hours: retried for three, and often, so that the test is short.
+    agent.configure('retry_for = "3h"\nretry_max = "2s"\n[process]\nworkers = 2', listeners=PLAIN)
+    agent.start()
+    load.start(clients=2, messages=2, pause=0.05)
+    wait_for(lambda: len(load.acknowledged) >= 10, what="mail before the jump")
+    for offset in (first, -first, 0):
+        clock.set(offset)
+        wanted = len(load.acknowledged) + 10
+        wait_for(partial(more_than, load, wanted), 30, "mail after the jump")
+        assert status(agent)["queue"]["messages"] > 0
+    load.stop()
+    assert load.failures == {}
+    assert agent.events("bounced") == agent.events("failed") == []
+    # With the clock right again everything is tried in its time; what the wrong clock put off is looked at again.
+    sink.start()
+    agent.command("queue", "retry", "--all", "--config", str(agent.config))
+    wait_until_empty(agent)
+    Arrivals(sink.directory).check(load, [])
+
+
+def test_sessions_are_not_ended_by_a_jump(agent: Agent, sink: Sink, load: Load, clock: Clock) -> None:
+    """Silence is measured by the monotonic clock."""
+    agent.configure("[process]\nworkers = 1", listeners=PLAIN)
+    sink.start()
+    agent.start()
+    load.start(clients=2, messages=30, pause=0.1)
+    wait_for(lambda: len(load.acknowledged) >= 4, what="sessions")
+    clock.set(HOUR)
+    time.sleep(1)
+    clock.set(-HOUR)
+    wait_for(lambda: len(load.acknowledged) >= 50, 30, "the sessions' mail")
+    load.stop()
+    assert load.failures == {}
+    assert agent.signal(signal.SIGTERM) == 0

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay_agent.control.handlers import queue_handlers
+from relay_agent.control.merge import merge_delivery
+from relay_agent.control.protocol import NOT_FOUND, ControlError
+from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[list[EmbeddedStore]]:
+    opened = [EmbeddedStore(tmp_path, number, minimum_free=0) for number in range(3)]
+    yield opened
+    for store in opened:
+        await store.close()
+
+
+async def put(store: EmbeddedStore, age: float) -> str:
+    now = time.time() - age
+    recipients = {0: Recipient("bob@beta.test", next_attempt=now + 3600)}
+    message = Message(new_queue_id(now), Envelope("a@alpha.test"), recipients, MemoryBody(b"x\r\n"), now, now + 86_400)
+    await store.store(message)
+    return message.queue_id
+
+
+async def listed(handlers: dict[str, Any], **arguments: Any) -> list[str]:
+    return [item["id"] async for item in await handlers["queue.list"](arguments)]
+
+
+async def test_the_lists_of_all_stores_are_one(stores: list[EmbeddedStore]) -> None:
+    ids = [await put(stores[number % 3], 1000.0 - number) for number in range(20)]
+    handlers = queue_handlers(stores)
+    assert await listed(handlers) == ids == sorted(ids)
+    assert await listed(handlers, limit=0) == ids
+    assert await listed(handlers, limit=7) == ids[:7]
+
+
+async def test_a_message_is_found_wherever_it_is(stores: list[EmbeddedStore]) -> None:
+    ids = [await put(store, 10.0) for store in stores]
+    handlers = queue_handlers(stores)
+    for queue_id in ids:
+        assert (await handlers["queue.show"]({"id": queue_id}))["id"] == queue_id
+    with pytest.raises(ControlError) as caught:
+        await handlers["queue.show"]({"id": "NONE"})
+    assert caught.value.code == NOT_FOUND
+    assert await handlers["queue.retry"]({"ids": [*ids, "NONE"]}) == {"recipients": 3, "unknown": ["NONE"]}
+    assert await handlers["queue.delete"]({"ids": [ids[1], "NONE"]}) == {"messages": 1, "unknown": ["NONE"]}
+    assert await listed(handlers) == sorted([ids[0], ids[2]])
+
+
+def test_destinations_of_several_workers_are_one() -> None:
+    def snapshot(waiting: int, trouble: str) -> dict[str, Any]:
+        return {
+            "in_hand": waiting,
+            "destinations": [
+                {
+                    "name": "mx.test",
+                    "waiting": waiting,
+                    "active": 1,
+                    "blocked_for": 1.0 * waiting,
+                    "last_error": trouble,
+                }
+            ],
+        }
+
+    assert merge_delivery([snapshot(2, ""), snapshot(5, "busy")]) == {
+        "in_hand": 7,
+        "destinations": [{"name": "mx.test", "waiting": 7, "active": 2, "blocked_for": 5.0, "last_error": "busy"}],
+    }
