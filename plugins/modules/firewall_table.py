@@ -159,6 +159,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import 
     Rates,
     parse_networks,
     render,
+    submission_ports,
 )
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import ServiceUserError, ensure_service_user
 
@@ -312,7 +313,9 @@ class Table:
         result["diff"] += [_diff(str(path), _read(path), content) for path, content in outdated.items()]
         if wanted != live and params["other_ports"] != "accept":
             tcp = {extra.port for extra in extra_ports if extra.protocol == "tcp"}
-            self.warn_of_services(listeners, {*params["ports"], *ssh_ports, *tcp})
+            # In check mode the agent still has the ports that a real run would have closed before it comes to here.
+            dropped = submission_ports(kept) if self.module.check_mode else set()
+            self.warn_of_services(listeners, {*params["ports"], *ssh_ports, *tcp, *dropped})
         if self.module.check_mode or not result["changed"]:
             return result
         if wanted == live:
