@@ -330,8 +330,10 @@ class Table:
         """Keep what `apply` loaded; raises NftError when that is no longer there or nothing has been proved."""
         if self.connection is not None and str(self.connection) == self.params["connection"]:
             raise NftError("no fresh SSH connection was made: that the new rules let the operator in is not proved")
+        rules = _read(self.filter.staged_rules)
+        if not rules:
+            raise NftError("nothing was applied that could be confirmed; run again")
         self.filter.disarm()
-        rules = self.filter.staged_rules.read_text(encoding="utf-8")
         if self.filter.as_loaded(rules) != self.filter.live():
             raise NftError("the old rules came back before the new ones were confirmed; run again")
         self.filter.keep(rules, self.units)
@@ -358,7 +360,7 @@ def main() -> None:
     table = Table(module, nft)
     try:
         result = table.confirm() if module.params["step"] == "confirm" else table.apply()
-    except (NftError, PolicyError, ServiceUserError) as error:
+    except (NftError, OSError, PolicyError, ServiceUserError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

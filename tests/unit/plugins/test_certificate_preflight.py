@@ -64,7 +64,12 @@ def test_each_missing_name_is_told(files: Path, given: dict[str, str]) -> None:
 
 
 def test_files_on_the_host_are_not_looked_for_here(files: Path) -> None:
-    wanted = {"mode": "provided", "source": "host", "certificate": "/etc/other/chain", "key": "/etc/other/key"}
+    wanted: dict[str, Any] = {
+        "mode": "provided",
+        "source": "host",
+        "certificate": "/etc/other/chain",
+        "key": "/etc/other/key",
+    }
     assert problems(files, **wanted) == []
     assert len(problems(files, **wanted | {"key": None})) == 1
 
