@@ -265,7 +265,7 @@ class Table:
         if not any(client in network for network in parse_networks(sources, "relay_firewall_ssh.sources")):
             raise PolicyError(
                 f"relay_firewall_ssh.sources: {client}, the address that this run comes from, is in none of "
-                f"{', '.join(sources)}: it would lock you out, nothing was changed"
+                f"{', '.join(sources)}: it would lock you out, so the packet filter is left as it was"
             )
 
     def warn_of_services(self, listeners: list[ssh_access.Listener], open_ports: set[int]) -> None:
