@@ -15,3 +15,10 @@ from tests.unit.plugins.machine import Machine
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with Machine.made(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One for all tests of a file that look and try, and change nothing."""
+    with Machine.made(tmp_path_factory.mktemp("machine")) as made:
+        yield made

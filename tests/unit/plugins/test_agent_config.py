@@ -36,6 +36,16 @@ SECRETS = ("upstr3am-pw", "al1ce-pw", "$argon2")
 
 @pytest.fixture
 def host(machine: Machine) -> Machine:
+    return prepared(machine)
+
+
+@pytest.fixture(scope="module")
+def bare(shared_machine: Machine) -> Machine:
+    """A host on which nothing is put to use."""
+    return prepared(shared_machine)
+
+
+def prepared(machine: Machine) -> Machine:
     """Two releases, which are this checkout, and the agent's user.
 
     The user has root's id: the interpreter of a developer may be where no other user can go.
@@ -92,11 +102,13 @@ def test_from_a_bare_host_to_one_that_stays_as_it_is(host: Machine) -> None:
 
 def test_a_configuration_that_the_release_refuses_replaces_nothing(host: Machine) -> None:
     configure(host)
+    host.asked()
     config = host.path("/etc/postroad/agent.toml").read_bytes()
-    refused = configure(host, release=NEW, delivery={"retry_for": "soon"})
+    refused = configure(host, release=NEW, listeners=[{"port": 587, "tls": "starttls"}])
     assert refused["failed"]
     assert "the new configuration is refused by release 22222222; the running agent is untouched" in refused["msg"]
-    assert "/etc/postroad/agent.toml: delivery.retry_for:" in refused["msg"]
+    assert "/etc/postroad/agent.toml: tls.certificate:" in refused["msg"]
+    assert host.asked() == []
     assert host.path("/etc/postroad/agent.toml").read_bytes() == config
     assert host.sh("readlink /opt/postroad/current; ls -A /etc/postroad") == (
         f"releases/{OLD}\naccounts.toml\nagent.toml\nsecrets\n"
@@ -126,16 +138,8 @@ def test_a_release_that_does_not_start_is_put_back(host: Machine) -> None:
         ({"units": {}}, "missing required arguments: relay-agent.service, relay-agent.socket found in units"),
     ],
 )
-def test_what_cannot_be_is_a_sentence_without_secrets(host: Machine, changes: dict[str, Any], message: str) -> None:
-    refused = configure(host, **{"accounts": [], **changes})
+def test_what_cannot_be_is_a_sentence_without_secrets(bare: Machine, changes: dict[str, Any], message: str) -> None:
+    refused = configure(bare, **{"accounts": [], **changes})
     assert refused["failed"]
     assert message in refused["msg"]
     assert "s3cret" not in json.dumps(refused)
-
-
-def test_certificate_that_is_missing_is_found_before_the_agent_stops(host: Machine) -> None:
-    secure: dict[str, Any] = {"listeners": [{"port": 587, "tls": "starttls"}]}
-    assert not configure(host, check=True, **secure).get("failed")
-    refused = configure(host, **secure)
-    assert "tls.certificate" in refused["msg"]
-    assert host.asked() == []

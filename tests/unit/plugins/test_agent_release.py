@@ -39,16 +39,16 @@ def test_release_is_installed_once_beside_the_others(machine: Machine) -> None:
         ("../../etc", BROKEN, "'../../etc' is not the name of a release"),
     ],
 )
-def test_release_that_does_not_work_is_refused(machine: Machine, release: str, main: str, message: str) -> None:
-    sent = {"release": release, "archive": str(archive(machine.scratch / "b.tar.gz", release, main))}
-    done = machine.module("agent_release", sent)
+def test_release_that_does_not_work_is_refused(shared_machine: Machine, release: str, main: str, message: str) -> None:
+    sent = {"release": release, "archive": str(archive(shared_machine.scratch / "b.tar.gz", release, main))}
+    done = shared_machine.module("agent_release", sent)
     assert done["failed"]
     assert message in done["msg"]
-    assert machine.sh("find /opt/postroad -type f") == ""
+    assert shared_machine.sh("find /opt/postroad -type f") == ""
 
 
-def test_archive_alone_is_no_order(machine: Machine) -> None:
-    done = machine.module("agent_release", {"archive": "/tmp/x"})
+def test_archive_alone_is_no_order(shared_machine: Machine) -> None:
+    done = shared_machine.module("agent_release", {"archive": "/tmp/x"})
     assert done["failed"]
     assert "missing parameter(s) required by 'archive': release" in done["msg"]
 

@@ -28,16 +28,16 @@ def apply(machine: Machine, **changes: Any) -> None:
         assert done.get("changed"), done
 
 
-def test_check_mode_shows_the_rules_and_loads_none(machine: Machine) -> None:
-    told = table(machine, check=True)
+def test_check_mode_shows_the_rules_and_loads_none(shared_machine: Machine) -> None:
+    told = table(shared_machine, check=True)
     assert (told["changed"], told["pending"], told["ssh_ports"]) == (True, False, [22])
     headers = [entry["after_header"] for entry in told["diff"]]
     assert headers[0] == "/etc/postroad/firewall.nft"
     assert "/etc/systemd/system/postroad-firewall.service" in headers
     assert "587" in told["diff"][0]["after"]
-    assert machine.run("sh", "-c", TABLE).returncode != 0
-    assert machine.asked() == []
-    assert "postroad" not in machine.sh("ls /etc; cat /etc/passwd")
+    assert shared_machine.run("sh", "-c", TABLE).returncode != 0
+    assert shared_machine.asked() == []
+    assert "postroad" not in shared_machine.sh("ls /etc; cat /etc/passwd")
 
 
 def test_rules_are_live_kept_and_found_as_they_should_be(machine: Machine) -> None:
@@ -121,17 +121,17 @@ def test_without_a_timer_no_rule_is_touched(machine: Machine) -> None:
     ],
 )
 def test_what_cannot_be_is_a_sentence_and_changes_nothing(
-    machine: Machine, changes: dict[str, Any], message: str
+    shared_machine: Machine, changes: dict[str, Any], message: str
 ) -> None:
-    refused = table(machine, **changes)
+    refused = table(shared_machine, **changes)
     assert refused["failed"]
     assert message in refused["msg"]
-    assert machine.run("sh", "-c", TABLE).returncode != 0
-    assert not machine.path("/etc/postroad").exists()
+    assert shared_machine.run("sh", "-c", TABLE).returncode != 0
+    assert not shared_machine.path("/etc/postroad").exists()
 
 
-def test_the_way_that_the_operator_came_stays_open(machine: Machine) -> None:
-    told = table(machine, check=True, by="192.0.2.1 50000 192.0.2.2 2222", ssh={"ports": [22]})
+def test_the_way_that_the_operator_came_stays_open(shared_machine: Machine) -> None:
+    told = table(shared_machine, check=True, by="192.0.2.1 50000 192.0.2.2 2222", ssh={"ports": [22]})
     assert told["ssh_ports"] == [22, 2222]
     assert any("relay_firewall_ssh.ports does not name 2222" in warning["event"]["msg"] for warning in warnings(told))
 

@@ -86,11 +86,11 @@ def test_running_agent_is_reloaded(machine: Machine, authority: PrivateCa, tmp_p
     ],
 )
 def test_what_it_cannot_do_is_a_sentence(
-    machine: Machine, authority: PrivateCa, tmp_path: Path, arguments: dict[str, str], message: str
+    shared_machine: Machine, authority: PrivateCa, tmp_path: Path, arguments: dict[str, str], message: str
 ) -> None:
     issue(authority, tmp_path / "pair", [HOST])
     chain = (tmp_path / "pair" / "chain").read_text()
-    done = machine.module("tls_files", {name: value.format(chain=chain) for name, value in arguments.items()})
+    done = shared_machine.module("tls_files", {name: value.format(chain=chain) for name, value in arguments.items()})
     assert done["failed"]
     assert message in done["msg"]
     assert "Traceback" not in json.dumps(done)

@@ -4,7 +4,6 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,9 @@ TASK: dict[str, dict[str, str]] = {"postroad.relay.agent_release": {}}
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with Machine.made(tmp_path_factory.mktemp("machine")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def collection(machine: Machine) -> Path:
+def collection(shared_machine: Machine) -> Path:
     """A copy of this checkout as a collection, which keeps what it builds to itself."""
-    copy = machine.scratch / "collections" / "ansible_collections" / "postroad" / "relay"
+    copy = shared_machine.scratch / "collections" / "ansible_collections" / "postroad" / "relay"
     unwanted = shutil.ignore_patterns("__pycache__")
     for name in ("plugins", "relay_agent", "locks", "meta"):
         shutil.copytree(ROOT / name, copy / name, ignore=unwanted)
@@ -51,10 +44,10 @@ def release(collection: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def play(machine: Machine, collection: Path, release: str) -> Play:
+def play(shared_machine: Machine, collection: Path, release: str) -> Play:
     """One playbook, since each start of Ansible takes its second."""
     break_checkout = f"rm {collection}/locks/agent.txt"
-    return machine.play(
+    return shared_machine.play(
         [
             {"name": "planned", **TASK, "check_mode": True},
             {"name": "untouched", "ansible.builtin.raw": "ls /opt/postroad"},
@@ -76,11 +69,11 @@ def test_check_mode_tells_what_will_be_installed(play: Play, release: str) -> No
     assert play.results["untouched"]["rc"] != 0
 
 
-def test_release_is_on_the_host_and_not_current(play: Play, machine: Machine, release: str) -> None:
+def test_release_is_on_the_host_and_not_current(play: Play, shared_machine: Machine, release: str) -> None:
     installed = play.results["installed"]
     assert not installed["failed"]
     assert (installed["changed"], installed["current"], installed["installed"]) == (True, None, [release])
-    assert machine.sh(f"/opt/postroad/releases/{release}/bin/relay-agent x") == "['x']\n"
+    assert shared_machine.sh(f"/opt/postroad/releases/{release}/bin/relay-agent x") == "['x']\n"
 
 
 def test_release_that_is_there_is_not_sent_again(play: Play, release: str) -> None:

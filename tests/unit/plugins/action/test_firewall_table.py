@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The action firewall_table in a playbook: rules that are applied, confirmed over a new connection, and kept."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,15 +14,9 @@ def task(name: str, *, check: bool = False, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with Machine.made(tmp_path_factory.mktemp("machine")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def play(machine: Machine) -> Play:
+def play(shared_machine: Machine) -> Play:
     """One playbook, since each start of Ansible takes its second."""
-    return machine.play(
+    return shared_machine.play(
         [
             task("planned", check=True),
             task("applied"),
@@ -41,14 +34,14 @@ def test_check_mode_tells_what_a_run_does(play: Play) -> None:
     assert [entry["after_header"] for entry in planned["diff"]] == [entry["after_header"] for entry in applied["diff"]]
 
 
-def test_rules_are_confirmed_and_kept(play: Play, machine: Machine) -> None:
+def test_rules_are_confirmed_and_kept(play: Play, shared_machine: Machine) -> None:
     applied = play.results["applied"]
     assert not applied["failed"]
     assert applied["pending"] is False
     assert applied["ssh_ports"] == [22]
-    boots = machine.path("/etc/postroad/firewall.nft").read_text()
+    boots = shared_machine.path("/etc/postroad/firewall.nft").read_text()
     assert boots == applied["diff"][0]["after"].replace("{ 587 }", "{ 465 }")  # the last task's
-    asked = machine.asked()
+    asked = shared_machine.asked()
     armed = next(number for number, line in enumerate(asked) if line.startswith("systemd-run"))
     assert "stop postroad-firewall-restore.timer" in asked[armed:]
     assert "--on-active=45" in asked[armed]

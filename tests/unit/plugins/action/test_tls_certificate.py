@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The action tls_certificate in a playbook: from no certificate to one that stays, by both ways to have one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,24 @@ def task(name: str, *, check: bool = False, hostname: str = HOST, **certificate:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with Machine.made(tmp_path_factory.mktemp("machine")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def pair(machine: Machine) -> Path:
+def pair(shared_machine: Machine) -> Path:
     """A certificate for the host from elsewhere, and its key."""
-    directory = machine.scratch / "pair"
-    issue(PrivateCa.open_or_create(machine.scratch / "elsewhere"), directory, [HOST])
+    directory = shared_machine.scratch / "pair"
+    issue(PrivateCa.open_or_create(shared_machine.scratch / "elsewhere"), directory, [HOST])
     return directory
 
 
 @pytest.fixture(scope="module")
-def play(machine: Machine, pair: Path) -> Play:
+def play(shared_machine: Machine, pair: Path) -> Play:
     """One playbook, since each start of Ansible takes its second."""
     provided: dict[str, Any] = {"mode": "provided", "certificate": str(pair / "chain"), "key": str(pair / "key")}
-    return machine.play(
+    return shared_machine.play(
         [
             task("planned", check=True, names=[HOST, "192.0.2.7"]),
-            {"name": "untouched", "ansible.builtin.raw": f"ls /etc/postroad {machine.scratch}/inventory/private_ca"},
+            {
+                "name": "untouched",
+                "ansible.builtin.raw": f"ls /etc/postroad {shared_machine.scratch}/inventory/private_ca",
+            },
             task("issued", names=[HOST, "192.0.2.7"]),
             task("kept", names=["192.0.2.7", HOST]),
             task("left out", names=["mail.example.org"]),
@@ -55,9 +52,9 @@ def play(machine: Machine, pair: Path) -> Play:
     )
 
 
-def first(machine: Machine) -> Path:
+def first(shared_machine: Machine) -> Path:
     """The pair that was issued, which is kept beside the one in use."""
-    return min(machine.path(f"{TLS}/versions").iterdir())
+    return min(shared_machine.path(f"{TLS}/versions").iterdir())
 
 
 def failure(result: Mapping[str, Any]) -> str:
@@ -76,11 +73,11 @@ def test_check_mode_tells_what_will_be_issued(play: Play) -> None:
     assert play.results["untouched"]["rc"] != 0
 
 
-def test_certificate_is_the_authoritys_and_beside_the_inventory(play: Play, machine: Machine) -> None:
-    chain = (first(machine) / "fullchain.pem").read_text()
+def test_certificate_is_the_authoritys_and_beside_the_inventory(play: Play, shared_machine: Machine) -> None:
+    chain = (first(shared_machine) / "fullchain.pem").read_text()
     (certificate,) = parse_chain(chain, "issued")
     assert play.results["issued"]["certificate"] == describe(certificate)
-    authority = PrivateCa.read_certificate(machine.scratch / "inventory" / "private_ca")
+    authority = PrivateCa.read_certificate(shared_machine.scratch / "inventory" / "private_ca")
     assert authority is not None
     certificate.verify_directly_issued_by(authority)
 
@@ -102,23 +99,23 @@ def test_faults_are_named(play: Play) -> None:
     assert failure(play.results["not there"]) == f"{HOST}: no.pem does not exist on the controller"
 
 
-def test_provided_pair_takes_over(play: Play, machine: Machine, pair: Path) -> None:
+def test_provided_pair_takes_over(play: Play, shared_machine: Machine, pair: Path) -> None:
     planned, replaced = play.results["replaced, planned"], play.results["replaced"]
     assert planned["changed"]
     assert replaced["changed"]
     assert planned["reason"] == replaced["reason"] == "another one is provided"
     assert planned["diff"] == replaced["diff"]
     assert replaced["diff"]["before"] == play.results["issued"]["certificate"]
-    assert machine.sh(f"cat {TLS}/fullchain.pem {TLS}/privkey.pem") == (
+    assert shared_machine.sh(f"cat {TLS}/fullchain.pem {TLS}/privkey.pem") == (
         (pair / "chain").read_text() + (pair / "key").read_text()
     )
     # The same pair from elsewhere is the same pair.
     assert not play.results["replaced, kept"]["changed"]
 
 
-def test_no_key_is_printed(play: Play, machine: Machine, pair: Path) -> None:
+def test_no_key_is_printed(play: Play, shared_machine: Machine, pair: Path) -> None:
     assert "PRIVATE KEY" not in play.output
-    for key in (pair / "key", first(machine) / "privkey.pem"):
+    for key in (pair / "key", first(shared_machine) / "privkey.pem"):
         lines = [line for line in key.read_text().splitlines() if "PRIVATE KEY" not in line]
         assert lines
         assert not any(line in play.output for line in lines)
