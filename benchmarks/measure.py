@@ -110,6 +110,7 @@ class Bench:
     def sample(self, relay: Relay, sink: Sink, load: Load, rate: float = 0.0) -> Sample:
         """Warm the relay up, measure, and wait until the sink has everything."""
         sizes = self.sizes
+        earlier = sink.messages
         warm = self.run_generator(
             relay,
             load,
@@ -117,7 +118,8 @@ class Bench:
             **({"count": 2} if load.count else {}),
             **({"rate": rate} if rate else {}),
         )
-        sink.wait_for(warm["messages"], sizes.drain)
+        sink.wait_for(earlier + int(warm["messages"]), sizes.drain)
+        sink.settle()
         before, processor = sink.messages, cpu_seconds(relay.pid)
         options: dict[str, float] = {"rate": rate} if rate else {}
         if load.count:

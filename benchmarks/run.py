@@ -194,7 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {**about, "quick": options.quick, "generators": checked, "rows": [asdict(result) for result in results]}
     build = ROOT / ".build"
     build.mkdir(exist_ok=True)
-    (build / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
+    # A run of some rows does not replace the record of a whole one.
+    (build / ("bench-rows.json" if options.rows else "bench.json")).write_text(json.dumps(record, indent=2) + "\n")
     if options.json:
         print(json.dumps(record, indent=2))
     else:

@@ -63,6 +63,14 @@ class Sink:
             time.sleep(0.01)
         return True
 
+    def settle(self, quiet: float = 0.3) -> None:
+        """Wait until nothing has come for so many seconds.
+
+        A generator that stops leaves messages behind that the relay has taken and nobody has counted.
+        """
+        while time.monotonic() - self.last_at < quiet:
+            time.sleep(0.02)
+
     def _count(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         number, rest = process.stdout.fileno(), b""

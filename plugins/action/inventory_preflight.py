@@ -12,15 +12,18 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate_preflight import certificate_problems
+from ansible_collections.postroad.relay.plugins.plugin_utils.firewall_preflight import firewall_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
     agent_problems,
     read_specs,
+    read_verify_options,
     spec_problems,
     unknown_variables,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+FIREWALL_ROLE = "relay_firewall"
 TLS_ROLE = "relay_tls"
 
 
@@ -35,7 +38,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         specs = read_specs(ROOT / "roles")
-        problems = list(unknown_variables(variables, specs))
+        known = specs | {"relay_verify": read_verify_options(ROOT / "playbooks" / "verify.yml")}
+        problems = list(unknown_variables(variables, known))
         # A default that cannot be worked out is the fault of a variable that it is made of.
         consequences: list[str] = []
         defaults = self._defaults(specs)
@@ -60,6 +64,8 @@ class ActionModule(ActionBase):
         """What a role's variables, each fine by itself, would come to."""
         if role == AGENT_ROLE:
             return list(agent_problems(values, parse_agent_config))
+        if role == FIREWALL_ROLE:
+            return list(firewall_problems(values))
         if role == TLS_ROLE:
             hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
             return list(certificate_problems(values["relay_tls_certificate"], hostname, self._controller_file))

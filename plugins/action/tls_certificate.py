@@ -13,10 +13,11 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import 
     CertificateError,
     check_provided,
     describe,
+    general_names,
     parse_chain,
     private_key_matches,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason
+from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason, subject_for
 
 MODULE = "postroad.relay.tls_files"
 STRINGS = {"type": "list", "elements": "str", "default": []}
@@ -121,9 +122,10 @@ class ActionModule(ActionBase):
         """The lines of a certificate that only a real run issues."""
         authority = PrivateCa.read_certificate(directory)
         issuer = authority.subject.rfc4514_string() if authority else f"a new authority in {directory}"
+        names = sorted({str(name.value) for name in general_names(self._names)})
         return (
-            f"subject: CN={self._names[0]}\n"
-            f"names: {', '.join(sorted(self._names))}\n"
+            f"subject: {subject_for(self._names).rfc4514_string()}\n"
+            f"names: {', '.join(names)}\n"
             f"issuer: {issuer}\n"
             f"not after: {self._wanted['days']} days after the run\n"
             "sha256: known once it is issued\n"

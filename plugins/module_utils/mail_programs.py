@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import smtplib
+import socket
 import ssl
 import subprocess
 import time
@@ -256,6 +257,8 @@ def _smtplib(probe: Probe, message: str) -> str:
     except smtplib.SMTPResponseException as error:
         reply = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
         raise ProbeFailedError(f"{error.smtp_code} {reply}") from None
+    except socket.gaierror as error:
+        raise ProbeFailedError(f"smtplib: no address for {probe.host}: {error.strerror}") from None
     except (OSError, smtplib.SMTPException) as error:
         raise ProbeFailedError(f"smtplib: {error}") from None
     reply = f"{code} {text.decode(errors='replace')}"

@@ -15,7 +15,7 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["ImapMailbox", "MailboxError", "Maildir", "RelayLog", "Sighting", "Watch", "wait_for"]
+__all__ = ["ImapMailbox", "MailboxError", "Maildir", "RelayLog", "Sighting", "Watch", "read_journal", "wait_for"]
 
 
 class MailboxError(Exception):
@@ -115,12 +115,13 @@ class ImapMailbox:
 
 def read_journal(unit: str, since: float) -> Iterable[str]:
     """Lines that a unit logged since a time (seconds since the epoch). Raises MailboxError."""
-    command = ["journalctl", f"--unit={unit}", f"--since=@{since:.0f}", "--output=cat", "--no-pager", "--quiet"]
+    command = ["journalctl", f"--unit={unit}", f"--since=@{since:.0f}", "--output=cat", "--no-pager"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MailboxError(f"journal of {unit}: {error}") from None
-    if done.returncode:
+    # A user who may not read a service's journal gets an empty answer, and status 0 once it has a journal of its own.
+    if done.returncode or "not seeing messages" in done.stderr:
         raise MailboxError(f"journal of {unit}: {done.stderr.strip()}")
     return done.stdout.splitlines()
 

@@ -9,7 +9,7 @@ import os
 import pwd
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["ManagedDirectory", "ManagedFile", "fingerprint"]
@@ -41,30 +41,38 @@ class ManagedFile:
     """A file with this content, owned by root. What is `secret` appears in no diff."""
 
     path: Path
-    content: str
+    content: str = field(repr=False)
     mode: int = 0o644
     group: str = "root"
     secret: bool = False
 
     def differs(self) -> bool:
         """Whether content, owner, group or mode are not as wanted."""
-        return self.current() != self.content or not _has_rights(self.path, OWNER, self.group, self.mode)
+        return self._content_differs() or not _has_rights(self.path, OWNER, self.group, self.mode)
 
     def current(self) -> str | None:
-        """What is there now; None when there is no file."""
+        """What is there now, with escapes for bytes that are no text; None when there is no file."""
+        found = self._read()
+        return None if found is None else found.decode("utf-8", errors="backslashreplace")
+
+    def _read(self) -> bytes | None:
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def _content_differs(self) -> bool:
+        # By bytes: a hand may have left other line ends or what is no text at all.
+        return self._read() != self.content.encode()
 
     def diff(self) -> dict[str, str]:
         """Before and after, as Ansible shows them."""
         before = self.current()
         header = {"before_header": str(self.path), "after_header": str(self.path)}
+        if not self._content_differs():
+            return header | {"before": "(other owner or mode)\n", "after": f"{OWNER}:{self.group} {self.mode:04o}\n"}
         if self.secret:
             return header | {"before": "" if before is None else "(secret)\n", "after": "(new secret)\n"}
-        if before == self.content:
-            return header | {"before": "(other owner or mode)\n", "after": f"{OWNER}:{self.group} {self.mode:04o}\n"}
         return header | {"before": before or "", "after": self.content}
 
     def write(self) -> None:

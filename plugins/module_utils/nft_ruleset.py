@@ -8,10 +8,21 @@ base chain it stands in, while a drop in any table is final.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ExtraPort", "FirewallPolicy", "PolicyError", "Rates", "TABLE", "UNKNOWN_UID", "parse_networks", "render"]
+__all__ = [
+    "ExtraPort",
+    "FirewallPolicy",
+    "PolicyError",
+    "Rates",
+    "TABLE",
+    "UNKNOWN_UID",
+    "parse_networks",
+    "render",
+    "submission_ports",
+]
 
 TABLE = "inet postroad"
 UNKNOWN_UID = 65534
@@ -21,6 +32,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 OTHER_PORTS = ("reject", "drop", "accept")
 PROTOCOLS = ("tcp", "udp")
+
+_SUBMISSION = re.compile(r"tcp dport \{ ([0-9, ]+) \} jump submission")
 
 
 class PolicyError(ValueError):
@@ -98,6 +111,11 @@ def render(policy: FirewallPolicy) -> str:
         lines += _chain("mail", _outgoing_mail(policy.smtp_users))
     lines[-1:] = ["}", ""]
     return "\n".join(lines)
+
+
+def submission_ports(rules: str) -> set[int]:
+    """The submission ports that rules of `render` open; none in the empty text."""
+    return {int(port) for listed in _SUBMISSION.findall(rules) for port in listed.split(",")}
 
 
 def _check(policy: FirewallPolicy) -> None:

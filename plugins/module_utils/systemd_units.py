@@ -86,8 +86,8 @@ class Units:
         self._run(["systemctl", "reset-failed", SOCKET, SERVICE])
 
     def journal(self, since: float, lines: int = 20) -> list[str]:
-        """What the agent and systemd wrote about the service since then (seconds since 1970), newest last."""
-        command = ["journalctl", f"--unit={SERVICE}", f"--since=@{since:.0f}", f"--lines={lines}"]
+        """What the agent and systemd wrote about both units since then (seconds since 1970), newest last."""
+        command = ["journalctl", f"--unit={SOCKET}", f"--unit={SERVICE}", f"--since=@{since:.0f}", f"--lines={lines}"]
         status, output, _ = self._run([*command, "--output=cat", "--no-pager", "--quiet"])
         return output.splitlines() if status == 0 else []
 

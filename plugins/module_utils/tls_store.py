@@ -105,7 +105,10 @@ class TlsStore:
         reloaded with, raises TlsStoreError; the one before is then in use as it was.
         """
         if key is None:
-            key = self._requested_key.read_text(encoding="ascii")
+            try:
+                key = self._requested_key.read_text(encoding="ascii")
+            except FileNotFoundError:
+                raise TlsStoreError("no key was made for this certificate, and none was given") from None
         version = self._write_version(chain, key)
         if not self.key_matches(version / CERTIFICATE, version / KEY):
             shutil.rmtree(version)
@@ -125,9 +128,12 @@ class TlsStore:
         return reloaded
 
     def _write_version(self, chain: str, key: str) -> Path:
-        first = chain[: chain.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
-        first = first[first.index("-----BEGIN CERTIFICATE-----") :]
-        fingerprint = sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+        try:
+            first = chain[chain.index(begin) : chain.index(end)] + f"{end}\n"
+            fingerprint = sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        except ValueError as error:
+            raise TlsStoreError("the chain holds no certificate in PEM form; the pair in use was kept") from error
         # To the microsecond: a directory that is in use must never be written to again.
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         version = self._versions / f"{stamp}-{fingerprint[:12]}"

@@ -23,6 +23,15 @@ options:
     description: Content of C(relay-agent.socket) and C(relay-agent.service).
     type: dict
     required: true
+    suboptions:
+      relay-agent.socket:
+        description: The socket unit.
+        type: str
+        required: true
+      relay-agent.service:
+        description: The service unit.
+        type: str
+        required: true
   hostname:
     description: See C(relay_agent_hostname) of the role P(postroad.relay.relay_agent#role).
     type: str
@@ -99,12 +108,16 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_settings impo
     agent_options,
     build_settings,
 )
+from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import SERVICE, SOCKET
+
+UNIT = {"type": "str", "required": True}
+UNITS = {"type": "dict", "required": True, "options": {SOCKET: UNIT, SERVICE: UNIT}}
 
 
 def main() -> None:
     """Converge the host to the given options."""
     module = AnsibleModule(
-        argument_spec=agent_options() | {"release": {"type": "str"}, "units": {"type": "dict", "required": True}},
+        argument_spec=agent_options() | {"release": {"type": "str"}, "units": UNITS},
         supports_check_mode=True,
     )
     try:

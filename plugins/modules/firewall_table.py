@@ -159,6 +159,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import 
     Rates,
     parse_networks,
     render,
+    submission_ports,
 )
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import ServiceUserError, ensure_service_user
 
@@ -264,7 +265,7 @@ class Table:
         if not any(client in network for network in parse_networks(sources, "relay_firewall_ssh.sources")):
             raise PolicyError(
                 f"relay_firewall_ssh.sources: {client}, the address that this run comes from, is in none of "
-                f"{', '.join(sources)}: it would lock you out, nothing was changed"
+                f"{', '.join(sources)}: it would lock you out, so the packet filter is left as it was"
             )
 
     def warn_of_services(self, listeners: list[ssh_access.Listener], open_ports: set[int]) -> None:
@@ -312,7 +313,9 @@ class Table:
         result["diff"] += [_diff(str(path), _read(path), content) for path, content in outdated.items()]
         if wanted != live and params["other_ports"] != "accept":
             tcp = {extra.port for extra in extra_ports if extra.protocol == "tcp"}
-            self.warn_of_services(listeners, {*params["ports"], *ssh_ports, *tcp})
+            # In check mode the agent still has the ports that a real run would have closed before it comes to here.
+            dropped = submission_ports(kept) if self.module.check_mode else set()
+            self.warn_of_services(listeners, {*params["ports"], *ssh_ports, *tcp, *dropped})
         if self.module.check_mode or not result["changed"]:
             return result
         if wanted == live:
@@ -327,8 +330,10 @@ class Table:
         """Keep what `apply` loaded; raises NftError when that is no longer there or nothing has been proved."""
         if self.connection is not None and str(self.connection) == self.params["connection"]:
             raise NftError("no fresh SSH connection was made: that the new rules let the operator in is not proved")
+        rules = _read(self.filter.staged_rules)
+        if not rules:
+            raise NftError("nothing was applied that could be confirmed; run again")
         self.filter.disarm()
-        rules = self.filter.staged_rules.read_text(encoding="utf-8")
         if self.filter.as_loaded(rules) != self.filter.live():
             raise NftError("the old rules came back before the new ones were confirmed; run again")
         self.filter.keep(rules, self.units)
@@ -355,7 +360,7 @@ def main() -> None:
     table = Table(module, nft)
     try:
         result = table.confirm() if module.params["step"] == "confirm" else table.apply()
-    except (NftError, PolicyError, ServiceUserError) as error:
+    except (NftError, OSError, PolicyError, ServiceUserError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

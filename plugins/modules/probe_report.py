@@ -10,7 +10,7 @@ short_description: Show which probe messages arrived, and fail when one did not
 description:
   - Shows a table of the probes that M(postroad.relay.submit_probe) submitted and M(postroad.relay.await_arrivals)
     waited for, with host, port, TLS mode, program, message id and seconds to the mailbox.
-  - Fails with a sentence that names host and port of each message that did not arrive.
+  - Fails with a line for each host and reason that names the ports of the messages that did not arrive.
   - Runs on the controller.
 options:
   hosts:

@@ -28,6 +28,9 @@ def certificate_problems(wanted: Mapping[str, Any], hostname: str, read: Callabl
     if hostname not in names:
         yield f"{VARIABLE}.names: {', '.join(names)} leaves out {hostname}, the name that clients connect to"
     if wanted["mode"] != "provided":
+        for key in ("certificate", "key"):
+            if wanted[key]:
+                yield f"{VARIABLE}.{key}: is for mode provided, and the mode is {wanted['mode']}"
         return
     missing = [key for key in ("certificate", "key") if not wanted[key]]
     for key in missing:

@@ -17,7 +17,14 @@ import yaml
 from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
 from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import SettingsError, build_settings
 
-__all__ = ["AGENT_ROLE", "agent_problems", "read_specs", "spec_problems", "unknown_variables"]
+__all__ = [
+    "AGENT_ROLE",
+    "agent_problems",
+    "read_specs",
+    "read_verify_options",
+    "spec_problems",
+    "unknown_variables",
+]
 
 AGENT_ROLE = "relay_agent"
 
@@ -30,6 +37,8 @@ _KINDS = {
     "dict": "a table",
     "str": "text (put it in quotes)",
 }
+_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
+_FEWEST_OPEN_FILES = 1024
 _CONFIG_KEY = re.compile(r"\b(listener|route)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
@@ -45,8 +54,16 @@ def read_specs(roles: Path) -> Specs:
     return specs
 
 
+def read_verify_options(playbook: Path) -> dict[str, Any]:
+    """The variables of playbooks/verify.yml, from the task in which it checks them itself."""
+    (play,) = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+    check = "ansible.builtin.validate_argument_spec"
+    options: dict[str, Any] = next(task[check]["argument_spec"] for task in play["tasks"] if check in task)
+    return options
+
+
 def unknown_variables(names: Iterable[str], specs: Specs) -> Iterator[str]:
-    """A problem for every variable that bears a role's name and is none of its options, or nearly is one."""
+    """A problem for every variable that bears the name of one of `specs` and is none of its options, or nearly is."""
     known = sorted(name for options in specs.values() for name in options)
     for name in sorted(set(names) - set(known)):
         if not name.startswith(_FAMILY):
@@ -55,7 +72,7 @@ def unknown_variables(names: Iterable[str], specs: Specs) -> Iterator[str]:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.75 if owner else 0.9)
         if owner is None and not near:
             continue
-        hint = f"did you mean {near[0]}?" if near else f"the role {owner} has no such variable"
+        hint = f"did you mean {near[0]}?" if near else f"{owner} has no such variable"
         yield f"{name}: {hint}"
 
 
@@ -97,7 +114,7 @@ def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str
             raise TypeError
         value = DEFAULT_TYPE_VALIDATORS[kind](value)
     except (TypeError, ValueError):
-        shown = "(secret)" if option.get("no_log") else repr(value)
+        shown = "(secret)" if _holds_a_secret(option) else repr(value)
         problems.append(f"{where}: {shown} is not {_KINDS.get(kind, kind)}")
         return None
     if "choices" in option and value not in option["choices"]:
@@ -110,6 +127,11 @@ def _value(where: str, value: Any, option: Mapping[str, Any], problems: list[str
     return value
 
 
+def _holds_a_secret(option: Mapping[str, Any]) -> bool:
+    """Whether a value of it may have a password somewhere inside, also one that is in the wrong place."""
+    return bool(option.get("no_log")) or any(_holds_a_secret(inner) for inner in option.get("options", {}).values())
+
+
 def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tuple[str, str]]]) -> Iterator[str]:
     """What the agent would find wrong with its configuration, each by the variable that it comes from.
 
@@ -119,6 +141,7 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
     prefix = AGENT_ROLE + "_"
     options = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
     yield from _account_problems(options["accounts"], prefix)
+    yield from _service_problems(options["service"], f"{prefix}service.")
     try:
         found = dict.fromkeys(parse(build_settings(options).toml))
         # What is wrong by itself hides what is wrong between values: look once more without it.
@@ -148,6 +171,15 @@ def _account_problems(accounts: list[dict[str, Any]], prefix: str) -> Iterator[s
         given = [key for key in ("password", "hash") if account.get(key)]
         if len(given) != 1:
             yield f"{where} ({account['name']}): has {' and '.join(given) or 'no password'} (expected password or hash)"
+
+
+def _service_problems(limits: Mapping[str, Any], where: str) -> Iterator[str]:
+    # systemd warns of a limit that it cannot read, and goes on without one.
+    open_files, memory_max = limits["open_files"], limits["memory_max"]
+    if open_files is not None and open_files < _FEWEST_OPEN_FILES:
+        yield f"{where}open_files: {open_files} is too few (expected {_FEWEST_OPEN_FILES} or more)"
+    if memory_max is not None and not _MEMORY.fullmatch(memory_max):
+        yield f"{where}memory_max: {memory_max!r} is not an amount of memory (expected one such as 512M, 1G or 50%)"
 
 
 def _variable(key: str) -> str:

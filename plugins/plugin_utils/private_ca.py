@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["PrivateCa", "renewal_reason"]
+__all__ = ["PrivateCa", "renewal_reason", "subject_for"]
 
 LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(days=1)
@@ -130,8 +130,7 @@ class PrivateCa:
         ends = min(now + timedelta(days=days), self.certificate.not_valid_after_utc)
         if ends <= now:
             raise CertificateError(f"the authority expired on {ends:%Y-%m-%d}: a new one is needed")
-        short = [name for name in names if len(name) <= 64]  # RFC 5280, ub-common-name
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in short[:1]])
+        subject = subject_for(names)
         authority_id = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         certificate = (
             x509.CertificateBuilder()
@@ -141,7 +140,7 @@ class PrivateCa:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SKEW)
             .not_valid_after(ends)
-            .add_extension(alternative_names, critical=not short)
+            .add_extension(alternative_names, critical=not subject.rdns)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -150,6 +149,20 @@ class PrivateCa:
             .sign(self.key, hashes.SHA256())
         )
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def subject_for(names: Sequence[str]) -> x509.Name:
+    """The subject of a certificate for `names`: the first host name that fits; empty when none does.
+
+    At most 64 characters (RFC 5280, ub-common-name). No address: verifiers take a common name for a host name, which
+    an authority that is bound to networks may not vouch for.
+    """
+    fitting = [
+        name
+        for name, general in zip(names, general_names(names), strict=True)
+        if len(name) <= 64 and isinstance(general, x509.DNSName)
+    ]
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
 
 
 def renewal_reason(

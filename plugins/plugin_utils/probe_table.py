@@ -44,8 +44,9 @@ def judge(host: str, submitted: Mapping[str, Any], arrived: Mapping[str, Any]) -
         if not probe["ok"]:
             problem = f"not taken: {probe['reply']}"
         elif when is None:
-            known = arrived.get("lost", {}).get(message_id) or arrived.get("msg", "the mailbox could not be looked at")
-            problem = f"taken, but did not arrive: {known}"
+            lost = arrived.get("lost", {}).get(message_id)
+            unknown = f"taken, but the mailbox could not be looked at: {arrived.get('msg', 'no answer')}"
+            problem = f"taken, but did not arrive: {lost}" if lost else unknown
         # Two hosts' clocks differ by some milliseconds: never less than nothing.
         seconds = max(0.0, float(when) - float(probe["submitted"])) if when is not None else None
         rows.append(Row(probe["host"], probe["port"], probe["tls"], probe["program"], message_id, seconds, problem))
@@ -68,12 +69,15 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """One sentence on all that did not arrive, naming host and port of each; "" when everything did."""
+    """What did not arrive, a line for each host, program and reason, with the ports; "" when everything did."""
     bad = [row for row in rows if row.seconds is None]
     if not bad:
         return "" if rows else "no relay has a port that could be probed"
-    told = "; ".join(
-        f"{row.host} port {row.port} ({row.program}): {row.problem}" if row.port else f"{row.host}: {row.problem}"
-        for row in bad
-    )
-    return f"{len(bad)} of {len(rows)} probe messages did not arrive: {told}"
+    ports: dict[tuple[str, str, str], list[str]] = {}
+    for row in bad:
+        ports.setdefault((row.host, row.program, row.problem), []).extend([str(row.port)] if row.port else [])
+    lines = [f"{len(bad)} of {len(rows)} probe messages did not arrive:"]
+    for (host, program, problem), numbers in ports.items():
+        where = f" port{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} ({program})" if numbers else ""
+        lines.append(f"  {host}{where}: {problem}")
+    return "\n".join(lines)

@@ -99,10 +99,3 @@ def test_colour_is_for_terminals_that_want_it(tmp_path: Path) -> None:
     assert not colours(tmp_path, NO_COLOR="1")
     assert not colours(tmp_path, TERM="dumb")
     assert "\x1b" not in run("check-config", str(tmp_path)).stderr
-
-
-def test_the_self_test_passes(tmp_path: Path) -> None:
-    result = run("self-test")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "BAD" not in result.stdout
-    assert "modules of release" in result.stdout

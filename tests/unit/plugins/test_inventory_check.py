@@ -8,13 +8,15 @@ import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     agent_problems,
     read_specs,
+    read_verify_options,
     spec_problems,
     unknown_variables,
 )
 
 from relay_agent.config.load import ConfigError, parse_config
 
-SPECS = read_specs(Path(__file__).parents[3] / "roles")
+ROOT = Path(__file__).parents[3]
+SPECS = read_specs(ROOT / "roles")
 AGENT = SPECS["relay_agent"]
 GOOD: dict[str, Any] = {"relay_agent_hostname": "relay.example.org"}
 
@@ -48,11 +50,18 @@ def test_numbers_as_text_are_taken() -> None:
         ("relay_agent_listners", "relay_agent_listners: did you mean relay_agent_listeners?"),
         ("relay_tls_certificat", "relay_tls_certificat: did you mean relay_tls_certificate?"),
         ("relay_agnet_routes", "relay_agnet_routes: did you mean relay_agent_routes?"),
-        ("relay_agent_xyzzy", "relay_agent_xyzzy: the role relay_agent has no such variable"),
+        ("relay_agent_xyzzy", "relay_agent_xyzzy: relay_agent has no such variable"),
     ],
 )
 def test_a_misspelt_variable(name: str, expected: str) -> None:
     assert list(unknown_variables([name, "relay_agent_routes"], SPECS)) == [expected]
+
+
+def test_a_misspelt_variable_of_the_verification() -> None:
+    specs = SPECS | {"relay_verify": read_verify_options(ROOT / "playbooks" / "verify.yml")}
+    assert list(unknown_variables(["relay_verify_probe", "relay_verify_vantge"], specs)) == [
+        "relay_verify_vantge: did you mean relay_verify_vantage?"
+    ]
 
 
 def test_variables_of_others_are_left_alone() -> None:
@@ -104,6 +113,25 @@ def test_a_secret_of_the_wrong_type_is_not_shown(password: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variables", "place", "kind"),
+    [
+        ({"accounts": {"alice": "s3cret"}}, "accounts", "a list"),
+        ({"accounts": ["alice:s3cret"]}, "accounts[0]", "a table"),
+        ({"routes": "s3cret"}, "routes[0]", "a table"),
+        ({"routes": [{"domains": ["*"], "via": {"password": "s3cret"}}]}, "routes[0].via", "a list"),
+        ({"routes": [{"domains": ["*"], "via": ["s3cret"]}]}, "routes[0].via[0]", "a table"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(variables: dict[str, Any], place: str, kind: str) -> None:
+    assert problems(**variables) == [f"relay_agent_{place}: (secret) is not {kind}"]
+
+
+@pytest.mark.parametrize("limits", [{"open_files": 1024}, {"memory_max": "1.5G"}, {"memory_max": 2**30}, {}])
+def test_limits_that_systemd_takes(limits: dict[str, Any]) -> None:
+    assert problems(service=limits) == []
+
+
+@pytest.mark.parametrize(
     ("variables", "start"),
     [
         ({"listeners": [{"port": 25, "tls": "starttls"}]}, "relay_agent_listeners[0]: port 25 is for mail between"),
@@ -112,6 +140,8 @@ def test_a_secret_of_the_wrong_type_is_not_shown(password: object) -> None:
             "relay_agent_listeners[1].port: port 587 is taken by relay_agent_listeners[0] already",
         ),
         ({"delivery": {"retry_for": "5 days"}}, 'relay_agent_delivery.retry_for: "5 days" is not valid'),
+        ({"service": {"open_files": -1}}, "relay_agent_service.open_files: -1 is too few (expected 1024 or more)"),
+        ({"service": {"memory_max": "1 GB"}}, "relay_agent_service.memory_max: '1 GB' is not an amount of memory"),
         ({"hostname": "a b"}, 'relay_agent_hostname: "a b" is not valid'),
         (
             {"routes": [{"domains": ["*"], "via": [{"host": "h", "username": "u"}]}]},

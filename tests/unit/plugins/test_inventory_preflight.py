@@ -68,6 +68,44 @@ def test_all_problems_of_all_hosts_and_nothing_touched(tmp_path: Path) -> None:
         assert problem in output
 
 
+def test_the_firewall_is_judged_too(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    one = {
+        "relay_firewall_ssh": {"sources": ["office"]},
+        "relay_firewall_rates": {"burst": 0},
+        "relay_firewall_extra_ports": [{"port": 99999}],
+    }
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": one}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status != 0
+    for problem in (
+        "one.example: relay_firewall_ssh.sources: 'office' is not an address or network",
+        "one.example: relay_firewall_rates.burst: 0 is not between",
+        "one.example: relay_firewall_extra_ports: 99999 is not a port",
+    ):
+        assert problem in output
+
+
+def test_certificate_without_its_mode(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    one = {"relay_tls_certificate": {"certificate": "files/one.pem", "key": "files/one.key"}}
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": one}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status != 0
+    assert "relay_tls_certificate.certificate: is for mode provided, and the mode is private_ca" in output
+
+
+def test_authority_and_files_beside_the_hosts_are_no_inventories(tmp_path: Path) -> None:
+    inventory = tmp_path / "mine"
+    for name in ("private_ca", "files"):
+        (inventory / name).mkdir(parents=True)
+        (inventory / name / "some.pem").write_text("-----BEGIN SOMETHING-----")
+    (inventory / "hosts.yml").write_text(json.dumps({"relays": {"hosts": {"one.example": {}}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status == 0, output
+    assert "WARNING" not in output
+
+
 @pytest.mark.parametrize("password", ["s3cret-and-long", "{{ 'x' }}"])
 def test_no_password_is_printed(tmp_path: Path, password: str) -> None:
     inventory = tmp_path / "hosts.yml"

@@ -3,6 +3,7 @@
 
 import asyncio
 import datetime
+import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -72,6 +73,16 @@ class TestEveryProgram:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(ProbeFailedError, match=f"{program} is not installed here"):
             submit(program, PROBE, tmp_path, DATE)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_a_name_without_an_address_is_named(tls: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ProbeFailedError, match=r"no address for relay\.example\.org: Name or service not known"):
+        submit("smtplib", replace(PROBE, tls=tls, ca_file=""), tmp_path, DATE)
 
 
 def test_s_nail_writes_the_date_itself(tmp_path: Path) -> None:

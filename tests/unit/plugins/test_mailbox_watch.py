@@ -13,6 +13,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.mailbox_watch impor
     MailboxError,
     Maildir,
     RelayLog,
+    read_journal,
     wait_for,
 )
 
@@ -88,6 +89,25 @@ class TestRelayLog:
 
     def test_other_messages_do_not_count(self) -> None:
         assert log({"ts": 12.5, "event": "delivered", "queue_id": "Q9"}).look(WANTED) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (1, "No journal files were opened due to insufficient permissions."),
+        (0, "Hint: You are currently not seeing messages from other users and the system."),
+    ],
+)
+def test_a_log_that_may_not_be_read_is_not_an_empty_one(
+    status: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journalctl = tmp_path / "journalctl"
+    # Like the real one, it keeps the hint to itself when it is to be quiet.
+    journalctl.write_text(f'#!/bin/sh\ncase "$*" in *--quiet*) ;; *) echo "{hint}" >&2 ;; esac\nexit {status}\n')
+    journalctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(MailboxError, match=hint):
+        read_journal("relay-agent.service", 0.0)
 
 
 def test_imap_server_that_does_not_answer_is_named() -> None:

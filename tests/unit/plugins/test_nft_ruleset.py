@@ -13,6 +13,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import 
     Rates,
     parse_networks,
     render,
+    submission_ports,
 )
 
 
@@ -45,6 +46,13 @@ def test_default_refuses_the_rest_and_fails_closed() -> None:
 
 def test_ports_are_sorted_once_each() -> None:
     assert "tcp dport { 465, 587 } jump submission" in rules_of("incoming", ports=[587, 465, 587])
+
+
+def test_submission_ports_are_read_back() -> None:
+    extra = [ExtraPort(port=80)]
+    text = render(FirewallPolicy(ports=[587, 465], ssh_ports=[22], extra_ports=extra))
+    assert submission_ports(text) == {465, 587}
+    assert submission_ports("") == set()
 
 
 def test_a_port_that_ssh_has_is_not_limited() -> None:

@@ -24,18 +24,25 @@ def test_refused_and_lost_are_named_with_host_and_port() -> None:
     submitted = {"probes": [probe(587, "<1@a>"), probe(465, "<2@a>"), probe(443, "<3@a>", ok=False, reply="535 No")]}
     rows = judge("relay1", submitted, ARRIVED)
     assert verdict(rows) == (
-        "2 of 3 probe messages did not arrive: "
-        "relay.example.org port 465 (curl): taken, but did not arrive: not there 60 s after the relay took it; "
-        "relay.example.org port 443 (curl): not taken: 535 No"
+        "2 of 3 probe messages did not arrive:\n"
+        "  relay.example.org port 465 (curl): taken, but did not arrive: not there 60 s after the relay took it\n"
+        "  relay.example.org port 443 (curl): not taken: 535 No"
     )
     assert [row.cells[-1] for row in rows] == ["0.25", "did not arrive", "did not arrive"]
 
 
+def test_ports_with_the_same_trouble_share_a_line() -> None:
+    submitted = {"probes": [probe(port, f"<{port}@a>", ok=False, reply="535 No") for port in (587, 465, 443)]}
+    assert verdict(judge("relay1", submitted, ARRIVED)).splitlines()[1:] == [
+        "  relay.example.org ports 587, 465, 443 (curl): not taken: 535 No"
+    ]
+
+
 def test_vantage_and_mailbox_that_cannot_be_reached() -> None:
     rows = judge("relay1", {"unreachable": True, "msg": "timed out"}, {})
-    assert verdict(rows) == ("1 of 1 probe messages did not arrive: relay1: nothing could be submitted: timed out")
+    assert verdict(rows) == ("1 of 1 probe messages did not arrive:\n  relay1: nothing could be submitted: timed out")
     rows = judge("relay1", {"probes": [probe(587, "<9@a>")]}, {"msg": "no route to mx"})
-    assert "port 587 (curl): taken, but did not arrive: no route to mx" in verdict(rows)
+    assert "port 587 (curl): taken, but the mailbox could not be looked at: no route to mx" in verdict(rows)
 
 
 def test_nothing_to_probe_is_not_a_success() -> None:

@@ -56,6 +56,12 @@ def test_new_ports_need_both_units_stopped_first() -> None:
     assert systemctl.verbs() == ["reset-failed", "stop", "start", "restart", "show"]
 
 
+def test_the_journal_has_the_words_of_both_units() -> None:
+    systemctl = Systemctl()
+    Units(systemctl).journal(since=1000.4)
+    assert {f"--unit={SOCKET}", f"--unit={SERVICE}", "--since=@1000"} <= set(systemctl.calls[0])
+
+
 def test_a_start_that_fails_is_told() -> None:
     with pytest.raises(UnitError, match=r"restart relay-agent\.service: Job for it failed"):
         Units(Systemctl(failing="restart")).restart(sockets=False)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the running agent says of itself, over a real control socket."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay_agent.cli.main import main
+from relay_agent.control.protocol import FAILED, ControlError
+from relay_agent.control.server import ControlServer
+
+IDLE: dict[str, Any] = {
+    "hostname": "relay.test",
+    "version": "0.1.0",
+    "pid": 7,
+    "uptime": 5.0,
+    "listeners": [{"address": "127.0.0.1", "port": 25, "tls": "none", "auth": "none"}],
+    "sessions": 0,
+    "counters": {},
+    "queue": {"messages": 0, "recipients": 0, "held": 0, "bytes": 0},
+    "delivery": {},
+}
+
+
+async def shown(config: Path, state: Mapping[str, Any] | Exception, *options: str) -> int:
+    """The exit status of `relay-agent status` while an agent answers with `state`."""
+
+    async def status(_: dict[str, Any]) -> Mapping[str, Any]:
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    server = ControlServer(config.parent / "control.sock", {"status": status})
+    await server.start()
+    try:
+        return await asyncio.to_thread(main, ["status", "--config", str(config), *options])
+    finally:
+        await server.close()
+
+
+def test_no_agent_no_status(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--config", str(config)]) == 1
+    assert "not running" in capsys.readouterr().out
+    assert main(["status", "--json", "--config", str(config)]) == 1
+    assert json.loads(capsys.readouterr().out) == {"running": False}
+
+
+async def test_the_status_of_a_running_agent(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    destination = {"name": "beta.test\x1b", "waiting": 3, "active": 1, "blocked_for": 12.0, "last_error": "busy\x07"}
+    state = {
+        "hostname": "relay.test",
+        "version": "0.1.0",
+        "pid": 7,
+        "uptime": 3700.0,
+        "listeners": [{"address": "", "port": 587, "tls": "starttls", "auth": "required"}],
+        "sessions": 2,
+        "accounts": 1,
+        "counters": {"accepted": 5, "sign_in_failures": 1, "commit_microseconds": 12_000},
+        "queue": {"messages": 1, "recipients": 2, "held": 1, "bytes": 4096},
+        "delivery": {"in_hand": 1, "destinations": [destination] * 25},
+    }
+
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+    server = ControlServer(config.parent / "control.sock", {"status": status})
+    await server.start()
+    try:
+        assert await asyncio.to_thread(main, ["status", "--config", str(config)]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith("relay.test: running for 1 h 1 min, release 0.1.0, process 7\n")
+        assert "every address   587  starttls  required" in text
+        assert "queue: 1 message for 2 recipients, 4.1 KB, 1 held" in text
+        assert "  sign in failures: 1" in text
+        assert "  on average to the disk in: 2.4 ms" in text
+        assert r"beta.test\x1b        3       1  in 12 s      busy\x07" in text
+        assert "(5 more; --json shows all)" in text
+        assert text.replace("\n", "").isprintable()
+        assert await asyncio.to_thread(main, ["status", "--json", "--config", str(config)]) == 0
+        assert json.loads(capsys.readouterr().out) == {"running": True, **state}
+    finally:
+        await server.close()
+
+
+async def test_an_idle_agent_is_told_in_few_words(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await shown(config, IDLE) == 0
+    text = capsys.readouterr().out
+    assert "127.0.0.1     25  none  none" in text
+    assert "queue: 0 messages for 0 recipients, 0 B\nsessions: 0" in text
+    for absent in ("held", "accounts", "since the start", "delivery now", "destination", "on average"):
+        assert absent not in text
+
+
+@pytest.mark.parametrize("counters", [{"accepted": 0, "commit_microseconds": 5}, {"commit_microseconds": 5}])
+async def test_no_average_without_a_message(
+    config: Path, capsys: pytest.CaptureFixture[str], counters: dict[str, int]
+) -> None:
+    assert await shown(config, IDLE | {"counters": counters}) == 0
+    text = capsys.readouterr().out
+    assert "on average" not in text
+    assert "commit" not in text
+
+
+async def test_a_destination_in_good_order_has_no_trouble(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = {"name": "beta.test", "waiting": 0, "active": 2, "blocked_for": 0.0, "last_error": None}
+    assert await shown(config, IDLE | {"delivery": {"load": 0.12345, "destinations": [good]}}) == 0
+    text = capsys.readouterr().out
+    assert "  load: 0.123\n" in text
+    assert text.rstrip().splitlines()[-1].split() == ["beta.test", "0", "2"]
+    assert "more;" not in text
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_an_agent_that_cannot_tell_is_an_error(
+    config: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert await shown(config, ControlError(FAILED, "the disk\x1b[2J is gone"), *options) == 1
+    captured = capsys.readouterr()
+    assert "the disk" in captured.err
+    assert "\x1b" not in captured.err
+    assert captured.out == ""
