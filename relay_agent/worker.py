@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
-import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -324,19 +322,10 @@ def _share(config: Config, workers: int) -> Config:
     return config.model_copy(update={"delivery": delivery.model_copy(update=most)})
 
 
-def _allow_open_files() -> None:
-    """As many as the host lets us: with the usual 1024, fewer sessions than are allowed stop everything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main(arguments: list[str]) -> int:
     """Work for the supervisor at the other end of this descriptor; returns the exit status."""
     # The buffers of a TLS connection: 256 KiB each by default, most of it never touched by mail. One record is enough.
     asyncio.sslproto.SSLProtocol.max_size = _TLS_RECORD
-    _allow_open_files()
     log = MailLog()
     route_standard_logging(log)
     end = socket.socket(fileno=int(arguments[0]))

@@ -28,6 +28,11 @@ class Opening(ReadSide):
     auto_tls: ssl.SSLContext | None  # TLS from the first byte if the client begins with it
     auto_wait: float  # seconds that such a client has to begin
     proxied: bool  # a PROXY header comes first of all
+    _opening: asyncio.Task[None] | None  # what comes before the greeting, while it lasts
+
+    def begin(self) -> None:
+        super().begin()
+        self._opening = None
 
     def admit(self) -> bytes | None:
         """The reply that turns the connection away, or None to let it in. Called before anything is said."""
@@ -68,6 +73,7 @@ class Opening(ReadSide):
             else:
                 detached.setblocking(False)
                 self._spawn(self._look_first(detached))
+                self._opening = self._step_task
             transport.set_protocol(asyncio.Protocol())  # its end is not the session's
             transport.abort()
         elif (refusal := self.admit()) is not None:
@@ -77,7 +83,27 @@ class Opening(ReadSide):
         else:
             self._begin_session()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a command or a message is under way; a client that has not begun yet has neither."""
+        return self._opening is None and super().busy
+
+    def time_out(self) -> None:
+        """The client has been silent too long."""
+        if self._opening is None:
+            super().time_out()
+        else:
+            self._opening.cancel()
+
+    def shut_down(self) -> None:
+        """The relay stops: who has not been greeted yet is let go at once."""
+        if self._opening is None:
+            super().shut_down()
+        else:
+            self._opening.cancel()
+
     def _begin_session(self) -> None:
+        self._opening = None
         self._greeted = True
         self.greet()
         self._flush()
@@ -127,6 +153,9 @@ class Opening(ReadSide):
                 reason = getattr(error, "reason", None) or str(error) or type(error).__name__
                 self.events.event("tls_failed", peer=self.peer_address, error=reason)
                 self.ended()
+        except asyncio.CancelledError:
+            self.ended()
+            raise
 
     def _refused_connection(self, reason: str) -> None:
         self.events.event("connection_refused", level="warning", peer=self.peer_address, reason=reason)

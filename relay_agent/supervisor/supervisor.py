@@ -22,6 +22,7 @@ from relay_agent.control.server import ControlServer
 from relay_agent.leases import LeaseOffice
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.open_files import allow_open_files
 from relay_agent.policy.buckets import Buckets
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
@@ -421,6 +422,7 @@ def _shown(listener: Listener) -> dict[str, Any]:
 
 def run(path: Path | str) -> int:
     """`relay-agent serve`: returns the exit status. Raises ConfigError and OSError."""
+    allow_open_files()
     log = MailLog()
     route_standard_logging(log)
     state = received_state()

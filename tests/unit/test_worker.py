@@ -7,9 +7,9 @@ import pytest
 
 from relay_agent.accounts.hashing import DUMMY_HASH
 from relay_agent.accounts.store import Account, AccountsError, render
-from relay_agent.config.load import ConfigError, read_config
-from relay_agent.config.schema import Config, Listener
-from relay_agent.worker import _accounts, _shown, run
+from relay_agent.config.load import read_config
+from relay_agent.config.schema import Config
+from relay_agent.worker import _accounts
 
 TRUSTED = '[submission]\ntrusted_networks = ["192.0.2.0/24"]\n'
 
@@ -33,14 +33,3 @@ def test_without_sign_in_no_accounts_are_needed(tmp_path: Path) -> None:
     assert _accounts(configured(tmp_path, "none", "none")) == {}
     with pytest.raises(AccountsError, match=r"accounts\.toml"):
         _accounts(configured(tmp_path, "none", "required"))
-
-
-def test_a_listener_is_shown_in_plain_values() -> None:
-    listener = Listener(address="::1", port=465, tls="implicit", auth="required")
-    assert _shown(listener) == {"address": "::1", "port": 465, "tls": "implicit", "auth": "required"}
-
-
-def test_a_bad_configuration_is_no_worker(tmp_path: Path) -> None:
-    (tmp_path / "agent.toml").write_text("nonsense = 1\n")
-    with pytest.raises(ConfigError, match="nonsense"):
-        run(tmp_path / "agent.toml")

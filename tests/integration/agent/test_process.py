@@ -8,6 +8,7 @@ import json
 import random
 import resource
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -177,28 +178,34 @@ def test_a_reload_asked_for_while_the_agent_starts_counts_when_it_has_started(ag
     assert agent.signal(signal.SIGTERM) == 0
 
 
-def test_listeners_that_stay_keep_their_tls_and_accounts(agent: Agent, sink: Sink) -> None:
-    """A configuration whose listeners need neither, taken by a reload: the ports that are open need both."""
+def test_a_reload_takes_up_listeners_that_need_no_tls_and_no_accounts(agent: Agent, sink: Sink) -> None:
+    """The port stays open throughout, and is never half one configuration and half the other."""
     sink.start()
     agent.start()
-    text = agent.config.read_text()
+    agent.submit("over TLS", implicit=True)
     agent.configure(listeners=PLAIN)
     plain = agent.config.read_text()
     agent.config.write_text(plain[: plain.index("[tls]")] + plain[plain.index("[accounts]") :])
     agent.signal(signal.SIGHUP)
     wait_for(lambda: len(agent.events("reloaded")) == 1, what="reload")
-    assert agent.events("restart_needed")[0]["changed"] == ["listener"]
-    agent.submit("over STARTTLS")
-    agent.submit("over TLS", implicit=True)
-    agent.config.write_text(text)
+    with smtplib.SMTP("127.0.0.1", agent.starttls, timeout=20) as program:
+        assert program.ehlo()[0] == 250
+        assert not program.has_extn("starttls")
+        assert not program.has_extn("auth")
+        program.sendmail("alice@alpha.test", ["bob@beta.test"], "Subject: test\n\nin the clear\n")
+    wait_for(lambda: len(sink.messages()) == 2, what="arrival")
 
 
 def test_an_idle_tls_connection_costs_little_memory(agent: Agent) -> None:
     def resident() -> int:
         assert agent.process is not None
-        status = Path(f"/proc/{agent.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        children = Path(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read_text().split()
+        assert children
+        texts = [Path(f"/proc/{each}/status").read_text() for each in children]
+        return sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("VmRSS"))
 
+    # The limit for a source is shared by the workers, and is met exactly only a moment later: stay away from it.
+    agent.configure("[submission]\nmax_connections_per_source = 500\n")
     agent.start()
     context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
     context.check_hostname = False
