@@ -162,7 +162,7 @@ async def test_a_tls_hello_right_behind_the_header(running: Running, tls: str, h
         await client.send(header + program.hello())
         assert (await program.finish(client)).startswith(b"220 relay.test")
         (session,) = relay.service.sessions._open
-        assert session.peer_address == ("192.0.2.9" if header == V1 else "2001:db8::9")  # type: ignore[attr-defined]
+        assert session.peer_address == ("192.0.2.9" if header == V1 else "2001:db8::9")
         await client.close()
 
 
