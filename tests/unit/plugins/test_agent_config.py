@@ -130,7 +130,10 @@ def test_a_release_that_does_not_start_is_put_back(host: Machine) -> None:
     [
         ({"release": None}, "no release of the agent is installed: run postroad.relay.agent_release first"),
         ({"release": "33333333"}, "release 33333333 is not installed"),
-        ({"listeners": [{"port": 587, "tls": "maybe"}]}, "tls must be one of: starttls, implicit, none, got: maybe"),
+        (
+            {"listeners": [{"port": 587, "tls": "maybe"}]},
+            "tls must be one of: starttls, implicit, auto, none, got: maybe",
+        ),
         (
             {"routes": [{"domains": ["*"], "via": [{"host": "hop.example", "password": "s3cret\nx"}]}]},
             "routes[0].via[0].password: contains a line break or a NUL",

@@ -80,7 +80,7 @@ def test_variables_of_others_are_left_alone() -> None:
         ({"listeners": [{"port": "x", "tls": "none"}]}, "relay_agent_listeners[0].port: 'x' is not a whole number"),
         (
             {"listeners": [{"port": 587, "tls": "tls"}]},
-            "relay_agent_listeners[0].tls: 'tls' is not a choice (expected starttls, implicit, none)",
+            "relay_agent_listeners[0].tls: 'tls' is not a choice (expected starttls, implicit, auto, none)",
         ),
         ({"listeners": 587}, "relay_agent_listeners[0]: '587' is not a table"),
         ({"submission": []}, "relay_agent_submission: [] is not a table"),
