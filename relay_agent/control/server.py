@@ -10,6 +10,7 @@ import json
 import logging
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class ControlServer:
         """Listen. Raises ``OSError`` when the path cannot be used or another agent listens there."""
         listening = self._bind() if self._listening is None else self._adopt(self._listening)
         try:
-            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_REQUEST)
+            self._server = await _start_server(self._accept, listening)
         except BaseException:
             listening.close()
             raise
@@ -198,6 +199,15 @@ class ControlServer:
         writer.write(encode(answer))
         async with asyncio.timeout(self._write_timeout):
             await writer.drain()
+
+
+async def _start_server(
+    accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], listening: socket.socket
+) -> asyncio.Server:
+    if sys.version_info >= (3, 13):
+        # From 3.13 on a server removes its path when it closes, which a process that replaces itself goes on using.
+        return await asyncio.start_unix_server(accept, sock=listening, limit=MAX_REQUEST, cleanup_socket=False)
+    return await asyncio.start_unix_server(accept, sock=listening, limit=MAX_REQUEST)
 
 
 def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
