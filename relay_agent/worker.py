@@ -280,9 +280,18 @@ class Worker:
 
     # ---- the end --------------------------------------------------------------------------------------
 
-    async def _shut_down(self) -> None:
+    async def _stop_accepting(self) -> None:
+        """Leave the ports to others. asyncio drops a connection it has accepted when its server closes at once."""
+        for server in self._servers:
+            for listening in server.sockets:
+                self._loop.remove_reader(listening.fileno())
+        for _ in range(3):  # turns in which what was accepted becomes a session
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
+
+    async def _shut_down(self) -> None:
+        await self._stop_accepting()
         assert self._ending is not None
         if self._service is not None:
             if self._ending.linger:
