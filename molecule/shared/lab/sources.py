@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where Debian's packages come from: the machine's own mirror, for any suite."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.errors import LabError
 from lab.process import run
 
 __all__ = ["Mirror", "find_mirror", "host_apt_options"]
@@ -25,8 +27,8 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 class Mirror:
     """The addresses of an archive and of its security updates."""
 
-    archive: str = "http://deb.debian.org/debian"
-    security: str = "http://deb.debian.org/debian-security"
+    archive: str
+    security: str
 
     def sources(self, suite: str) -> str:
         """A sources file in one-line format for ``suite`` with its updates."""
@@ -41,21 +43,30 @@ class Mirror:
 
 
 def find_mirror(root: Path = Path("/")) -> Mirror:
-    """The mirror that this machine uses if it is a Debian, else Debian's own."""
+    """The mirror that this machine uses, or the one that POSTROAD_DEBIAN_MIRROR names.
+
+    Raises LabError when there is neither, as on a machine that is no Debian.
+    """
+    named = os.environ.get("POSTROAD_DEBIAN_MIRROR", "").rstrip("/")
+    if named:
+        return Mirror(named, f"{named}-security")
     release = _os_release(root / "etc/os-release")
     codename = release.get("VERSION_CODENAME", "")
-    if release.get("ID") != "debian" or not codename:
-        return Mirror()
-    archive, security = Mirror().archive, Mirror().security
+    archive = security = ""
     for uri, suites, components in _entries(root / "etc/apt"):
-        if "main" not in components:
+        if release.get("ID") != "debian" or not codename or "main" not in components:
             continue
         # Other archives (a vendor's) may carry the suite's name, too: they are not laid out as Debian's.
         if codename in suites and uri.rstrip("/").endswith("/debian"):
             archive = uri.rstrip("/")
         if f"{codename}-security" in suites:
             security = uri.rstrip("/")
-    return Mirror(archive=archive, security=security)
+    if not archive:
+        raise LabError(
+            "no Debian mirror in this machine's apt sources: name one, as in "
+            "POSTROAD_DEBIAN_MIRROR=http://mirror.example.org/debian make up"
+        )
+    return Mirror(archive=archive, security=security or f"{archive}-security")
 
 
 def _os_release(path: Path) -> dict[str, str]:

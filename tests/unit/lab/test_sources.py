@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+import pytest
+from lab.errors import LabError
 from lab.sources import Mirror, find_mirror
 
 DEB822 = """
@@ -56,16 +58,22 @@ def test_the_one_line_format_is_read_and_vendors_are_left_out(tmp_path: Path) ->
     assert find_mirror(root) == Mirror("http://other.example/debian", "http://other.example/security")
 
 
-def test_another_system_gets_debians_own_mirror(tmp_path: Path) -> None:
+def test_another_system_is_asked_for_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTROAD_DEBIAN_MIRROR", raising=False)
     root = machine(tmp_path, identifier="ubuntu", lists={"sources.list": ONE_LINE})
-    assert find_mirror(root) == Mirror()
+    with pytest.raises(LabError, match="POSTROAD_DEBIAN_MIRROR="):
+        find_mirror(root)
+    monkeypatch.setenv("POSTROAD_DEBIAN_MIRROR", "http://named.example/debian/")
+    assert find_mirror(root) == Mirror("http://named.example/debian", "http://named.example/debian-security")
 
 
-def test_a_machine_without_any_of_it_gets_debians_own_mirror(tmp_path: Path) -> None:
-    assert find_mirror(tmp_path) == Mirror()
+def test_a_machine_without_any_sources_is_asked_for_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTROAD_DEBIAN_MIRROR", raising=False)
+    with pytest.raises(LabError, match="no Debian mirror"):
+        find_mirror(tmp_path)
 
 
 def test_sources_are_for_the_suite_that_is_asked_for() -> None:
-    lines = Mirror().sources("trixie").splitlines()
+    lines = Mirror("http://a.example/debian", "http://a.example/security").sources("trixie").splitlines()
     assert [line.split()[3] for line in lines] == ["trixie", "trixie-updates", "trixie-security"]
     assert all("signed-by=/usr/share/keyrings/debian-archive-keyring.gpg" in line for line in lines)
