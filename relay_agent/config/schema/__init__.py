@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may stand in the agent's configuration file, value by value.
+
+Every field carries the description that ``docs/configuration.md`` is generated from. Unknown keys are
+errors everywhere: a misspelt key must never be a setting silently left at its default.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from relay_agent.config.schema.delivery import Delivery, Hop, Route
+from relay_agent.config.schema.identity import Accounts, OAuth
+from relay_agent.config.schema.ports import Listener, Tls
+from relay_agent.config.schema.process import Control, Process, Queue
+from relay_agent.config.schema.submission import Policy, Submission
+from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
+
+__all__ = [
+    "Accounts",
+    "Config",
+    "Control",
+    "Delivery",
+    "Hop",
+    "Listener",
+    "OAuth",
+    "Policy",
+    "Process",
+    "Queue",
+    "Route",
+    "Submission",
+    "Tls",
+    "parse_duration",
+    "parse_resolver",
+]
+
+
+class Config(Section):
+    """The whole file."""
+
+    hostname: Hostname = Field(description="The relay's own name, as in the greeting, EHLO and trace headers.")
+    listener: tuple[Listener, ...] = Field(min_length=1, description="The ports for submission.")
+    tls: Tls | None = Field(default=None, description="Needed as soon as a listener offers TLS.")
+    submission: Submission = Field(default_factory=Submission, description="What a mail program may do.")
+    policy: Policy = Field(default_factory=Policy, description="How much an account may send.")
+    accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
+    oauth: OAuth | None = Field(default=None, description="Sign-in with access tokens; without it there is none.")
+    queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
+    process: Process = Field(default_factory=Process, description="How the agent uses this host.")
+    control: Control = Field(default_factory=Control, description="The running agent's control socket.")
+    route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
+    delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")

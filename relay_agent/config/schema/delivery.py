@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which way mail goes on, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from relay_agent.config.schema.values import Duration, HopTls, Host, Port, Resolver, Section
+
+__all__ = ["Delivery", "Hop", "Route"]
+
+
+class Hop(Section):
+    """An upstream relay (smarthost)."""
+
+    host: Host = Field(description="Name or address of the upstream relay.")
+    port: Port = Field(default=587, description="Its port.")
+    tls: HopTls = Field(
+        default="starttls",
+        description="`starttls` and `implicit` verify the certificate; `none` is in the clear.",
+    )
+    username: str | None = Field(default=None, min_length=1, description="Sign in with this name.")
+    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority to trust instead of the system's."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Hop:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file go together")
+        if self.username is not None and self.tls == "none":
+            raise ValueError('signing in needs TLS: set tls to "starttls" or "implicit"')
+        return self
+
+
+class Route(Section):
+    """Which way mail for some domains takes; the first match wins, without one it goes to the MX hosts."""
+
+    domains: tuple[str, ...] = Field(
+        min_length=1,
+        description='Recipient domains: `"example.org"`, `"*.example.org"` (any name below) or `"*"` (all).',
+    )
+    via: tuple[Hop, ...] = Field(min_length=1, description="Upstream relays, tried in this order.")
+
+
+class Delivery(Section):
+    """How mail is carried on."""
+
+    retry_for: Duration = Field(default=432_000.0, ge=60, description="How long delivery is tried before the bounce.")
+    retry_first: Duration = Field(default=60.0, ge=1, description="Wait after the first failure; it doubles each time.")
+    retry_max: Duration = Field(default=3600.0, ge=1, description="Longest wait between two attempts.")
+    max_connections: int = Field(default=200, ge=1, description="Outgoing connections at once.")
+    max_connections_per_destination: int = Field(
+        default=10, ge=1, description="Outgoing connections at once to one destination."
+    )
+    connect_timeout: Duration = Field(default=30.0, ge=1, description="Wait for a connection to one address.")
+    resolvers: tuple[Resolver, ...] = Field(
+        default=(),
+        description="DNS resolvers, `address` or `address:port`; empty: those of `/etc/resolv.conf`.",
+    )
+    smtp_port: Port = Field(default=25, description="Port of the recipients' MX hosts; other than 25 only in tests.")

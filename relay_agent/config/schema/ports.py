@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ports that mail programs meet."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, IPvAnyAddress, model_validator
+
+from relay_agent.config.schema.values import ListenerTls, Port, Section
+
+__all__ = ["Listener", "Tls"]
+
+
+class Listener(Section):
+    """A port on which mail programs submit."""
+
+    address: str = Field(default="", description='Address to listen on; `""` is every address of both families.')
+    port: Port = Field(description="TCP port. 25 is not for submission.")
+    tls: ListenerTls = Field(
+        description="`starttls` (required before sign-in), `implicit` (TLS from the first byte, RFC 8314), "
+        "`auto` (whichever of the two the client begins with) or `none` (only for trusted networks)."
+    )
+    auth: Literal["required", "optional", "none"] = Field(
+        default="required",
+        description="Whether a client must sign in. `none` only together with `submission.trusted_networks`.",
+    )
+    proxy_from: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description='Balancers that this port is behind, e.g. `["192.0.2.0/24"]`: each connection must come from '
+        "one of them and begin with a PROXY header (version 1 or 2), which names the client.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Listener:
+        if self.port == 25:
+            raise ValueError("port 25 is for mail between servers (RFC 6409), not for submission")
+        if self.address:
+            IPvAnyAddress(self.address)  # type: ignore[operator]
+        return self
+
+
+class Tls(Section):
+    """The certificate that mail programs see."""
+
+    certificate: Path = Field(description="PEM file: the certificate, then the intermediates.")
+    key: Path = Field(description="PEM file with the private key, readable by the agent alone.")
