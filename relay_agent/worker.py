@@ -29,8 +29,8 @@ from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
-from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.holdings import open_free, open_one
+from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import QueueDamagedError
 from relay_agent.queue.schema import StoreVersionError
 from relay_agent.submission.limits import Sessions
@@ -75,7 +75,7 @@ class _Holding:
     """A store that this worker has open, and what carries its mail on."""
 
     number: int
-    store: EmbeddedStore
+    store: JournaledStore
     dispatcher: Dispatcher
     handlers: dict[str, Handler] = field(init=False)
 
@@ -195,7 +195,7 @@ class Worker:
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
 
-    async def _hold(self, number: int, store: EmbeddedStore) -> _Holding:
+    async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:
             self._log.event("queue_repaired", level="warning", store=number, notice=notice)
         holding = self._holdings[number] = _Holding(number, store, Dispatcher(self._config, store, self._log))

@@ -2,6 +2,7 @@
 """The directory of one worker's store: its lock, its spool, and the files of large bodies.
 
 <directory>/<worker>/queue.db     the database (with queue.db-wal and queue.db-shm beside it)
+                     journal/     new messages, before they are in the database (see `journal`)
                      bodies/<id>  the content of large messages
                      spool/       what is still arriving
                      lock         held (flock) as long as the store is open; names the holder's pid
@@ -45,13 +46,14 @@ class StoreDirectory:
         self.root = directory / str(worker)
         self.bodies = self.root / "bodies"
         self.spool = self.root / "spool"
+        self.journal = self.root / "journal"
         self.database = self.root / "queue.db"
         self.wal = self.root / "queue.db-wal"
         self.suspect = self.root / "suspect"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = directory.stat()
         self._owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
-        for path in (self.root, self.bodies, self.spool):
+        for path in (self.root, self.bodies, self.spool, self.journal):
             if not path.is_dir():
                 path.mkdir(mode=0o700)
                 self.own(path)

@@ -19,6 +19,7 @@ from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Delete, Hold, Operation, Record, Retry, Store
 from relay_agent.queue.reader import Reader
+from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
 from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
@@ -65,6 +66,7 @@ class EmbeddedStore:
         try:
             opened = open_database(self._directory)
             self.notices += opened.notices
+            self.notices += replay(self._directory)
             self._directory.allocate_log(LOG_SIZE)
             self._reader = Reader(self._directory)
             try:
@@ -118,6 +120,11 @@ class EmbeddedStore:
             await self._with_files(operation, [message], keep=False)
         else:
             await self._write(operation)
+
+    async def store_all(self, messages: Sequence[Message]) -> None:
+        """Keep messages that are in memory, in as few syncs as can be. Raises what `store` raises; some of them
+        may be kept then."""
+        await asyncio.gather(*(self._write(Store(message)) for message in messages))
 
     async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
         """Keep the outcome of an attempt, and the bounces it caused, in one transaction; see QueueStore.
@@ -183,6 +190,11 @@ class EmbeddedStore:
     async def counts(self) -> Counts:
         """How much is in the queue; takes the same time however much that is."""
         return await self._read(self._reader.counts)
+
+    @property
+    def directory(self) -> StoreDirectory:
+        """Where it is."""
+        return self._directory
 
     def spool_directory(self) -> Path:
         """Where the submission side puts large bodies while they arrive; emptied at every start."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay_agent.queue.directory import StoreLockedError
-from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journaled import JournaledStore
 
 __all__ = ["QueueLock", "open_all", "open_free", "open_one", "store_numbers"]
 
@@ -70,10 +70,10 @@ def store_numbers(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
-def open_free(directory: Path, first: int, on_damage: Callable[[int, str], None]) -> tuple[int, EmbeddedStore]:
+def open_free(directory: Path, first: int, on_damage: Callable[[int, str], None]) -> tuple[int, JournaledStore]:
     """Open store `first`, or the next that nobody has open, made if need be; its number and the store. Blocks.
 
-    Raises what EmbeddedStore raises.
+    Raises what JournaledStore raises.
     """
     for number in range(first, first + _MOST_STORES):
         try:
@@ -83,22 +83,22 @@ def open_free(directory: Path, first: int, on_damage: Callable[[int, str], None]
     raise StoreLockedError(directory, None)
 
 
-def open_one(directory: Path, number: int, on_damage: Callable[[int, str], None]) -> EmbeddedStore:
-    """Open one store; on_damage gets its number and what is wrong. Blocks. Raises what EmbeddedStore raises."""
-    return EmbeddedStore(directory, number, on_damage=lambda description: on_damage(number, description))
+def open_one(directory: Path, number: int, on_damage: Callable[[int, str], None]) -> JournaledStore:
+    """Open one store; on_damage gets its number and what is wrong. Blocks. Raises what JournaledStore raises."""
+    return JournaledStore(directory, number, on_damage=lambda description: on_damage(number, description))
 
 
-def open_all(directory: Path, patience: float) -> list[EmbeddedStore]:
+def open_all(directory: Path, patience: float) -> list[JournaledStore]:
     """Open every store that there is. Blocks, up to `patience` seconds for each process that is just ending.
 
-    Raises what EmbeddedStore raises; nothing stays open then but what the process's end closes.
+    Raises what JournaledStore raises; nothing stays open then but what the process's end closes.
     """
     deadline = time.monotonic() + patience
     opened = []
     for number in store_numbers(directory) or [0]:
         while True:
             try:
-                opened.append(EmbeddedStore(directory, number))
+                opened.append(JournaledStore(directory, number))
                 break
             except StoreLockedError:
                 if time.monotonic() >= deadline:

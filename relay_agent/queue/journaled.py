@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store that a worker uses: a journal in front of the database.
+
+A new message is synced in the journal, and as most are delivered within seconds, that is all there ever is of it.
+What waits longer (deferred, held, not delivered within a while), what is large, and whatever an operator asks
+about goes into the database. A store that is closed has everything there; what an agent that was killed left
+in its journal is moved there when the store is next opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from relay_agent.queue.body import MINIMUM_FREE
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journal import Journal, JournalError
+from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
+from relay_agent.queue.model import Counts, Message, QueueDamagedError, Update
+from relay_agent.queue.operations import Store
+
+__all__ = ["JournaledStore"]
+
+log = logging.getLogger(__name__)
+
+_LARGEST = 1 << 20  # bytes of content that the journal takes
+_MOST_BYTES = 256 << 20  # of segments; what is older goes into the database
+_TIDY_EVERY = 2.0  # seconds
+_FRESH_FOR = 30.0  # seconds after which a message that is still there goes into the database
+_AT_ONCE = 200  # messages moved in one go
+
+
+class JournaledStore:
+    """A QueueStore of a journal and an `EmbeddedStore`, which see; opened by the constructor, which blocks."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        worker: int = 0,
+        *,
+        minimum_free: int = MINIMUM_FREE,
+        on_damage: Callable[[str], None] | None = None,
+    ) -> None:
+        self._base = EmbeddedStore(directory, worker, minimum_free=minimum_free, on_damage=on_damage)
+        self.notices = self._base.notices
+        self._journal = Journal(self._base.directory, minimum_free=minimum_free)
+        self._moving: dict[str, asyncio.Future[None]] = {}
+        self._tidying: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> JournaledStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ---- taking mail in ---------------------------------------------------------------------------------
+
+    async def store(self, message: Message) -> None:
+        """Keep a new message; returns when it is synced to disk. Raises what `EmbeddedStore.store` raises."""
+        if (
+            message.body.size <= _LARGEST
+            and self._journal.size <= 2 * _MOST_BYTES
+            and not self._closed
+            and is_fresh(message)
+            and all(recipient.next_attempt <= message.created for recipient in message.recipients.values())
+        ):
+            Store(message).check()
+            if self._tidying is None:
+                self._tidying = asyncio.get_running_loop().create_task(self._tidy())
+            try:
+                await self._journal.add(message)
+            except JournalError:
+                pass  # the database may still take it, and knows how to refuse
+            else:
+                return
+        await self._base.store(message)
+
+    # ---- what became of it ------------------------------------------------------------------------------
+
+    async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
+        """Keep the outcome of an attempt; see QueueStore. That a recipient is done is on the disk a moment later
+        only: a power cut in that moment has it delivered twice."""
+        live = self._journal.live
+        kept = {each.queue_id for each in updates if bounces or each.recipient is not None}
+        await self._move(kept)
+        while moving := {self._moving[each.queue_id] for each in updates if each.queue_id in self._moving}:
+            await asyncio.wait(moving)
+        # From here on without a pause, so that nothing is moved between the question and the answer.
+        rest = []
+        for each in updates:
+            if each.queue_id not in live:
+                rest.append(each)
+            elif each.queue_id in kept:
+                raise QueueDamagedError(f"message {each.queue_id} cannot be read from the journal")
+            else:
+                self._journal.done(each.queue_id, (each.number,))
+        if rest or bounces:
+            await self._base.record(rest, bounces)
+
+    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+        """Due messages; see QueueStore. New ones have their part, however many old ones there are."""
+        fresh: list[str] = []
+        for queue_id in self._journal.live:
+            if len(fresh) >= limit:
+                break
+            if queue_id not in exclude and queue_id not in self._moving:
+                fresh.append(queue_id)
+        messages = self._read(fresh[: (limit + 1) // 2])
+        if len(messages) < limit:
+            messages += await self._base.due(now, limit - len(messages), exclude=exclude)
+        if len(messages) < limit:
+            rest = fresh[(limit + 1) // 2 :][: limit - len(messages)]
+            messages += self._read(queue_id for queue_id in rest if queue_id in self._journal.live)
+        return messages
+
+    async def next_due(self, *, after: float = 0.0) -> float | None:
+        """The earliest attempt later than `after`; what is in the journal has none to wait for."""
+        return await self._base.next_due(after=after)
+
+    # ---- the operator -----------------------------------------------------------------------------------
+
+    async def get(self, queue_id: str) -> Message | None:
+        """One message with all its recipients."""
+        await self._move([queue_id])
+        return await self._base.get(queue_id)
+
+    async def list(self, limit: int = 1000, offset: int = 0) -> builtins.list[Message]:
+        """Messages, oldest first, with all their recipients."""
+        await self._move(builtins.list(self._journal.live))
+        return await self._base.list(limit, offset)
+
+    async def retry(self, queue_ids: Sequence[str] | None) -> int:
+        """Make these messages (None: all) due now; returns how many waiting recipients it concerned."""
+        await self._move(self._journal.live if queue_ids is None else queue_ids)
+        return await self._base.retry(queue_ids)
+
+    async def hold(self, queue_ids: Sequence[str]) -> int:
+        """Hold the waiting recipients of these messages until released; returns how many."""
+        await self._move(queue_ids)
+        return await self._base.hold(queue_ids)
+
+    async def release(self, queue_ids: Sequence[str]) -> int:
+        """Make the held recipients of these messages due now; returns how many."""
+        await self._move(queue_ids)
+        return await self._base.release(queue_ids)
+
+    async def delete(self, queue_ids: Sequence[str]) -> int:
+        """Remove messages without delivery and without a bounce; returns how many there were."""
+        await self._move(queue_ids)
+        return await self._base.delete(queue_ids)
+
+    async def counts(self) -> Counts:
+        """How much is in the queue."""
+        if self._moving:  # those are in both for a moment
+            await asyncio.wait(set(self._moving.values()))
+        counts, journal = await self._base.counts(), self._journal
+        return Counts(
+            counts.messages + len(journal.live),
+            counts.recipients + journal.recipients,
+            counts.held,
+            counts.bytes + journal.bytes,
+        )
+
+    def spool_directory(self) -> Path:
+        """Where the submission side puts large bodies while they arrive."""
+        return self._base.spool_directory()
+
+    # ---- from the journal to the database ---------------------------------------------------------------
+
+    async def _move(self, queue_ids: Iterable[str]) -> None:
+        """Have these messages in the database, as far as the journal has them.
+
+        Raises QueueFullError and QueueDamagedError; those not moved stay where they are.
+        """
+        wanted = [queue_id for queue_id in queue_ids if queue_id in self._journal.live]
+        for start in range(0, len(wanted), _AT_ONCE):
+            await self._move_some(wanted[start : start + _AT_ONCE])
+        while moving := {self._moving[each] for each in wanted if each in self._moving}:  # somebody else moves them
+            await asyncio.wait(moving)
+
+    async def _move_some(self, queue_ids: Iterable[str]) -> None:
+        ids = [each for each in queue_ids if each in self._journal.live and each not in self._moving]
+        if not ids:
+            return
+        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._moving.update(dict.fromkeys(ids, moved))
+        try:
+            messages = self._read(ids)
+            await asyncio.shield(self._base.store_all(messages))
+            # Before anybody acts on them there: an agent that is killed must not find them in the journal again.
+            with contextlib.suppress(JournalError):
+                await self._journal.forget(message.queue_id for message in messages)
+        finally:
+            for each in ids:
+                del self._moving[each]
+            moved.set_result(None)
+
+    def _read(self, queue_ids: Iterable[str]) -> builtins.list[Message]:
+        messages = []
+        for queue_id in queue_ids:
+            try:
+                messages.append(self._journal.read(queue_id))
+            except (OSError, DamagedEntryError) as error:
+                # It is there again, and set aside with what can be saved, when the store is next opened.
+                log.error("message %s cannot be read from the journal: %s", queue_id, error)
+        return messages
+
+    async def _tidy(self) -> None:
+        """Have the journal hold new messages only, for as long as the store is open."""
+        while True:
+            await asyncio.sleep(_TIDY_EVERY)
+            old = self._journal.old(_MOST_BYTES, time.monotonic() - _FRESH_FOR)
+            try:
+                await self._move(old)
+            except Exception as error:
+                log.warning("new messages cannot be moved into the queue's database: %s", error)
+
+    async def close(self) -> None:
+        """Finish what is under way, have everything in the database, and close."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait([self._tidying])
+        try:
+            await self._move(builtins.list(self._journal.live))
+        except Exception as error:
+            log.warning("new messages stay in the journal: %s", error)
+        await asyncio.to_thread(self._journal.close)
+        await self._base.close()
