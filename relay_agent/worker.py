@@ -33,9 +33,10 @@ from relay_agent.queue.holdings import open_free, open_one
 from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import QueueDamagedError
 from relay_agent.queue.schema import StoreVersionError
+from relay_agent.submission.acceptor import Acceptor
 from relay_agent.submission.limits import Sessions
 from relay_agent.submission.service import SubmissionService
-from relay_agent.submission.session import session_factory
+from relay_agent.submission.session import session_maker
 from relay_agent.submission.tls import server_context
 from relay_agent.supervisor.channel import Channel
 from relay_agent.supervisor.spending import SharedBuckets
@@ -47,8 +48,6 @@ _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
 # writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
 _SWITCH_INTERVAL = 0.0001
-_BACKLOG = 4096
-_ACCEPTS = 32  # connections taken in a turn: more would let one worker have a whole burst for itself
 _LOOK_AGAIN = 2.0  # seconds between looks at whether a store that was taken over is empty
 
 
@@ -106,7 +105,7 @@ class Worker:
         self._ending: Ending | None = None
         self._hurry = asyncio.Event()
         self._stop = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._holdings: dict[int, _Holding] = {}
         self._service: SubmissionService | None = None
         self._watching: set[asyncio.Task[None]] = set()
@@ -184,13 +183,12 @@ class Worker:
         )
         await self._service.sessions.prepare(most=config.submission.max_connections)
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
-            factory = session_factory(self._service, listener, self._loop)
+            take = session_maker(self._service, listener, self._loop)
             for fd in fds:
                 os.set_inheritable(fd, False)
-                listening = socket.socket(fileno=fd)
-                listening.setblocking(False)
-                self._servers.append(await self._loop.create_server(factory, sock=listening, backlog=_ACCEPTS))
-                listening.listen(_BACKLOG)  # asyncio has made it as short as a turn
+                self._acceptors.append(Acceptor(self._loop, socket.socket(fileno=fd), take))
+        for acceptor in self._acceptors:
+            acceptor.start()
         service = self._service
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
@@ -280,18 +278,9 @@ class Worker:
 
     # ---- the end --------------------------------------------------------------------------------------
 
-    async def _stop_accepting(self) -> None:
-        """Leave the ports to others. asyncio drops a connection it has accepted when its server closes at once."""
-        for server in self._servers:
-            for listening in server.sockets:
-                self._loop.remove_reader(listening.fileno())
-        for _ in range(3):  # turns in which what was accepted becomes a session
-            await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
-
     async def _shut_down(self) -> None:
-        await self._stop_accepting()
+        for acceptor in self._acceptors:  # leave the ports to others
+            acceptor.stop()
         assert self._ending is not None
         if self._service is not None:
             if self._ending.linger:

@@ -17,6 +17,7 @@ from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.hand import FAULT, Hand
 from relay_agent.delivery.loader import Loader
 from relay_agent.delivery.outcome import Deferred, Outcome
+from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.recorder import Recorder
 from relay_agent.delivery.reply import printable
 from relay_agent.delivery.resolve import Resolver, UnresolvedError
@@ -34,6 +35,7 @@ _TURN = 50  # messages that a worker sends in a row while other destinations wai
 _MOST_RETURNS = 3  # times that a job goes back into line when one of several connections is refused
 _BLOCK = 30.0  # seconds that a destination is left alone at most, when none of its hosts took anything
 _FORGET_EVERY = 60.0
+_REST = 0.05  # seconds between two messages on a connection while taking mail comes first
 
 
 class Dispatcher:
@@ -71,6 +73,7 @@ class Dispatcher:
         self._most_in_hand = most_in_hand
         self._background: list[asyncio.Task[None]] = []
         self._retired: list[Resolver] = []
+        self._pressure = Pressure()
 
     # What the rest of the agent calls.
 
@@ -89,6 +92,7 @@ class Dispatcher:
 
     def submit(self, message: Message) -> None:
         """Deliver a message that the queue has just stored. Without room for it, it waits in the queue."""
+        self._pressure.accepted()
         if not self._running or message.queue_id in self._hands or self._loader.was_finished(message.queue_id):
             return
         due = min((each.next_attempt for each in message.recipients.values()), default=0.0)
@@ -139,6 +143,7 @@ class Dispatcher:
         What is cut off then is still in the queue, and tried again after the next start.
         """
         self._running = False
+        self._pressure.stop()
         for task in self._background:
             task.cancel()
         for destination in self._destinations.values():
@@ -284,6 +289,8 @@ class Dispatcher:
             while self._running and (job := destination.take()) is not None:
                 session = await self._attempt(destination, job, session)
                 sent += 1
+                if self._pressure.high:
+                    await asyncio.sleep(_REST)
                 if (self._line and sent >= _TURN) or destination.active > destination.window:
                     break
         finally:

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field, replace
 
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.journal_format import ENTRY_SIZE, decode_message, encode_done, encode_gone, encode_message
-from relay_agent.queue.model import Message
+from relay_agent.queue.model import Committed, Message
 from relay_agent.queue.segments import SEGMENT_SIZE, Segment, Segments
 
-__all__ = ["Committed", "Journal", "JournalError", "Live"]
+__all__ = ["Journal", "JournalError", "Live"]
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,6 @@ _AFTER_ERROR = 1.0  # seconds until what became of messages is tried again to be
 
 class JournalError(Exception):
     """The journal did not take a message; another place may."""
-
-
-class Committed(asyncio.Future[None]):
-    """Done when a message is synced. Its waiters may go on right where they stopped, in no task of their own."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ and records). They know nothing of SQLite or PostgreSQL.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Protocol
 
 __all__ = [
     "Body",
+    "Committed",
     "Counts",
     "Envelope",
     "Message",
@@ -44,6 +46,10 @@ class QueueFullError(Exception):
 
 class QueueDamagedError(Exception):
     """The stored data itself is damaged: answer 451 4.3.0; the store repairs what it can when next opened."""
+
+
+class Committed(asyncio.Future[None]):
+    """Done when a message is synced. What waits for it may go on right where it stopped, in no task of its own."""
 
 
 class RecipientState(StrEnum):

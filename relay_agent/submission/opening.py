@@ -8,13 +8,14 @@ the client begins with; before any of them, where a balancer stands in front, it
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import socket
 import ssl
 from typing import Any, cast
 
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
-from relay_agent.submission.read_side import TLS_GOODBYE, TLS_HANDSHAKE, ReadSide
+from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.transport import PlainTransport
 
 __all__ = ["Opening"]
 
@@ -28,11 +29,12 @@ class Opening(ReadSide):
     auto_tls: ssl.SSLContext | None  # TLS from the first byte if the client begins with it
     auto_wait: float  # seconds that such a client has to begin
     proxied: bool  # a PROXY header comes first of all
-    _opening: asyncio.Task[None] | None  # what comes before the greeting, while it lasts
+    _opening: asyncio.Future[None] | None  # what comes before the greeting, while it lasts
 
     def begin(self) -> None:
         super().begin()
         self._opening = None
+        self._admitted = False
 
     def admit(self) -> bytes | None:
         """The reply that turns the connection away, or None to let it in. Called before anything is said."""
@@ -42,46 +44,43 @@ class Opening(ReadSide):
         """Whether the other side, with whom the connection is, may send a PROXY header."""
         return False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self.session is None:
-            super().connection_made(transport)
-            return
-        # The socket comes back from `_look_first`, with TLS if there is to be any.
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        if transport.get_extra_info("ssl_object") is not None:
-            self.tls_active = True
-            self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
-        self._begin_session()
-
-    def open(self) -> None:
-        transport = self.transport
-        assert isinstance(transport, asyncio.Transport)
+    def accepted(self, connection: socket.socket, peer: Any) -> None:
+        """Begin on a connection that was just accepted, whose other end is at `peer`; it does not block."""
+        self.session = self._create_session()
+        self.session.peer = peer
+        self.envelope = self._create_envelope()
         if self.proxied and not self.from_balancer():
             self.events.event("not_a_balancer", level="warning", peer=self.peer_address)
-            transport.write(b"421 4.7.0 This port takes connections from its balancers only\r\n")
-            self._closing = True
-            transport.close()
+            self._send_and_close(connection, b"421 4.7.0 This port takes connections from its balancers only\r\n")
         elif self.proxied or self.auto_tls is not None or self.implicit_tls is not None:
-            # What a transport reads is lost to the TLS handshake, and uvloop's reads even if it is paused here.
-            # So the socket is taken from it before it has read anything.
-            self.transport = None
-            try:
-                detached = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-            except OSError as error:
-                self._refused_connection(str(error))
-            else:
-                detached.setblocking(False)
-                self._spawn(self._look_first(detached))
-                self._opening = self._step_task
-            transport.set_protocol(asyncio.Protocol())  # its end is not the session's
-            transport.abort()
-        elif (refusal := self.admit()) is not None:
-            transport.write(refusal)
-            self._closing = True
-            transport.close()
+            # A TLS handshake must find the socket unread.
+            self._spawn(self._look_first(connection))
+            self._opening = self._step_task
         else:
-            self._begin_session()
+            self.connection_made(PlainTransport(self.loop, connection, self, peer))
+
+    def _admit(self) -> bytes | None:
+        self._admitted = True
+        return self.admit()
+
+    @staticmethod
+    def _send_and_close(connection: socket.socket, reply: bytes) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.send(reply)
+
+    def open(self) -> None:
+        if self._secured:
+            return  # STARTTLS: the session goes on
+        if not self._admitted and (refusal := self._admit()) is not None:
+            self._closing = True
+            transport = cast(asyncio.Transport, self.transport)
+            transport.write(refusal)
+            transport.close()
+            return
+        self._opening = None
+        self._greeted = True
+        self.greet()
+        self._flush()
 
     @property
     def busy(self) -> bool:
@@ -102,12 +101,6 @@ class Opening(ReadSide):
         else:
             self._opening.cancel()
 
-    def _begin_session(self) -> None:
-        self._opening = None
-        self._greeted = True
-        self.greet()
-        self._flush()
-
     async def _look_first(self, connection: socket.socket) -> None:
         """Take the PROXY header where one is due, find out whether TLS comes first, and begin the session."""
         first = FirstBytes(connection)
@@ -118,12 +111,10 @@ class Opening(ReadSide):
                 assert self.session is not None
                 self.session.proxy_data = header
                 self.session.peer = cast(Any, client_of(header))
-            refusal = self.admit()
+            refusal = self._admit()
             if refusal is not None:
                 # Not over TLS even on a TLS port: a handshake for who is turned away is work for nothing.
-                if context is None:
-                    connection.send(refusal)
-                connection.close()
+                self._send_and_close(connection, refusal if context is None else b"")
                 return
             if self.auto_tls is not None and await first.begins_with_tls(self.auto_wait):
                 context = self.auto_tls
@@ -138,22 +129,16 @@ class Opening(ReadSide):
         await self._begin_on(connection, context)
 
     async def _begin_on(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
-        tls = context is not None
+        assert self.session is not None
+        if context is None:
+            self.connection_made(PlainTransport(self.loop, connection, self, self.session.peer))
+            return
         try:
-            await self.loop.connect_accepted_socket(
-                lambda: self,
-                connection,
-                ssl=context,
-                ssl_handshake_timeout=TLS_HANDSHAKE if tls else None,
-                ssl_shutdown_timeout=TLS_GOODBYE if tls else None,
-            )
-        except OSError as error:
-            connection.close()
+            await self.secure(connection, context)
+        except OSError:
             if self.transport is None:
-                reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-                self.events.event("tls_failed", peer=self.peer_address, error=reason)
                 self.ended()
-        except asyncio.CancelledError:
+        except BaseException:
             self.ended()
             raise
 

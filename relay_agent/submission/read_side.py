@@ -13,17 +13,21 @@ last kilobyte: a client that sends a byte now and then is silent.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
 
 from relay_agent.observability.log import EventLog
+from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
+from relay_agent.submission.transport import PlainTransport
 
-__all__ = ["TLS_GOODBYE", "TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
+__all__ = ["Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
@@ -59,10 +63,11 @@ class ReadSide(SMTP):
         self._in = bytearray()
         self._lines = LineReader()
         self._out: list[bytes] = []
-        self._step_task: asyncio.Task[None] | None = None
+        self._step_task: asyncio.Future[None] | None = None  # what the command under way is, or waits for
         self._content: Content | None = None
         self._line_waiter: asyncio.Future[bytes] | None = None
-        self._held = False  # input waits: a TLS handshake is under way
+        self._held = False  # a TLS handshake is under way
+        self._secured = False  # TLS came with STARTTLS
         self._write_blocked = False
         self._queued = False  # the next turn is due
         self._content_came = 0  # bytes of content since the last sign of life
@@ -78,7 +83,7 @@ class ReadSide(SMTP):
     # ---- what a session class adds -------------------------------------------------------------------
 
     def open(self) -> None:
-        """The connection is there: let the client in or turn it away. Called first of all."""
+        """The connection is there, with TLS if it began with that, or once more, with TLS after STARTTLS."""
         raise LookupError
 
     def greet(self) -> None:
@@ -103,11 +108,16 @@ class ReadSide(SMTP):
     # ---- the transport's side -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.session = self._create_session()
-        self.session.peer = transport.get_extra_info("peername")
-        self.envelope = self._create_envelope()
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not by class
+        if self.session is None:
+            self.session = self._create_session()
+            self.session.peer = transport.get_extra_info("peername")
+            self.envelope = self._create_envelope()
+        if transport.get_extra_info("ssl_object") is not None:
+            self.tls_active = True
+            self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
+        else:
+            self._resume_reading()
         self.open()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -158,8 +168,8 @@ class ReadSide(SMTP):
         self.last_activity = self.loop.time()
 
     def _pause_when_full(self) -> None:
-        if len(self._in) > _HIGH_WATER and isinstance(self.transport, asyncio.Transport):
-            self.transport.pause_reading()
+        if len(self._in) > _HIGH_WATER and self.transport is not None:
+            cast(asyncio.Transport, self.transport).pause_reading()
 
     # ---- stepping -------------------------------------------------------------------------------------
 
@@ -212,8 +222,9 @@ class ReadSide(SMTP):
         self._pump()
 
     def _resume_reading(self) -> None:
-        if isinstance(self.transport, asyncio.Transport) and not self.transport.is_reading():
-            self.transport.resume_reading()
+        transport = cast(asyncio.Transport | None, self.transport)
+        if transport is not None and not transport.is_reading():
+            transport.resume_reading()
 
     def _next_line(self, longest: int) -> bytes | None:
         """The next command line without its CRLF; None when it is not all there or the session ends."""
@@ -253,12 +264,24 @@ class ReadSide(SMTP):
         """Run a command until it first waits; only then does it cost a task."""
         try:
             future = coroutine.send(None)
-        except StopIteration:
+        except (StopIteration, SessionEndedError):
             return
         except Exception as error:
             self._command_failed(error)
             return
-        self._spawn(Rest(coroutine, future).finish())
+        if type(future) is Committed:
+            # The one wait of every message: no task for it.
+            future._asyncio_future_blocking = False
+            self._step_task = future
+            future.add_done_callback(partial(self._go_on, coroutine))
+        else:
+            self._spawn(Rest(coroutine, future).finish())
+
+    def _go_on(self, coroutine: Coroutine[Any, Any, None], committed: asyncio.Future[None]) -> None:
+        self._step_task = None
+        self._step(coroutine)
+        if self._step_task is None and self.transport is not None:
+            self._pump()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._step_task = self.loop.create_task(self._run(coroutine))
@@ -323,47 +346,57 @@ class ReadSide(SMTP):
 
         Afterwards the session knows nothing of what the client said before (RFC 3207 4.2).
         """
-        assert isinstance(self.transport, asyncio.Transport)
         self._flush()
         self._in.clear()
-        # Bytes can reach data_received before start_tls has handed over the new transport: hold them.
         self._held = True
         try:
-            transport = await self.loop.start_tls(
-                self.transport,
-                self,
-                context,
-                server_side=True,
+            connection = await cast(PlainTransport, self.transport).give_socket()
+            before = self.session
+            self.session = self._create_session()
+            if before is not None:
+                self.session.peer, self.session.proxy_data = before.peer, before.proxy_data
+            self.envelope = self._create_envelope()
+            self._secured = True
+            await self.secure(connection, context)
+        except OSError as error:
+            self.connection_lost(error)
+            raise SessionEndedError from error
+        except BaseException:
+            self.connection_lost(None)
+            raise
+        finally:
+            self._held = False
+
+    async def secure(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """Shake hands on a socket that nobody has read from; afterwards there is a transport with TLS.
+
+        Raises OSError when the handshake fails, which is logged; the connection is closed then.
+        """
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: self,
+                connection,
+                ssl=context,
                 ssl_handshake_timeout=TLS_HANDSHAKE,
                 ssl_shutdown_timeout=TLS_GOODBYE,
             )
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except OSError as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
             self.events.event("tls_failed", peer=self.peer_address, error=reason)
-            if self.transport is not None:
-                self.transport.close()
-                self.connection_lost(error)
-            return
-        if transport is None or self.transport is None:
-            # Cut during the handshake without an error: asyncio tells the caller only, not the protocol.
-            self.connection_lost(None)
-            raise SessionEndedError
+            raise
+        except BaseException:
+            connection.close()
+            raise
         self._sign_of_life()
-        before = self.session
-        self.transport = transport
-        self.tls_active = True
-        self.session = self._create_session()
-        if before is not None:
-            self.session.peer, self.session.proxy_data = before.peer, before.proxy_data
-        self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
-        self.envelope = self._create_envelope()
-        self._held = False
 
     def time_out(self) -> None:
         """The client has been silent too long: tell it and end the session; cut it if that does not help."""
         if self.transport is None:
             return
-        if self._write_blocked or self._held or not self._greeted or self._closing:
+        if self._held:
+            self._cancel_handshake()
+            return
+        if self._write_blocked or not self._greeted or self._closing:
             self.transport.abort()  # type: ignore[attr-defined]
             return
         self.say("421 4.4.2 Nothing heard for too long; closing")
@@ -376,12 +409,16 @@ class ReadSide(SMTP):
         if self.transport is None or self._closing:
             return
         if self._held:
-            self.transport.abort()  # type: ignore[attr-defined]
+            self._cancel_handshake()
         elif self._waits_for_client and self._content is None:
             self.say(f"421 4.3.2 {self.hostname} is restarting; connect again")
             self._closing = True
             self._flush()
             self.transport.close()
+
+    def _cancel_handshake(self) -> None:
+        if self._step_task is not None:
+            self._step_task.cancel()
 
     @property
     def busy(self) -> bool:

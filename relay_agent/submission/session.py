@@ -7,8 +7,10 @@ The commands that make up a message are in `hello`, `authentication`, `envelope`
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 from relay_agent.config.schema import Listener
 from relay_agent.submission.authentication import AuthCommands
@@ -19,7 +21,7 @@ from relay_agent.submission.limits import source_of
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
 
-__all__ = ["SubmissionSession", "session_factory"]
+__all__ = ["SubmissionSession", "session_factory", "session_maker"]
 
 _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI * HTTP")
 # BDAT is among them because its chunk has to be read before it is refused.
@@ -133,7 +135,7 @@ _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
 def session_factory(
     service: SubmissionService, listener: Listener, loop: asyncio.AbstractEventLoop
 ) -> Callable[[], SubmissionSession]:
-    """A maker of sessions for `loop.create_server`.
+    """A maker of sessions.
 
     `SMTP.__init__` looks through its own and the handler's attributes, which takes 100 microseconds; it is
     run once here, and every session starts as a copy of what it found out.
@@ -152,3 +154,11 @@ def session_factory(
         return session
 
     return make
+
+
+def session_maker(
+    service: SubmissionService, listener: Listener, loop: asyncio.AbstractEventLoop
+) -> Callable[[socket.socket, Any], None]:
+    """What begins a session on a connection that an `Acceptor` took."""
+    make = session_factory(service, listener, loop)
+    return lambda connection, peer: make().accepted(connection, peer)

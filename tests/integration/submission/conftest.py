@@ -23,9 +23,10 @@ from relay_agent.config.schema import Tls
 from relay_agent.observability.log import MailLog
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Message
+from relay_agent.submission.acceptor import Acceptor
 from relay_agent.submission.listeners import open_listeners
 from relay_agent.submission.service import SubmissionService
-from relay_agent.submission.session import session_factory
+from relay_agent.submission.session import session_maker
 from relay_agent.submission.tls import server_context
 from tests.integration.certificates import Certificate, make_certificate
 
@@ -157,12 +158,14 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
         loop = asyncio.get_running_loop()
         served = config.listener[0].model_copy(update={"port": 0})
         ((_, sockets),) = open_listeners([served])
-        server = await loop.create_server(session_factory(service, served, loop), sock=sockets[0])
+        port = sockets[0].getsockname()[1]
+        acceptor = Acceptor(loop, sockets[0], session_maker(service, served, loop))
+        acceptor.start()
         service.sessions.watch(loop, lambda: service.config.submission.command_timeout)
         try:
-            yield Relay(sockets[0].getsockname()[1], tls, service, carrier, certificate, log)
+            yield Relay(port, tls, service, carrier, certificate, log)
         finally:
-            server.close()
+            acceptor.stop()
             await service.sessions.close(2.0)
             service.verifier.close()
             await embedded.close()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes connections from a listening socket that several workers share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Acceptor"]
+
+_AT_ONCE = 2  # connections taken in a turn: more would let one worker have a whole burst for itself
+_PAUSE = 0.2  # seconds
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Acceptor:
+    """Gives each connection, which does not block, with its peer's address to `take`, from `start` on.
+
+    When no descriptors are left new connections wait, and are looked at again after a moment.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, take: Callable[[socket.socket, Any], None]
+    ) -> None:
+        self._loop = loop
+        self._listening = listening
+        self._take = take
+        self._again: asyncio.TimerHandle | None = None
+        listening.setblocking(False)
+        if listening.family in (socket.AF_INET, socket.AF_INET6):
+            # Accepted sockets inherit it.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        """Begin to take connections."""
+        self._again = None
+        self._loop.add_reader(self._listening, self._ready)
+
+    def stop(self) -> None:
+        """Take no more; those that wait are left to others. The socket is closed."""
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+
+    def _ready(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, peer = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._loop.remove_reader(self._listening)
+                self._again = self._loop.call_later(_PAUSE, self.start)
+                return
+            connection.setblocking(False)
+            self._take(connection, peer)
