@@ -94,6 +94,8 @@ class Journal:
         self._sync_time = 0.0  # seconds, on the average
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue-journal")
+        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="queue-segments")
+        self._preparing = self._preparer.submit(self._prepare)
 
     @property
     def size(self) -> int:
@@ -160,6 +162,7 @@ class Journal:
         if self._timer is not None:
             self._timer.cancel()
         self._thread.shutdown()
+        self._preparer.shutdown()
         with contextlib.suppress(OSError):
             if entries := self._next.entries():
                 self._put(entries, sync=True)
@@ -233,6 +236,8 @@ class Journal:
             if not barrier.done():
                 barrier.set_result(None)
         self._segments.free()
+        if self._segments.wants_spare and self._preparing.done():
+            self._preparing = self._preparer.submit(self._prepare)
         if self._next.messages or self._next.done or self._next.barriers:
             self._schedule(loop)
         elif not synced and self._timer is None:
@@ -261,6 +266,11 @@ class Journal:
     def _try_again(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         self._schedule(loop)
+
+    def _prepare(self) -> None:
+        with contextlib.suppress(OSError):  # without a spare one is made when it is needed
+            while self._segments.wants_spare:
+                self._segments.prepare()
 
     def _sync_later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None

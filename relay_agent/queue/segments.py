@@ -2,7 +2,10 @@
 """The files of a journal: written at their end, freed from the oldest on, used again.
 
 <directory>/<serial>-<epoch>.log   a segment in use; the serial number tells their order
-            spare-<n>              one that is free; its blocks are on the disk already, so it is synced faster
+            spare-<n>              one that is free; its blocks are on the disk already
+
+Overwriting blocks that are there is synced about twice as fast as new ones, even if the file has its length: so
+spare segments are filled with zeros before they are needed, and used again afterwards.
 """
 
 from __future__ import annotations
@@ -58,7 +61,10 @@ class Segments:
         self._room = room
         self._own = own
         self._serial = 0
-        self._spares: list[Path] = sorted(directory.glob("spare-*"))
+        self._made = 0  # spares, ever: their names
+        self._spares: list[Path] = []
+        for left in directory.glob("spare-*"):
+            left.unlink()  # perhaps not whole
         self.open: deque[Segment] = deque()
 
     @property
@@ -109,13 +115,15 @@ class Segments:
         self._room(size)
         epoch = secrets.randbits(64)
         path = self._directory / f"{self._serial + 1:012d}-{epoch:016x}.log"
-        if self._spares and size == SEGMENT_SIZE:
-            self._spares.pop().rename(path)
+        spare = self._spares.pop() if self._spares and size == SEGMENT_SIZE else None
+        if spare is not None:
+            spare.rename(path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, size)
-            os.fsync(fd)
-            self._own(path)
+            if spare is None:
+                os.posix_fallocate(fd, 0, size)
+                os.fsync(fd)
+                self._own(path)
             sync_directory(self._directory)
         except BaseException:
             os.close(fd)
@@ -126,6 +134,33 @@ class Segments:
         self.open.append(segment)
         return segment
 
+    @property
+    def wants_spare(self) -> bool:
+        """Whether `prepare` has something to do."""
+        return len(self._spares) < _SPARES
+
+    def prepare(self) -> None:
+        """Make a spare segment; blocks for tens of milliseconds. Any thread may do it, one at a time.
+
+        Raises OSError when the disk has no room for it, which does not matter.
+        """
+        self._room(SEGMENT_SIZE)
+        self._made += 1
+        path = self._directory / f"spare-{self._made}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            zeros = bytes(1 << 20)
+            for _ in range(SEGMENT_SIZE >> 20):
+                os.write(fd, zeros)
+            os.fsync(fd)
+            self._own(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        self._spares.append(path)
+
     def free(self) -> None:
         """Let go of the oldest segments that nobody needs.
 
@@ -134,8 +169,9 @@ class Segments:
         while len(self.open) > 1 and not self.open[0].live:
             segment = self.open.popleft()
             os.close(segment.fd)
-            spare = self._directory / f"spare-{len(self._spares)}"
-            if len(self._spares) < _SPARES and not segment.sealed:
+            if self.wants_spare and not segment.sealed:
+                self._made += 1
+                spare = self._directory / f"spare-{self._made}"
                 segment.path.rename(spare)
                 self._spares.append(spare)
             else:
