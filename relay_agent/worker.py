@@ -19,6 +19,7 @@ from typing import Any
 
 from relay_agent.accounts.store import AccountsError, load_accounts
 from relay_agent.accounts.verifier import Verifier
+from relay_agent.board import Board
 from relay_agent.config.load import ConfigError, parse_config
 from relay_agent.config.schema import Config
 from relay_agent.control.handlers import store_handlers
@@ -164,6 +165,9 @@ class Worker:
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._buckets.restore(arguments["buckets"])
+        fd, place = arguments["board"]
+        os.set_inheritable(fd, False)
+        self._board = Board(fd, place)
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
@@ -178,15 +182,19 @@ class Worker:
             verifier=self._verifier,
             events=self._log,
             tls_context=server_context(config.tls) if config.tls else None,
-            sessions=Sessions(self._leases),
+            sessions=Sessions(self._leases, self._board),
             quotas=Quotas(self._buckets, self._leases),
         )
         await self._service.sessions.prepare(most=config.submission.max_connections)
+        sessions = self._service.sessions
+        self._board.put(0)
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
             take = session_maker(self._service, listener, self._loop)
             for fd in fds:
                 os.set_inheritable(fd, False)
-                self._acceptors.append(Acceptor(self._loop, socket.socket(fileno=fd), take))
+                self._acceptors.append(
+                    Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
+                )
         for acceptor in self._acceptors:
             acceptor.start()
         service = self._service
@@ -281,6 +289,8 @@ class Worker:
     async def _shut_down(self) -> None:
         for acceptor in self._acceptors:  # leave the ports to others
             acceptor.stop()
+        if self._service is not None:
+            self._service.sessions.leave()
         assert self._ending is not None
         if self._service is not None:
             if self._ending.linger:

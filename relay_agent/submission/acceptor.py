@@ -12,22 +12,30 @@ from typing import Any
 __all__ = ["Acceptor"]
 
 _AT_ONCE = 2  # connections taken in a turn: more would let one worker have a whole burst for itself
-_PAUSE = 0.2  # seconds
+_PAUSE = 0.2  # seconds without descriptors
+_MOMENT = 0.001  # seconds
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Acceptor:
     """Gives each connection, which does not block, with its peer's address to `take`, from `start` on.
 
+    patient: whether to wait a moment, in which another worker may take the connection.
+
     When no descriptors are left new connections wait, and are looked at again after a moment.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, take: Callable[[socket.socket, Any], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listening: socket.socket,
+        take: Callable[[socket.socket, Any], None],
+        patient: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loop = loop
         self._listening = listening
         self._take = take
+        self._patient = patient
         self._again: asyncio.TimerHandle | None = None
         listening.setblocking(False)
         if listening.family in (socket.AF_INET, socket.AF_INET6):
@@ -47,6 +55,17 @@ class Acceptor:
         self._listening.close()
 
     def _ready(self) -> None:
+        if self._patient():
+            self._loop.remove_reader(self._listening)
+            self._again = self._loop.call_later(_MOMENT, self._after_moment)
+        else:
+            self._accept()
+
+    def _after_moment(self) -> None:
+        self.start()
+        self._accept()
+
+    def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             try:
                 connection, peer = self._listening.accept()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from typing import Protocol
 
+from relay_agent.board import Board
 from relay_agent.leases import Leases
 
 __all__ = ["Sessions", "source_of"]
@@ -49,7 +50,9 @@ class Sessions:
     One timer looks over all of them now and then; a timer for each command would cost more than the command.
     """
 
-    def __init__(self, leases: Leases | None = None) -> None:
+    def __init__(self, leases: Leases | None = None, board: Board | None = None) -> None:
+        self._board = board  # what other workers see of it
+        self._leaving = False
         self._leases = leases or Leases()
         self._open: set[_Session] = set()
         self._by_source: Counter[str] = Counter()
@@ -82,10 +85,14 @@ class Sessions:
         self._open.add(session)
         self._by_source[source] += 1
         self._empty.clear()
+        if self._board is not None:
+            self._board.put(len(self._open))
 
     def remove(self, session: _Session, source: str) -> None:
         """A session has ended."""
         self._open.discard(session)
+        if self._board is not None and not self._leaving:
+            self._board.put(len(self._open))
         self._leases.give(_ALL)
         self._leases.give(f"{_FROM}{source}")
         self._by_source[source] -= 1
@@ -93,6 +100,17 @@ class Sessions:
             del self._by_source[source]
         if not self._open:
             self._empty.set()
+
+    @property
+    def others_first(self) -> bool:
+        """Whether another worker should take the next connection."""
+        return self._board is not None and self._board.others_first(len(self._open))
+
+    def leave(self) -> None:
+        """No more sessions come."""
+        self._leaving = True
+        if self._board is not None:
+            self._board.leave()
 
     def watch(self, loop: asyncio.AbstractEventLoop, timeout: Callable[[], float]) -> None:
         """Begin to end sessions silent for longer than `timeout()` seconds, to a quarter or 5 s exactly."""

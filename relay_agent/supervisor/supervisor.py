@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import relay_agent
+from relay_agent.board import Board
 from relay_agent.config.schema import Listener
 from relay_agent.control.handlers import control_handlers
 from relay_agent.control.merge import merge_numbers
@@ -59,6 +60,7 @@ class Supervisor:
         self._stores = Stores(settings.config.queue.directory, self._crew)
         self._office = LeaseOffice(self._recall)
         self._buckets = Buckets()
+        self._board = Board()
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._accounts = 0
@@ -184,7 +186,7 @@ class Supervisor:
         """Have as many workers as are wanted."""
         while not self._stop.is_set() and len(self._current) < self._settings.workers:
             try:
-                worker = self._crew.spawn(self._stores.first_free(), self._ports.descriptors)
+                worker = self._crew.spawn(self._stores.first_free(), [*self._ports.descriptors, self._board.fd])
             except OSError as error:
                 self._log.event("worker_not_started", level="error", error=str(error))
                 self._top_up_later()
@@ -206,6 +208,7 @@ class Supervisor:
                 workers=self._settings.workers,
                 store=first,
                 listening=self._ports.by_listener,
+                board=[self._board.fd, worker.serial],
                 buckets=self._buckets.export(),
                 within=3600.0,  # a damaged store of a million messages takes its time to be saved
             )
@@ -245,6 +248,7 @@ class Supervisor:
 
     def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
         self._office.forget(worker.serial)
+        self._board.leave(worker.serial)
         if not worker.leaving:
             cause = signal.Signals(-status).name if status < 0 else f"status {status}"
             self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
