@@ -2,8 +2,8 @@
 """The journal: where new messages are synced before their 250, and most of them are all their lives.
 
 What is accepted in one turn of the event loop is written and synced together, at the turn's end (group
-commit). On a disk that syncs quickly that is done there and then: to hand it to a thread would cost more than the
-sync. On a slow one a thread does it, and what comes meanwhile shares the next sync.
+commit), by a thread, and what comes meanwhile shares the next sync. A single message on a disk that syncs quickly is
+written there and then: to hand it to a thread would cost more than the sync.
 
 What became of messages is written behind them, but not synced for its own sake: a power cut before the next sync
 has them delivered a second time (RFC 5321 6.1), never lost.
@@ -31,7 +31,7 @@ __all__ = ["Journal", "JournalError", "Live"]
 
 log = logging.getLogger(__name__)
 
-_SLOW = 0.002  # seconds; syncs that take longer, on the average, are a thread's
+_SLOW = 0.002  # seconds; syncs that take longer, on the average, are always a thread's
 _SYNC_WITHIN = 1.0  # seconds until what became of messages is synced, when no new message does it before
 _AFTER_ERROR = 1.0  # seconds until what became of messages is tried again to be written
 
@@ -186,7 +186,7 @@ class Journal:
                 barrier.set_result(None)
             return
         sync = bool(batch.messages or batch.barriers)
-        if sync and self._sync_time > _SLOW:
+        if sync and (len(batch.messages) > 1 or self._sync_time > _SLOW):
             self._writing = True
             put = loop.run_in_executor(self._thread, self._put, entries, sync)
             put.add_done_callback(lambda done: self._thread_done(loop, batch, done))
