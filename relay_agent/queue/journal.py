@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journal: where new messages are synced before their 250, and most of them are all their lives.
 
-What is accepted in one turn of the event loop is written and synced together, at the turn's end (group
-commit), by a thread, and what comes meanwhile shares the next sync. A single message on a disk that syncs quickly is
-written there and then: to hand it to a thread would cost more than the sync.
+What is accepted in one turn of the event loop is written at the turn's end and synced together (group commit),
+and what comes meanwhile shares the next sync.
 
 What became of messages is written behind them, but not synced for its own sake: a power cut before the next sync
 has them delivered a second time (RFC 5321 6.1), never lost.
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field, replace
 
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.journal_format import ENTRY_SIZE, decode_message, encode_done, encode_gone, encode_message
+from relay_agent.queue.kernel_sync import Syncer
 from relay_agent.queue.model import Committed, Message
 from relay_agent.queue.segments import SEGMENT_SIZE, Segment, Segments
 
@@ -31,7 +31,6 @@ __all__ = ["Journal", "JournalError", "Live"]
 
 log = logging.getLogger(__name__)
 
-_SLOW = 0.002  # seconds; syncs that take longer, on the average, are always a thread's
 _SYNC_WITHIN = 1.0  # seconds until what became of messages is synced, when no new message does it before
 _AFTER_ERROR = 1.0  # seconds until what became of messages is tried again to be written
 
@@ -90,10 +89,9 @@ class Journal:
         self._number = 0
         self._next = _Batch()  # what is to be written next
         self._scheduled = False
-        self._writing = False  # a thread is at it
-        self._sync_time = 0.0  # seconds, on the average
+        self._syncing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue-journal")
+        self._syncer = Syncer()
         self._preparer = ThreadPoolExecutor(1, thread_name_prefix="queue-segments")
         self._preparing = self._preparer.submit(self._prepare)
 
@@ -161,18 +159,19 @@ class Journal:
         """End; blocks. What is waiting to be written is written, as far as the disk takes it."""
         if self._timer is not None:
             self._timer.cancel()
-        self._thread.shutdown()
+        self._syncer.close()
         self._preparer.shutdown()
         with contextlib.suppress(OSError):
             if entries := self._next.entries():
-                self._put(entries, sync=True)
+                segment, _ = self._put(entries)
+                os.fdatasync(segment.fd)
         self._segments.free()
         self._segments.close()
 
     # ---- writing --------------------------------------------------------------------------------------
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._scheduled and not self._writing:
+        if not self._scheduled and not self._syncing:
             self._scheduled = True
             loop.call_soon(self._turn, loop)
 
@@ -181,44 +180,36 @@ class Journal:
         self._scheduled = False
         batch, self._next = self._next, _Batch()
         entries = batch.entries()
-        if not entries:
-            for barrier in batch.barriers:
-                barrier.set_result(None)
-            return
-        sync = bool(batch.messages or batch.barriers)
-        if sync and (len(batch.messages) > 1 or self._sync_time > _SLOW):
-            self._writing = True
-            put = loop.run_in_executor(self._thread, self._put, entries, sync)
-            put.add_done_callback(lambda done: self._thread_done(loop, batch, done))
+        if not entries and not batch.barriers:
             return
         try:
-            place = self._put(entries, sync)
+            place = self._put(entries)
         except OSError as error:
             self._failed(loop, batch, error)
+            return
+        if batch.messages or batch.barriers:
+            self._syncing = True
+            self._syncer.begin(loop, place[0].fd, lambda error: self._synced(loop, batch, place, error))
         else:
-            self._written(loop, batch, place, synced=sync)
+            self._written(loop, batch, place)
+            if self._timer is None:
+                self._timer = loop.call_later(_SYNC_WITHIN, self._sync_later, loop)
 
-    def _thread_done(
-        self, loop: asyncio.AbstractEventLoop, batch: _Batch, done: asyncio.Future[tuple[Segment, int]]
+    def _synced(
+        self, loop: asyncio.AbstractEventLoop, batch: _Batch, place: tuple[Segment, int], error: OSError | None
     ) -> None:
-        self._writing = False
-        error = done.exception()
-        if error is not None:
+        self._syncing = False
+        if error is None:
+            self._written(loop, batch, place)
+        else:
+            place[0].sealed = True
             self._failed(loop, batch, error)
-        else:
-            self._written(loop, batch, done.result(), synced=True)
 
-    def _put(self, entries: list[bytes], sync: bool) -> tuple[Segment, int]:
+    def _put(self, entries: list[bytes]) -> tuple[Segment, int]:
         self._number += 1
-        begun = time.monotonic()
-        place = self._segments.append(entries, self._number, sync=sync)
-        if sync:
-            self._sync_time += 0.1 * (time.monotonic() - begun - self._sync_time)
-        return place
+        return self._segments.append(entries, self._number)
 
-    def _written(
-        self, loop: asyncio.AbstractEventLoop, batch: _Batch, place: tuple[Segment, int], *, synced: bool
-    ) -> None:
+    def _written(self, loop: asyncio.AbstractEventLoop, batch: _Batch, place: tuple[Segment, int]) -> None:
         segment, at = place
         now = time.monotonic()
         for message, entry, committed in batch.messages:
@@ -240,8 +231,6 @@ class Journal:
             self._preparing = self._preparer.submit(self._prepare)
         if self._next.messages or self._next.done or self._next.barriers:
             self._schedule(loop)
-        elif not synced and self._timer is None:
-            self._timer = loop.call_later(_SYNC_WITHIN, self._sync_later, loop)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, batch: _Batch, error: BaseException) -> None:
         """Whether any of the batch is on the disk nobody knows: the next one says that its messages do not count."""
@@ -273,13 +262,13 @@ class Journal:
                 self._segments.prepare()
 
     def _sync_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sync what became of messages; a new message would have done it before."""
         self._timer = None
-        if not self._writing:
-            loop.run_in_executor(self._thread, self._sync)
-
-    def _sync(self) -> None:
-        with contextlib.suppress(OSError):  # the next message finds the segment sealed
-            self._segments.sync()
+        if not self._syncing:
+            barrier: asyncio.Future[None] = loop.create_future()
+            barrier.add_done_callback(lambda ended: ended.exception())  # nobody else asks for it
+            self._next.barriers.append(barrier)
+            self._schedule(loop)
 
     def _room(self, size: int) -> None:
         """What is live here may have to go into the database, which then grows by as much."""

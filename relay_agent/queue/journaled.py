@@ -233,5 +233,5 @@ class JournaledStore:
             await self._move(builtins.list(self._journal.live))
         except Exception as error:
             log.warning("new messages stay in the journal: %s", error)
-        await asyncio.to_thread(self._journal.close)
+        self._journal.close()
         await self._base.close()

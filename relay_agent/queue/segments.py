@@ -72,8 +72,8 @@ class Segments:
         """Bytes of all segments in use."""
         return len(self.open) * SEGMENT_SIZE
 
-    def append(self, entries: Sequence[bytes], number: int, *, sync: bool) -> tuple[Segment, int]:
-        """Write a batch behind what there is, in a new segment where it does not fit; blocks.
+    def append(self, entries: Sequence[bytes], number: int) -> tuple[Segment, int]:
+        """Write a batch behind what there is, in a new segment where it does not fit; it is not synced.
 
         Returns the segment and where in it the first entry begins. Raises OSError; nothing of the batch counts
         then, but some of it may be on the disk: the segment is sealed.
@@ -86,8 +86,6 @@ class Segments:
             written = 0
             while written < len(data):
                 written += os.pwrite(segment.fd, data[written:], at + written)
-            if sync:
-                os.fdatasync(segment.fd)
         except OSError:
             segment.sealed = True
             raise
@@ -99,15 +97,6 @@ class Segments:
         if self.open and not self.open[-1].sealed and self.open[-1].end + length <= SEGMENT_SIZE:
             return self.open[-1]
         return self._begin(max(length, SEGMENT_SIZE))
-
-    def sync(self) -> None:
-        """Make everything written so far survive a power cut; blocks. Raises OSError, the segment is sealed then."""
-        if self.open and not self.open[-1].sealed:
-            try:
-                os.fdatasync(self.open[-1].fd)
-            except OSError:
-                self.open[-1].sealed = True
-                raise
 
     def _begin(self, size: int) -> Segment:
         if self.open and not self.open[-1].sealed:
