@@ -35,7 +35,7 @@ _TURN = 50  # messages that a worker sends in a row while other destinations wai
 _MOST_RETURNS = 3  # times that a job goes back into line when one of several connections is refused
 _BLOCK = 30.0  # seconds that a destination is left alone at most, when none of its hosts took anything
 _FORGET_EVERY = 60.0
-_REST = 0.05  # seconds between two messages on a connection while taking mail comes first
+_REST = 0.1  # seconds between two messages on a connection while taking mail comes first
 
 
 class Dispatcher:

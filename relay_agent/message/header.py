@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 __all__ = [
     "Field",
@@ -68,7 +69,12 @@ class HeaderResult:
 
 def date_line(now: float) -> str:
     """A date as RFC 5322 3.3 has it, in UTC; now: seconds since the epoch."""
-    return format_datetime(datetime.fromtimestamp(int(now), UTC))
+    return _date_line(int(now))
+
+
+@lru_cache(maxsize=4)
+def _date_line(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def client_comment(name: str, address: str) -> str:

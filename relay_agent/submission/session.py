@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
@@ -70,10 +71,8 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
     def from_balancer(self) -> bool:
         return bool(self.peer_address) and self._peer_in(self.listener.proxy_from)
 
-    def _peer_in(self, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-        address = ip_address(self.peer_address.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in networks)
+    def _peer_in(self, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+        return _is_in(self.peer_address, networks)
 
     def ended(self) -> None:
         self._drop_incoming()
@@ -126,6 +125,13 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         """RFC 5321 4.1.1.10."""
         self.say("221 2.0.0 Bye")
         self.close_after_reply()
+
+
+@lru_cache(maxsize=1024)
+def _is_in(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    address = ip_address(peer.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in networks)
 
 
 _VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")

@@ -32,6 +32,7 @@ class PlainTransport(asyncio.Transport):
         super().__init__()
         self._loop = loop
         self._socket = connection
+        self._fd = connection.fileno()  # asyncio asks a socket for both its addresses only to find it is a new one
         self._protocol = protocol
         self._peer = peer
         self._out = bytearray()
@@ -55,12 +56,12 @@ class PlainTransport(asyncio.Transport):
     def pause_reading(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         if not self._reading and not self._closing:
             self._reading = True
-            self._loop.add_reader(self._socket, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
         try:
@@ -93,7 +94,7 @@ class PlainTransport(asyncio.Transport):
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
-            self._loop.add_writer(self._socket, self._writable)
+            self._loop.add_writer(self._fd, self._writable)
         self._out += data
         if len(self._out) > _HIGH and not self._paused_writing:
             self._paused_writing = True
@@ -113,7 +114,7 @@ class PlainTransport(asyncio.Transport):
             self._protocol.resume_writing()
         if self._out:
             return
-        self._loop.remove_writer(self._socket)
+        self._loop.remove_writer(self._fd)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._closing:
@@ -148,7 +149,7 @@ class PlainTransport(asyncio.Transport):
         self.pause_reading()
         if self._out:
             self._out.clear()
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._fd)
         self._closing = True
         self._loop.call_soon(self._lost, error)
 
