@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mail programs of Debian sign in and send, on every kind of port, and what they send arrives as it was."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import ONLY_PASSWORD, ONLY_SCRAM, Relay, guessed
+from .letter import Letter, Way
+from .next_hop import Arrived
+from .table import PROGRAMS, Outcome, Program, send
+
+WAYS = (("starttls", "starttls"), ("implicit", "implicit"), ("auto", "starttls"), ("auto", "implicit"))
+
+every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name.replace(" ", "-"))
+
+
+def letter_for(*recipients: str, sender: str = "alice@alpha.test") -> Letter:
+    return Letter(f"token{secrets.token_hex(6)}", sender, recipients or ("bob@beta.test",))
+
+
+def sent(program: Program, way: Way, letter: Letter, directory: Path) -> Outcome:
+    outcome = send(program, way, letter, directory)
+    assert outcome.status == 0, outcome.said
+    return outcome
+
+
+def check_arrived(program: Program, letter: Letter, arrived: Arrived, directory: Path) -> None:
+    """Complete, and without a word on where it came from."""
+    assert arrived.sender == letter.sender
+    assert arrived.message["From"].addresses[0].addr_spec == letter.sender
+    assert str(arrived.message["Subject"]).endswith(letter.subject)
+    if program.patches:
+        assert applied(arrived.content, directory) == letter.text
+    else:
+        body = arrived.message.get_body(("plain",))
+        assert body is not None
+        assert body.get_content().replace("\r\n", "\n").rstrip("\n") == letter.text.rstrip("\n")
+        (attachment,) = arrived.message.iter_attachments()
+        assert attachment.get_filename() == "data.bin"
+        assert attachment.get_content() == letter.attachment
+    (received,) = arrived.message.get_all("Received", [])
+    assert re.fullmatch(r"by relay\.test \(Postroad\) with (UTF8SMTP|ESMTP)SA\s+id \S+; [^;]+", received)
+    assert b"127.0.0.1" not in arrived.content
+
+
+def applied(patch: bytes, directory: Path) -> str:
+    """The file that the patch makes at the other end."""
+    where = directory / "other end"
+    where.mkdir()
+    git = ["git", "-c", "user.name=Bob", "-c", "user.email=bob@beta.test", "-C", str(where)]
+    subprocess.run([*git, "init", "-q"], check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(directory)})
+    subprocess.run([*git, "am", "-q"], input=patch, check=True, env={"PATH": "/usr/bin:/bin", "HOME": str(directory)})
+    return (where / "letter.txt").read_text()
+
+
+@every_program
+@pytest.mark.parametrize(("listener", "tls"), WAYS, ids=lambda word: str(word))
+def test_a_letter_arrives_complete(program: Program, listener: str, tls: str, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for()
+    account = ONLY_SCRAM if program.chooses == "SCRAM-SHA-256" else ONLY_PASSWORD
+    sent(program, relay.way(listener, tls, account=account), letter, tmp_path)
+    (arrived,) = relay.next_hop.take(letter.token)
+    assert arrived.recipients == letter.recipients
+    check_arrived(program, letter, arrived, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("program", "mechanism"),
+    [(program, mechanism) for program in PROGRAMS for mechanism in program.mechanisms],
+    ids=lambda value: value.name.replace(" ", "-") if isinstance(value, Program) else str(value),
+)
+def test_signs_in_by_each_mechanism_it_knows(program: Program, mechanism: str, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for()
+    account = ONLY_SCRAM if mechanism == "SCRAM-SHA-256" else ONLY_PASSWORD
+    outcome = sent(program, relay.way("auto", "implicit", account=account, mechanism=mechanism), letter, tmp_path)
+    assert re.search(rf"(?<!250.)AUTH {mechanism}\b", outcome.said)
+    relay.next_hop.take(letter.token)
+
+
+@every_program
+def test_many_recipients(program: Program, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for(*(f"bob+{number}@beta{number % 7}.test" for number in range(120)))
+    sent(program, relay.way("implicit", "implicit"), letter, tmp_path)
+    arrived = relay.next_hop.take(letter.token, recipients=120)
+    assert sorted(each for one in arrived for each in one.recipients) == sorted(letter.recipients)
+
+
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if program.utf8], ids=lambda program: program.name)
+def test_addresses_beyond_ascii(program: Program, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for("jürgen@beta.test", "δοκιμή@gamma.test")
+    sent(program, relay.way("starttls", "starttls"), letter, tmp_path)
+    arrived = relay.next_hop.take(letter.token, recipients=2)
+    assert sorted(each for one in arrived for each in one.recipients) == sorted(letter.recipients)
+    assert all("SMTPUTF8" in one.options for one in arrived)
+    check_arrived(program, letter, arrived[0], tmp_path)
+
+
+@every_program
+def test_a_wrong_password_is_told(program: Program, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for()
+    way = relay.way("auto", "starttls", account=guessed(program), password="wrong")
+    outcome = send(program, way, letter, tmp_path)
+    assert outcome.status != 0
+    assert (program.words or "The user name or the password is wrong") in outcome.said
+    assert not relay.next_hop.has(letter.token)
+
+
+@every_program
+def test_another_relay_is_not_trusted(program: Program, relay: Relay, tmp_path: Path) -> None:
+    """It is the program that refuses; the relay must not have got the password first."""
+    letter = letter_for()
+    outcome = send(program, relay.way("implicit", "implicit", authority=relay.stranger), letter, tmp_path)
+    assert outcome.status != 0
+    assert "AUTH " not in outcome.said
