@@ -62,10 +62,11 @@ class Relay:
         password: str = PASSWORD,
         mechanism: str = "",
         authority: Path | None = None,
+        verbose: bool = True,
     ) -> Way:
         """A way to one of the ports, trusting the relay's own authority unless told otherwise."""
         trusted = str(authority or self.authority)
-        return Way("localhost", self.ports[listener], tls, trusted, account, password, mechanism)
+        return Way("localhost", self.ports[listener], tls, trusted, account, password, mechanism, verbose)
 
 
 def issue(directory: Path, name: str) -> tuple[Certificate, Path]:

@@ -7,7 +7,10 @@ import email.policy
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 
-__all__ = ["ATTACHMENT", "TEXT", "Letter", "Way"]
+__all__ = ["ATTACHMENT", "TEXT", "WAYS", "Letter", "Way"]
+
+# The `tls` of a listener, and what a program may be set to that uses it.
+WAYS = (("starttls", "starttls"), ("implicit", "implicit"), ("auto", "starttls"), ("auto", "implicit"))
 
 # Dots that transparency (RFC 5321 4.5.2) must leave as they are, text beyond ASCII, and what looks like commands.
 TEXT = """Grüße aus Zürich, 東京 und Αθήνα.
@@ -50,7 +53,12 @@ class Letter:
 
 @dataclass(frozen=True)
 class Way:
-    """A port and how to sign in on it. tls: `starttls` or `implicit`; mechanism "": whichever the program likes."""
+    """A port and how to sign in on it.
+
+    tls: `starttls` or `implicit`; mechanism "": whichever the program likes.
+
+    verbose: whether the program is to say what goes over the line.
+    """
 
     host: str
     port: int
@@ -59,3 +67,4 @@ class Way:
     account: str
     password: str = field(repr=False)
     mechanism: str = ""
+    verbose: bool = True

@@ -29,6 +29,10 @@ class Arrived:
     content: bytes
     message: EmailMessage
 
+    def bears(self, token: str) -> bool:
+        """Whether `token` stands in the subject or in a recipient's address."""
+        return token in str(self.message["Subject"]) or any(token in each for each in self.recipients)
+
 
 class NextHop:
     """Listens on loopback in a thread of its own."""
@@ -61,11 +65,11 @@ class NextHop:
         return "250 2.0.0 Kept"
 
     def take(self, token: str, *, recipients: int = 1, seconds: float = 15.0) -> list[Arrived]:
-        """The messages whose subject has `token`, once they have come for so many recipients in all."""
+        """The messages that bear `token`, once they have come for so many recipients in all."""
         end = time.monotonic() + seconds
         with self._changed:
             while True:
-                found = [each for each in self._arrived if token in str(each.message["Subject"])]
+                found = [each for each in self._arrived if each.bears(token)]
                 if sum(len(each.recipients) for each in found) >= recipients:
                     return found
                 left = end - time.monotonic()
@@ -73,6 +77,6 @@ class NextHop:
                 self._changed.wait(left)
 
     def has(self, token: str) -> bool:
-        """Whether anything with this token in its subject has come so far."""
+        """Whether anything that bears this token has come so far."""
         with self._changed:
-            return any(token in str(each.message["Subject"]) for each in self._arrived)
+            return any(each.bears(token) for each in self._arrived)

@@ -3,20 +3,15 @@
 "use strict";
 
 const fs = require("fs");
+const { format } = require("util");
 const nodemailer = require("nodemailer");
 
 const { transport, message } = JSON.parse(fs.readFileSync(0, "utf8"));
 transport.tls = { ca: fs.readFileSync(transport.authority) };
-transport.logger = {
-  level() {},
-  ...Object.fromEntries(
-    ["trace", "debug", "info", "warn", "error", "fatal"].map((level) => [
-      level,
-      (entry, text, ...words) => console.log(require("util").format(text, ...words)),
-    ]),
-  ),
-};
-transport.debug = true;
+if (transport.debug) {
+  const say = (entry, text, ...words) => console.log(format(text, ...words));
+  transport.logger = { level() {}, trace: say, debug: say, info: say, warn: say, error: say, fatal: say };
+}
 
 nodemailer
   .createTransport(transport)

@@ -24,7 +24,7 @@ def main() -> None:
     else:
         client = smtplib.SMTP(wanted["host"], wanted["port"])
     with client:
-        client.set_debuglevel(1)
+        client.set_debuglevel(int(wanted["verbose"]))
         if wanted["tls"] == "starttls":
             client.starttls(context=context)
         if wanted["mechanism"]:

@@ -32,10 +32,10 @@ class Program:
     """One mail program.
 
     build: its command, files in a private directory. mechanisms: those it can be made to use, and chooses: the
-    one it takes by itself (of SCRAM-SHA-256, PLAIN and LOGIN). composes: it makes the MIME parts itself. patches:
-    what it sends is a patch, not text with an attachment. utf8: it knows SMTPUTF8. quotes: the user reads the
-    relay's own words when a password is wrong; `words` is what they read if not. debug: the file in HOME that
-    has its transcript, if it is not on its output.
+    one it takes by itself. patches: what it sends is a patch, not text with an attachment. raw: it leaves text
+    beyond ASCII as it is. utf8: it knows SMTPUTF8; if not, `unable` is what its user reads for an address beyond
+    ASCII. wrong: what they read when the password is wrong. debug: the file in HOME that has its transcript, if
+    that is not on its output.
     """
 
     name: str
@@ -44,8 +44,9 @@ class Program:
     chooses: str
     utf8: bool = False
     patches: bool = False
-    quotes: bool = True
-    words: str = ""
+    raw: bool = True
+    unable: str = "An address beyond ASCII needs SMTPUTF8"
+    wrong: str = "The user name or the password is wrong"
     debug: str = ""
 
 
@@ -70,7 +71,7 @@ def send(program: Program, way: Way, letter: Letter, directory: Path) -> Outcome
         timeout=60,
     )
     said = done.stdout.decode(errors="replace")
-    if program.debug:
+    if program.debug and way.verbose:
         said += (directory / program.debug).read_text(errors="replace")
     return Outcome(done.returncode, said)
 
@@ -100,6 +101,7 @@ def _swaks(way: Way, letter: Letter, directory: Path) -> Invocation:
         f"to {','.join(letter.recipients)}",
         f"data @{_file(directory, 'message', letter.content())}",
     ]
+    options += [] if way.verbose else ["silent 2"]  # what went wrong, with the server's words
     return Invocation(["swaks", "--config", str(_file(directory, "swaks.conf", "\n".join(options) + "\n"))], b"")
 
 
@@ -115,7 +117,8 @@ auth {way.mechanism.lower() or "on"}
 user {_quoted(way.account, "")}
 passwordeval "cat '{_file(directory, "password", way.password)}'"
 """
-    command = ["msmtp", f"--file={_file(directory, 'msmtprc', config)}", "--account=relay", "--debug", "--"]
+    command = ["msmtp", f"--file={_file(directory, 'msmtprc', config)}", "--account=relay"]
+    command += ["--debug", "--"] if way.verbose else ["--"]
     return Invocation([*command, *letter.recipients], letter.content())
 
 
@@ -131,8 +134,8 @@ def _curl(way: Way, letter: Letter, directory: Path) -> Invocation:
         f"user = {_quoted(f'{way.account}:{way.password}')}",
         "silent",
         "show-error",
-        "verbose",
     ]
+    lines += ["verbose"] if way.verbose else []
     if way.mechanism:
         lines.append(f"login-options = AUTH={way.mechanism}")
     return Invocation(["curl", "--disable", "--config", "-"], ("\n".join(lines) + "\n").encode())
@@ -152,7 +155,18 @@ def _s_nail(way: Way, letter: Letter, directory: Path) -> Invocation:
         lines.append(f"set smtp-auth={way.mechanism.lower()}")
     environment = {"MAILRC": str(_file(directory, "mailrc", "\n".join(lines) + "\n"))}
     attachment = _file(directory, "data.bin", letter.attachment)
-    command = ["s-nail", "-:u", "-vv", "-r", letter.sender, "-s", letter.subject, "-a", str(attachment), "-."]
+    command = [
+        "s-nail",
+        *(["-vv"] if way.verbose else []),
+        "-:u",
+        "-r",
+        letter.sender,
+        "-s",
+        letter.subject,
+        "-a",
+        str(attachment),
+        "-.",
+    ]
     return Invocation([*command, *letter.recipients], letter.text.encode(), environment)
 
 
@@ -177,7 +191,8 @@ def _mutt(way: Way, letter: Letter, directory: Path) -> Invocation:
     special = '$`"\\'
     lines = [f"set {name} = {_quoted(value, special)}\n" for name, value in settings.items()]
     attachment = _file(directory, "data.bin", letter.attachment)
-    command = ["mutt", "-n", "-F", str(_file(directory, "muttrc", "".join(lines))), "-d", "2", "-s", letter.subject]
+    command = ["mutt", "-n", "-F", str(_file(directory, "muttrc", "".join(lines))), "-s", letter.subject]
+    command += ["-d", "2"] if way.verbose else []
     return Invocation([*command, "-a", str(attachment), "--", *letter.recipients], letter.text.encode())
 
 
@@ -212,11 +227,17 @@ suppressCc = all
     for words in (
         ["init", "-q"],
         ["add", "letter.txt"],
-        ["commit", "-q", "--cleanup=verbatim", "-F", str(_file(directory, "log", f"{letter.subject}\n\n{letter.text}"))],
+        [
+            "commit",
+            "-q",
+            "--cleanup=verbatim",
+            "-F",
+            str(_file(directory, "log", f"{letter.subject}\n\n{letter.text}")),
+        ],
     ):
         subprocess.run(["git", *words], cwd=work, env={"PATH": _PATH, **environment}, check=True)
     recipients = [f"--to={recipient}" for recipient in letter.recipients]
-    command = ["git", "-C", str(work), "send-email", "--smtp-debug=1", *recipients, "--root", "HEAD"]
+    command = ["git", "-C", str(work), "send-email", f"--smtp-debug={int(way.verbose)}", *recipients, "--root", "HEAD"]
     return Invocation(command, b"", environment)
 
 
@@ -229,6 +250,7 @@ def _smtplib(way: Way, letter: Letter, directory: Path) -> Invocation:
         "account": way.account,
         "password": way.password,
         "mechanism": way.mechanism,
+        "verbose": way.verbose,
         "sender": letter.sender,
         "recipients": letter.recipients,
         "subject": letter.subject,
@@ -248,6 +270,7 @@ def _nodemailer(way: Way, letter: Letter, directory: Path) -> Invocation:
         "auth": {"user": way.account, "pass": way.password},
         "authMethod": way.mechanism or None,
         "name": "laptop.test",
+        "debug": way.verbose,
     }
     message = {
         "envelope": {"from": letter.sender, "to": letter.recipients},
@@ -269,18 +292,19 @@ _BY_PASSWORD = ("PLAIN", "LOGIN")
 
 PROGRAMS = (
     Program("swaks", _swaks, mechanisms=_BY_PASSWORD, chooses="LOGIN"),
-    Program("msmtp", _msmtp, mechanisms=("SCRAM-SHA-256", *_BY_PASSWORD), chooses="PLAIN", utf8=True),
-    Program("curl", _curl, mechanisms=_BY_PASSWORD, chooses="PLAIN", utf8=True),
-    Program("s-nail", _s_nail, mechanisms=_BY_PASSWORD, chooses="PLAIN"),
+    Program("msmtp", _msmtp, mechanisms=("SCRAM-SHA-256", *_BY_PASSWORD), chooses="PLAIN"),
+    Program("curl", _curl, mechanisms=_BY_PASSWORD, chooses="PLAIN", utf8=True, wrong="Login denied"),
+    Program("s-nail", _s_nail, mechanisms=_BY_PASSWORD, chooses="PLAIN", unable="contains invalid byte"),
     Program(
         "mutt",
         _mutt,
         mechanisms=("SCRAM-SHA-256", *_BY_PASSWORD),
         chooses="SCRAM-SHA-256",
         utf8=True,
+        wrong="SASL authentication failed",
         debug=".muttdebug0",
     ),
     Program("git send-email", _git, mechanisms=_BY_PASSWORD, chooses="PLAIN", patches=True),
     Program("smtplib", _smtplib, mechanisms=_BY_PASSWORD, chooses="PLAIN", utf8=True),
-    Program("nodemailer", _nodemailer, mechanisms=_BY_PASSWORD, chooses="PLAIN", utf8=True),
+    Program("nodemailer", _nodemailer, mechanisms=_BY_PASSWORD, chooses="PLAIN", raw=False, utf8=True),
 )

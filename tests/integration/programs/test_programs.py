@@ -6,18 +6,23 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from .conftest import ONLY_PASSWORD, ONLY_SCRAM, Relay, guessed
-from .letter import Letter, Way
+from .letter import WAYS, Letter, Way
 from .next_hop import Arrived
 from .table import PROGRAMS, Outcome, Program, send
 
-WAYS = (("starttls", "starttls"), ("implicit", "implicit"), ("auto", "starttls"), ("auto", "implicit"))
 
-every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name.replace(" ", "-"))
+def name_of(value: object) -> str:
+    return value.name.replace(" ", "-") if isinstance(value, Program) else str(value)
+
+
+every_program = pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
 
 
 def letter_for(*recipients: str, sender: str = "alice@alpha.test") -> Letter:
@@ -44,6 +49,8 @@ def check_arrived(program: Program, letter: Letter, arrived: Arrived, directory:
         (attachment,) = arrived.message.iter_attachments()
         assert attachment.get_filename() == "data.bin"
         assert attachment.get_content() == letter.attachment
+    assert program.raw == ("BODY=8BITMIME" in arrived.options)
+    assert program.raw == (letter.text.split()[0].encode() in arrived.content)
     (received,) = arrived.message.get_all("Received", [])
     assert re.fullmatch(r"by relay\.test \(Postroad\) with (UTF8SMTP|ESMTP)SA\s+id \S+; [^;]+", received)
     assert b"127.0.0.1" not in arrived.content
@@ -60,8 +67,9 @@ def applied(patch: bytes, directory: Path) -> str:
 
 
 @every_program
-@pytest.mark.parametrize(("listener", "tls"), WAYS, ids=lambda word: str(word))
+@pytest.mark.parametrize(("listener", "tls"), WAYS, ids=name_of)
 def test_a_letter_arrives_complete(program: Program, listener: str, tls: str, relay: Relay, tmp_path: Path) -> None:
+    # An account on which nothing works but the mechanism that the program takes when it is not told any.
     letter = letter_for()
     account = ONLY_SCRAM if program.chooses == "SCRAM-SHA-256" else ONLY_PASSWORD
     sent(program, relay.way(listener, tls, account=account), letter, tmp_path)
@@ -73,7 +81,7 @@ def test_a_letter_arrives_complete(program: Program, listener: str, tls: str, re
 @pytest.mark.parametrize(
     ("program", "mechanism"),
     [(program, mechanism) for program in PROGRAMS for mechanism in program.mechanisms],
-    ids=lambda value: value.name.replace(" ", "-") if isinstance(value, Program) else str(value),
+    ids=name_of,
 )
 def test_signs_in_by_each_mechanism_it_knows(program: Program, mechanism: str, relay: Relay, tmp_path: Path) -> None:
     letter = letter_for()
@@ -91,7 +99,7 @@ def test_many_recipients(program: Program, relay: Relay, tmp_path: Path) -> None
     assert sorted(each for one in arrived for each in one.recipients) == sorted(letter.recipients)
 
 
-@pytest.mark.parametrize("program", [program for program in PROGRAMS if program.utf8], ids=lambda program: program.name)
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if program.utf8], ids=name_of)
 def test_addresses_beyond_ascii(program: Program, relay: Relay, tmp_path: Path) -> None:
     letter = letter_for("jürgen@beta.test", "δοκιμή@gamma.test")
     sent(program, relay.way("starttls", "starttls"), letter, tmp_path)
@@ -101,14 +109,42 @@ def test_addresses_beyond_ascii(program: Program, relay: Relay, tmp_path: Path) 
     check_arrived(program, letter, arrived[0], tmp_path)
 
 
-@every_program
-def test_a_wrong_password_is_told(program: Program, relay: Relay, tmp_path: Path) -> None:
-    letter = letter_for()
-    way = relay.way("auto", "starttls", account=guessed(program), password="wrong")
-    outcome = send(program, way, letter, tmp_path)
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if not program.utf8], ids=name_of)
+def test_without_smtputf8_the_user_is_told_why(program: Program, relay: Relay, tmp_path: Path) -> None:
+    letter = letter_for("jürgen@beta.test")
+    outcome = send(program, relay.way("starttls", "starttls", verbose=False), letter, tmp_path)
     assert outcome.status != 0
-    assert (program.words or "The user name or the password is wrong") in outcome.said
+    assert program.unable in outcome.said
     assert not relay.next_hop.has(letter.token)
+
+
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if not program.patches], ids=name_of)
+def test_a_large_attachment(program: Program, relay: Relay, tmp_path: Path) -> None:
+    """Larger than what is kept in memory: it goes to the disk as it comes."""
+    letter = replace(letter_for(), attachment=secrets.token_bytes(1_500_000))
+    sent(program, relay.way("implicit", "implicit"), letter, tmp_path)
+    (arrived,) = relay.next_hop.take(letter.token)
+    check_arrived(program, letter, arrived, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def wrong_passwords(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """What came of a wrong password, by program; all of them at once, because the relay makes each wait."""
+
+    def attempt(program: Program) -> Outcome:
+        way = relay.way("auto", "starttls", account=guessed(program), password="wrong", verbose=False)
+        return send(program, way, letter_for(), tmp_path_factory.mktemp("wrong"))
+
+    with ThreadPoolExecutor(len(PROGRAMS)) as threads:
+        return dict(zip((program.name for program in PROGRAMS), threads.map(attempt, PROGRAMS), strict=True))
+
+
+@every_program
+def test_a_wrong_password_is_told(program: Program, relay: Relay, wrong_passwords: dict[str, Outcome]) -> None:
+    outcome = wrong_passwords[program.name]
+    assert outcome.status != 0
+    assert program.wrong in outcome.said
+    assert guessed(program) in {event["account"] for event in relay.agent.events("auth_failed")}
 
 
 @every_program
