@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A plugin of pytest for the run of aiosmtpd's tests: puts our read side under them and notes the outcomes.
 
-POSTROAD_OUTCOMES names the file for them, {test: outcome} in JSON. POSTROAD_STOCK=yes leaves aiosmtpd as it is.
+POSTROAD_OUTCOMES names the file for them, {test: outcome} in JSON.
 """
 
 from __future__ import annotations
@@ -32,13 +32,10 @@ def _free_port() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     # The suite asks setuptools for the path of its certificate, with a module that setuptools no longer has.
     resources = types.ModuleType("pkg_resources")
-    resources.resource_filename = lambda package, name: str(  # type: ignore[attr-defined]
-        importlib.resources.files(package) / name
-    )
+    vars(resources)["resource_filename"] = lambda package, name: str(importlib.resources.files(package) / name)
     sys.modules.setdefault("pkg_resources", resources)
-    if os.environ.get("POSTROAD_STOCK") != "yes":
-        aiosmtpd.smtp.SMTP = StockCommands  # type: ignore[misc]
-        aiosmtpd.controller.SMTP = StockCommands  # type: ignore[misc]
+    for module in (aiosmtpd.smtp, aiosmtpd.controller):
+        vars(module)["SMTP"] = StockCommands
     from aiosmtpd.tests import conftest
 
     # Its servers are all on one port, one after the other.
@@ -46,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    name = report.nodeid.partition("::")[2]
+    name = f"{Path(report.location[0]).stem}::{report.nodeid.partition('::')[2]}"
     if report.when == "call" or report.outcome != "passed":
         before = _outcomes.get(name, report.outcome)
         _outcomes[name] = "failed" if "failed" in (before, report.outcome) else report.outcome

@@ -41,7 +41,7 @@ class _Answers:
         """A line that the client sends now."""
         return await self._session.read_line() + b"\r\n"
 
-    async def readuntil(self, separator: bytes) -> bytes:
+    async def readuntil(self, separator: bytes) -> bytearray:
         """The next line of the content that our read side has taken already."""
         return bytearray(self.content.pop(0))
 
@@ -176,7 +176,7 @@ class StockCommands(ReadSide):
     async def _take_content(self, fault: str | None) -> None:
         blocks, self._taken = self._taken, []
         if fault is not None:
-            self._set_post_data_state()
+            self.envelope = self._create_envelope()
             await self.push(fault)
             return
         # aiosmtpd's DATA, from the top: what it reads is here already, and its 354 was said.
