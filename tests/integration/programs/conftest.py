@@ -37,6 +37,8 @@ tls = "implicit"
 address = "127.0.0.1"
 port = AUTO
 tls = "auto"
+[submission]
+auto_wait = "0.5s"  # a program on a busy machine is slow to begin with TLS
 """
 # Which password is right by which mechanism: a sign-in on an account shows which of them was used.
 BOTH, ONLY_SCRAM, ONLY_PASSWORD = "alice@alpha.test", "scram@alpha.test", "password@alpha.test"
