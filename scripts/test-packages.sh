@@ -1,10 +1,13 @@
 #!/bin/sh
 # Installs what the integration tests use as the other side, from Debian: Postfix (smtp-sink and a smarthost),
 # its SASL parts, the name server nsd, and a parser of bounces as mailing lists use; and nftables, whose rules are
-# tried in network namespaces; and faketime, for a clock that is set back and forth. Only what is missing; no service is started and none is removed.
+# tried in network namespaces; and faketime, for a clock that is set back and forth; and the mail programs that must get on
+# with the relay. Only what is missing; no service is started and none is removed.
 set -eu
 
 packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
+# git-email speaks through Perl's Net::SMTP, which signs in with Authen::SASL and makes TLS with IO::Socket::SSL.
+packages="$packages swaks msmtp curl s-nail mutt git-email libauthen-sasl-perl libio-socket-ssl-perl node-nodemailer"
 
 missing=
 for package in $packages; do

@@ -39,6 +39,7 @@ class IncomingMessage:
         self.queue_id = new_queue_id()
         self.started = time.time()
         self.message_id = ""
+        self.eight_bit = False  # whether the content has octets beyond ASCII, so far
         self.spool = Spool(directory)
         self._hostname = hostname
         self._protocol = protocol
@@ -57,6 +58,7 @@ class IncomingMessage:
     def write(self, block: bytes) -> None:
         """Take the next block of clean content."""
         if self._refusal is None:
+            self.eight_bit = self.eight_bit or not block.isascii()
             self._splitter.write(block)
 
     def complete(self) -> str | None:

@@ -113,11 +113,15 @@ class ContentCommands(SessionState):
             return
         try:
             body = incoming.body()
+            options = envelope.options
+            if incoming.eight_bit and options.get("BODY") != "BINARYMIME":
+                # Most mail programs send 8-bit text without a word; the next server is told (RFC 6152 3).
+                options = {**options, "BODY": "8BITMIME"}
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
                 queue_id=incoming.queue_id,
-                envelope=Envelope(envelope.mail_from, self.account or "", envelope.options),
+                envelope=Envelope(envelope.mail_from, self.account or "", options),
                 recipients={
                     number: Recipient(
                         address, envelope.recipient_options.get(address, {}), next_attempt=envelope.hold_until

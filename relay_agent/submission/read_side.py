@@ -267,7 +267,7 @@ class ReadSide(SMTP):
         except (StopIteration, SessionEndedError):
             return
         except Exception as error:
-            self._command_failed(error)
+            self._step(self._command_failed(error))
             return
         if type(future) is Committed:
             # The one wait of every message: no task for it.
@@ -292,17 +292,23 @@ class ReadSide(SMTP):
         except SessionEndedError:
             pass
         except Exception as error:
-            self._command_failed(error)
+            await self._command_failed(error)
         finally:
             self._step_task = None
         if self.transport is not None:
             self._pump()
 
-    def _command_failed(self, error: Exception) -> None:
-        self.events.event(
-            "command_failed", level="error", peer=self.peer_address, error=f"{type(error).__name__}: {error}"
-        )
-        self.say("451 4.3.0 Something went wrong here; try again later")
+    async def _command_failed(self, error: Exception) -> None:
+        try:
+            self.say(await self.handle_exception(error))
+        except Exception as its_own:
+            self.say(await ReadSide.handle_exception(self, its_own))
+
+    async def handle_exception(self, error: Exception) -> str:
+        """aiosmtpd's hook: the reply to a command that failed. This one tells the log, and the client nothing."""
+        problem = f"{type(error).__name__}: {error}"
+        self.events.event("command_failed", level="error", peer=self.peer_address, error=problem)
+        return "451 4.3.0 Something went wrong here; try again later"
 
     # ---- what commands use ----------------------------------------------------------------------------
 

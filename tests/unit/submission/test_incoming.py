@@ -19,6 +19,15 @@ def test_header_is_rewritten_and_body_passed_on(tmp_path: Path) -> None:
     assert message.message_id == "<a@b>"
 
 
+def test_content_beyond_ascii_is_noticed(tmp_path: Path) -> None:
+    message = incoming(tmp_path)
+    message.write(b"Subject: x\r\n\r\nGruss\r\n")
+    assert not message.eight_bit
+    message.write("Grüße\r\n".encode())
+    message.write(b"plain again\r\n")
+    assert message.eight_bit
+
+
 def test_lines_that_are_no_header_stay_apart_from_the_body(tmp_path: Path) -> None:
     message = incoming(tmp_path)
     message.write(b"no header at all\r\n\r\nbody\r\n")

@@ -215,6 +215,38 @@ async def test_random_bytes_never_break_a_session(bench: Bench) -> None:
     assert len(bench.service.sessions) == 0
 
 
+@pytest.mark.parametrize("hook", ["its own reply", "an exception of its own", "nothing"])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_command_that_fails_is_answered_by_the_hook_or_by_451(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hook: str, waits: bool
+) -> None:
+    async def fails(self: SubmissionSession, arg: str | None) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise LookupError("the secrets of this place")
+
+    async def handle(self: SubmissionSession, error: Exception) -> Any:
+        assert isinstance(error, LookupError)
+        if hook == "nothing":
+            return None
+        if hook == "an exception of its own":
+            raise ValueError("more secrets")
+        return "554 5.3.0 The hook's"
+
+    monkeypatch.setattr(SubmissionSession, "smtp_NOOP", fails)
+    monkeypatch.setattr(SubmissionSession, "handle_exception", handle)
+    session, wire = bench.connect()
+    session.data_received(b"NOOP\r\nRSET\r\n")
+    for _ in range(4):
+        await asyncio.sleep(0)
+    replies = b"".join(wire.writes).splitlines()
+    wanted = (
+        b"554 5.3.0 The hook's" if hook == "its own reply" else b"451 4.3.0 Something went wrong here; try again later"
+    )
+    assert replies[-2:] == [wanted, b"250 2.0.0 Dropped"]
+    session.connection_lost(None)
+
+
 async def test_a_flood_of_commands_leaves_the_others_their_turn(bench: Bench) -> None:
     session, wire = bench.connect()
     turns = 0
