@@ -29,6 +29,8 @@ def check_host(config: Config) -> Iterator[Fault]:
     """Each fault of what the configuration names on this host, as the current user sees it."""
     if config.tls is not None:
         yield from _check_tls(config.tls)
+        if config.tls.client_ca is not None:
+            yield from _check_authority("tls.client_ca", config.tls.client_ca)
     if any(listener.auth != "none" for listener in config.listener):
         yield from _check_accounts(config.accounts.file)
     for index, route in enumerate(config.route):

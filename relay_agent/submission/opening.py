@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
 from relay_agent.submission.read_side import TLS_GOODBYE, TLS_HANDSHAKE, ReadSide
+from relay_agent.submission.tls import handshake_problem
 
 __all__ = ["Opening"]
 
@@ -147,11 +148,10 @@ class Opening(ReadSide):
                 ssl_handshake_timeout=TLS_HANDSHAKE if tls else None,
                 ssl_shutdown_timeout=TLS_GOODBYE if tls else None,
             )
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             connection.close()
             if self.transport is None:
-                reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-                self.events.event("tls_failed", peer=self.peer_address, error=reason)
+                self.events.event("tls_failed", peer=self.peer_address, error=handshake_problem(error))
                 self.ended()
         except asyncio.CancelledError:
             self.ended()

@@ -22,6 +22,7 @@ from aiosmtpd.smtp import SMTP
 from relay_agent.observability.log import EventLog
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
+from relay_agent.submission.tls import handshake_problem
 
 __all__ = ["TLS_GOODBYE", "TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
 
@@ -337,9 +338,8 @@ class ReadSide(SMTP):
                 ssl_handshake_timeout=TLS_HANDSHAKE,
                 ssl_shutdown_timeout=TLS_GOODBYE,
             )
-        except (OSError, asyncio.IncompleteReadError) as error:
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            self.events.event("tls_failed", peer=self.peer_address, error=reason)
+        except (OSError, asyncio.IncompleteReadError, UnicodeDecodeError) as error:
+            self.events.event("tls_failed", peer=self.peer_address, error=handshake_problem(error))
             if self.transport is not None:
                 self.transport.close()
                 self.connection_lost(error)
