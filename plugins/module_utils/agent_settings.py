@@ -72,6 +72,7 @@ def agent_options() -> dict[str, Any]:
                 "proxy_from": strings,
             },
         },
+        "tls": {"type": "dict", "default": {}, "options": {"client_ca": text}},
         "submission": {
             "type": "dict",
             "default": {},
@@ -156,7 +157,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     listeners = [_given(listener) for listener in options["listeners"]]
     document: dict[str, object] = {"hostname": options["hostname"], "listener": listeners}
     if any(listener["tls"] != "none" for listener in listeners):
-        document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
+        document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY} | _tls(options.get("tls", {}), secrets)
     sections = {
         "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
         "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
@@ -206,6 +207,13 @@ def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, 
     if "ca" in hop:
         hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
     return hop
+
+
+def _tls(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, str]:
+    authorities = options.get("client_ca")
+    if authorities is None:
+        return {}
+    return {"client_ca": _keep(secrets, "clients.ca.pem", authorities.strip() + "\n", "tls.client_ca")}
 
 
 def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
