@@ -27,6 +27,7 @@ from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
@@ -129,12 +130,14 @@ class Worker:
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
                 "spent": lambda arguments: self._buckets.spent_elsewhere(arguments["spent"]),
+                "guessed": lambda arguments: self._guessed_elsewhere(arguments["guess"]),
                 "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
             },
             lambda: self._finish(ORPHANED),
         )
         self._leases = Leases(_Lessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
+        self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
         await self._stop.wait()
         await self._shut_down()
         self._buckets.tell()
@@ -165,6 +168,7 @@ class Worker:
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._buckets.restore(arguments["buckets"])
+        self._guard.restore(arguments["guesses"])
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
@@ -181,6 +185,7 @@ class Worker:
             tls_context=server_context(config.tls) if config.tls else None,
             sessions=Sessions(self._leases),
             quotas=Quotas(self._buckets, self._leases),
+            guard=self._guard,
         )
         await self._service.sessions.prepare(most=config.submission.max_connections)
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
@@ -216,6 +221,10 @@ class Worker:
         self._loop.call_soon_threadsafe(end)
 
     # ---- what the supervisor asks for -----------------------------------------------------------------
+
+    def _guessed_elsewhere(self, guess: list[str]) -> None:
+        if self._service is not None:
+            self._guard.hear(guess, self._service.config.policy)
 
     async def _store_command(self, arguments: dict[str, Any]) -> Any:
         holding = self._holdings.get(arguments["store"])

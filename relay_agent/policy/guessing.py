@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from relay_agent.config.schema import Policy
 
@@ -68,12 +69,22 @@ def network_of(address: str) -> str:
 
 
 class Guard:
-    """The guesses so far. clock: seconds that never go back. most: accounts and networks remembered at once;
-    beyond, those are forgotten whose last guess is longest ago."""
+    """The guesses so far.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 20_000) -> None:
+    clock: seconds that never go back, the host's where processes share what they know. most: accounts and networks
+    remembered at once; beyond, those are forgotten whose last guess is longest ago. tell: is given each guess and each
+    pardon, JSON-ready, to pass it on to the `hear` of other processes.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        most: int = 20_000,
+        tell: Callable[[list[str]], None] = lambda told: None,
+    ) -> None:
         self._clock = clock
         self._most = most
+        self._tell = tell
         self._secret = secrets.token_bytes(32)
         self._records: OrderedDict[_Key, _Record] = OrderedDict()
 
@@ -107,14 +118,27 @@ class Guard:
 
     def failed(self, name: str, network: str, password: bytes, policy: Policy) -> Verdict:
         """The password was wrong."""
+        key, digest = self._key(name, network), self._digest(password)
+        if (record := self._records.get(key)) is not None:
+            self._landed(record, digest)
+        self._tell([key[0].hex(), network, digest.hex()])
+        return self._count(key, digest, policy)
+
+    def hear(self, told: list[str], policy: Policy) -> None:
+        """Take what another process told."""
+        name, network, digest = told
+        key = bytes.fromhex(name), network
+        if digest:
+            self._count(key, bytes.fromhex(digest), policy)
+        else:
+            self._pardon(key)
+
+    def _count(self, key: _Key, digest: bytes, policy: Policy) -> Verdict:
         now = self._clock()
-        key = self._key(name, network)
         record = self._records.get(key)
         if record is None:  # forgotten meanwhile, or reset by a success
             record = self._records[key] = _Record()
         self._records.move_to_end(key)
-        digest = self._digest(password)
-        self._landed(record, digest)
         record.wrong.add(digest)
         record.last = now
         delay = self._delay(record)
@@ -130,7 +154,35 @@ class Guard:
 
     def succeeded(self, name: str, network: str) -> None:
         """The password was right: all is forgiven."""
-        self._records.pop(self._key(name, network), None)
+        key = self._key(name, network)
+        record = self._records.pop(key, None)
+        if record is not None and (record.wrong or record.times):
+            self._tell([key[0].hex(), network, ""])
+
+    def _pardon(self, key: _Key) -> None:
+        record = self._records.get(key)
+        if record is not None and record.under_way:
+            # Those are still to be answered, and count until then.
+            self._records[key] = _Record(under_way=record.under_way, last=record.last)
+        else:
+            self._records.pop(key, None)
+
+    def export(self) -> dict[str, Any]:
+        """What other processes need to go on from here, JSON-ready."""
+        records = [
+            [name.hex(), network, [each.hex() for each in one.wrong], one.next_at, one.shut_until, one.times, one.last]
+            for (name, network), one in self._records.items()
+            if one.wrong or one.times
+        ]
+        return {"secret": self._secret.hex(), "records": records}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `export`."""
+        self._secret = bytes.fromhex(state["secret"])
+        for name, network, wrong, next_at, shut_until, times, last in state["records"]:
+            self._records[bytes.fromhex(name), network] = _Record(
+                {bytes.fromhex(each) for each in wrong}, {}, next_at, shut_until, times, last
+            )
 
     def dropped(self, name: str, network: str, password: bytes) -> None:
         """The password was not checked after all."""

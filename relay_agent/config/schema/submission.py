@@ -70,7 +70,7 @@ class Policy(Section):
         default=500,
         ge=0,
         description="Messages an hour from one account, in the long run; 0: no limit. "
-        "This, recipients and guesses are counted by each worker process for itself.",
+        "This, recipients and guesses are counted for all worker processes together.",
     )
     messages_burst: int = Field(
         default=200, ge=1, description="Messages that an account may send at once after a while of silence."
