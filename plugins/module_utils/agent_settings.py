@@ -28,6 +28,7 @@ _LIMITS = (
     "message_size",
     "sessions",
 )
+_POLICY_DURATIONS = ("guess_delay", "guess_delay_max", "shut_out", "shut_out_max")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -94,7 +95,8 @@ def agent_options() -> dict[str, Any]:
         "policy": {
             "type": "dict",
             "default": {},
-            "options": dict.fromkeys(_LIMITS, number) | {"guesses": number, "shut_out": text, "shut_out_max": text},
+            "options": dict.fromkeys((*_LIMITS, "guesses", "guess_prefix_ipv4", "guess_prefix_ipv6"), number)
+            | dict.fromkeys(_POLICY_DURATIONS, text),
         },
         "oauth": {
             "type": "dict",
@@ -160,7 +162,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY} | _tls(options.get("tls", {}), secrets)
     sections = {
         "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
-        "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
+        "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},

@@ -3,7 +3,7 @@
 
 The account belongs to the key so that one phone with an old password does not shut out its office, and the
 network so that a stranger cannot lock somebody's account. Because of the account, the networks can be wide
-(IPv4 /24, IPv6 /56): nobody else in them is touched.
+(by default IPv4 /24, IPv6 /56): nobody else in them is touched.
 
 What counts is *different* wrong passwords: a phone that repeats its old one for days is never shut out, and
 somebody who repeats himself has not guessed. Names are treated alike whether an account has them or not.
@@ -25,8 +25,6 @@ from relay_agent.config.schema import Policy
 __all__ = ["Guard", "ShutOutError", "Verdict", "network_of"]
 
 _FREE = 3  # different wrong passwords that cost the shortest delay: people do mistype
-_DELAY, _LONGEST_DELAY = 1.0, 30.0  # seconds
-_IPV4, _IPV6 = 24, 56  # bits
 
 _Key = tuple[bytes, str]
 
@@ -58,14 +56,15 @@ class _Record:
     last: float = 0.0
 
 
-def network_of(address: str) -> str:
+def network_of(address: str, policy: Policy) -> str:
     """The network that an address is taken for; the address itself where it is none."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return str(ip_network((parsed, _IPV4 if parsed.version == 4 else _IPV6), strict=False))
+    bits = policy.guess_prefix_ipv4 if parsed.version == 4 else policy.guess_prefix_ipv6
+    return str(ip_network((parsed, bits), strict=False))
 
 
 class Guard:
@@ -107,12 +106,12 @@ class Guard:
         digest = self._digest(password)
         # Guesses that are being checked count as if they were wrong already: a hundred at once are a hundred.
         if len(record.wrong | record.under_way.keys() | {digest}) > policy.guesses:
-            raise ShutOutError(_LONGEST_DELAY)
+            raise ShutOutError(max(1.0, policy.guess_delay_max))
         wait = max(0.0, record.next_at - now)
-        if wait > _LONGEST_DELAY:
+        if wait > policy.guess_delay_max:
             raise ShutOutError(wait)
         if wait:
-            record.next_at += self._delay(record)
+            record.next_at += self._delay(record, policy)
         record.under_way[digest] = record.under_way.get(digest, 0) + 1
         return wait
 
@@ -141,7 +140,7 @@ class Guard:
         self._records.move_to_end(key)
         record.wrong.add(digest)
         record.last = now
-        delay = self._delay(record)
+        delay = self._delay(record, policy)
         record.next_at = max(record.next_at, now + delay)
         shut_out = 0.0
         if len(record.wrong) >= policy.guesses:
@@ -197,9 +196,9 @@ class Guard:
             record.under_way[digest] = count - 1
 
     @staticmethod
-    def _delay(record: _Record) -> float:
+    def _delay(record: _Record, policy: Policy) -> float:
         doubled = max(0, len(record.wrong) - _FREE) if not record.times else len(record.wrong)
-        return float(min(_DELAY * 2 ** min(doubled, 10), _LONGEST_DELAY))
+        return float(min(policy.guess_delay * 2 ** min(doubled, 10), policy.guess_delay_max))
 
     def _forget(self, now: float, policy: Policy) -> None:
         """Drop records that no longer matter, from the oldest on, and the oldest when there are too many."""

@@ -124,8 +124,8 @@ class AuthCommands(SessionState):
 
     async def _guarded(self, name: str, secret: bytes, check: Coroutine[Any, Any, _Result | None]) -> _Result | None:
         """The result of a check, unless the guard is against it; None is a wrong password, and was answered."""
-        guard, policy, network = self.service.guard, self.service.config.policy, network_of(self.peer_address)
-        key = _guarded_name(name)
+        guard, policy = self.service.guard, self.service.config.policy
+        key, network = _guarded_name(name), network_of(self.peer_address, policy)
         try:
             wait = guard.before(key, network, secret, policy)
         except ShutOutError as error:
@@ -171,7 +171,7 @@ class AuthCommands(SessionState):
         self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account, problem=problem)
         if verdict.shut_out:
             # With all that a firewall needs to do its part.
-            network, seconds = network_of(peer), round(verdict.shut_out)
+            network, seconds = network_of(peer, self.service.config.policy), round(verdict.shut_out)
             self.events.event(
                 "shut_out", level="warning", peer=peer, port=port, account=account, network=network, seconds=seconds
             )

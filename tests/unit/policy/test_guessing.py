@@ -109,7 +109,16 @@ def test_memory_is_bounded_and_old_guesses_are_forgotten() -> None:
     ],
 )
 def test_networks(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert network_of(address, POLICY) == network
+
+
+def test_the_figures_are_those_of_the_configuration() -> None:
+    policy = Policy(guess_delay="2s", guess_delay_max="5s", guess_prefix_ipv4=16, guess_prefix_ipv6=48)
+    assert network_of("192.0.2.77", policy) == "192.0.0.0/16"
+    assert network_of("2001:db8:1:2:3::4", policy) == "2001:db8:1::/48"
+    guard = Guard(Clock())
+    delays = [guard.failed("alice", HOME, b"%d" % number, policy).delay for number in range(6)]
+    assert delays == [2, 2, 2, 4, 5, 5]
 
 
 def test_processes_share_what_they_know() -> None:
