@@ -215,6 +215,8 @@ def _tls(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, str]:
     authorities = options.get("client_ca")
     if authorities is None:
         return {}
+    if authorities.strip() and "-----BEGIN " not in authorities:
+        raise SettingsError("tls.client_ca: is not PEM text (expected the content of the file, not its name)")
     return {"client_ca": _keep(secrets, "clients.ca.pem", authorities.strip() + "\n", "tls.client_ca")}
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .certificate import validity
-from .schema import Config, Tls
+from .schema import Config, OAuth, Tls
 
 __all__ = ["Fault", "check_host"]
 
@@ -40,6 +40,8 @@ def check_host(config: Config) -> Iterator[Fault]:
                 yield from _check_secret(f"{key}.password_file", hop.password_file)
             if hop.ca_file is not None:
                 yield from _check_authority(f"{key}.ca_file", hop.ca_file)
+    if config.oauth is not None:
+        yield from _check_oauth(config.oauth)
     yield from _check_queue(config.queue.directory)
 
 
@@ -134,6 +136,13 @@ def _check_authority(key: str, path: Path) -> Iterator[Fault]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, ValueError):
         yield key, f"{path} holds no certificate (expected the authority's in PEM)", False
+
+
+def _check_oauth(oauth: OAuth) -> Iterator[Fault]:
+    if oauth.jwks_file is not None and (fault := _unreadable(oauth.jwks_file)) is not None:
+        yield "oauth.jwks_file", fault, False
+    if oauth.ca_file is not None:
+        yield from _check_authority("oauth.ca_file", oauth.ca_file)
 
 
 def _check_queue(directory: Path) -> Iterator[Fault]:

@@ -214,6 +214,25 @@ async def test_a_certificate_whose_names_python_cannot_read_leaves_nothing_behin
         assert relay.events("command_failed") == []
 
 
+@pytest.mark.parametrize("tls", ["starttls", "auto"])
+async def test_so_it_does_behind_starttls_and_on_an_automatic_port(
+    running: Running, people: Authority, tmp_path: Path, tls: str
+) -> None:
+    async with running(tls=tls, certificates=asked(people)) as relay:
+        relay.own = Authority(tmp_path / "others", "others").issue("", [RFC822Name(NAME)])
+        with suppress(OSError):
+            if tls == "auto":
+                client = await relay.connect(tls=True)
+            else:
+                client = await over_tls(relay)
+            with suppress(OSError):
+                await asyncio.wait_for(client.reader.read(), 5)
+            await client.close()
+        await eventually(lambda: len(relay.service.sessions) == 0)
+        (event,) = relay.events("tls_failed")
+        assert event["error"].startswith("the client's certificate was refused: unable to get local issuer")
+
+
 async def test_without_an_authority_nobody_is_asked(running: Running, account: Account, people: Authority) -> None:
     async with running(tls="implicit") as relay:
         let_in(relay, account)

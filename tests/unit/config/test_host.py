@@ -194,3 +194,17 @@ def test_the_authorities_of_client_certificates_are_looked_at(host: Host) -> Non
         host.config.write_text(text.replace("[accounts]", f'client_ca = "{file}"\n[accounts]'))
         expected = {} if problem is None else {"tls.client_ca": problem.format(file=file)}
         assert host.problems() == expected
+
+
+def test_the_files_of_the_identity_provider_are_looked_at(host: Host) -> None:
+    keys, authority = host.root / "keys.json", host.root / "provider.pem"
+    provider = '[oauth]\nissuer = "https://login.test/"\naudience = ["x"]\n'
+    text = host.config.read_text()
+    host.config.write_text(f'{text}\n{provider}jwks_file = "{keys}"\nca_file = "{authority}"\n')
+    assert host.problems() == {
+        "oauth.jwks_file": f"{keys} does not exist",
+        "oauth.ca_file": f"{authority} does not exist",
+    }
+    keys.write_text('{"keys": []}')
+    authority.write_text(host.certificate.read_text())
+    assert host.problems() == {}

@@ -110,5 +110,6 @@ def test_the_authorities_of_client_certificates_go_into_a_file() -> None:
     tls = parse_config(settings.toml, "agent.toml").tls
     assert tls is not None
     assert str(tls.client_ca) == "/etc/postroad/secrets/clients.ca.pem"
-    with pytest.raises(SettingsError, match=r"tls\.client_ca: is empty"):
-        build(tls={"client_ca": " "})
+    for given, problem in ((" ", "is empty"), ("people.pem", "is not PEM text")):
+        with pytest.raises(SettingsError, match=rf"tls\.client_ca: {problem}"):
+            build(tls={"client_ca": given})
