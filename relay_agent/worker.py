@@ -138,6 +138,7 @@ class Worker:
         self._leases = Leases(_Lessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
+        self._heard_early: list[list[str]] = []  # guesses elsewhere, while this worker starts
         await self._stop.wait()
         await self._shut_down()
         self._buckets.tell()
@@ -187,6 +188,8 @@ class Worker:
             quotas=Quotas(self._buckets, self._leases),
             guard=self._guard,
         )
+        for guess in self._heard_early:
+            self._guessed_elsewhere(guess)
         await self._service.sessions.prepare(most=config.submission.max_connections)
         for listener, fds in zip(config.listener, arguments["listening"], strict=True):
             factory = session_factory(self._service, listener, self._loop)
@@ -223,7 +226,9 @@ class Worker:
     # ---- what the supervisor asks for -----------------------------------------------------------------
 
     def _guessed_elsewhere(self, guess: list[str]) -> None:
-        if self._service is not None:
+        if self._service is None:
+            self._heard_early.append(guess)
+        else:
             self._guard.hear(guess, self._service.config.policy)
 
     async def _store_command(self, arguments: dict[str, Any]) -> Any:

@@ -27,11 +27,11 @@ def sign_in(agent: Agent, password: str, worker: int) -> int:
 
 
 def test_guesses_count_for_all_workers_together(agent: Agent) -> None:
-    agent.configure("[policy]\nguesses = 4\n[process]\nworkers = 2\n")
+    agent.configure('[policy]\nguesses = 4\nguess_delay = "100ms"\n[process]\nworkers = 2\n')
     agent.start()
     first, second = workers(agent)
     assert [sign_in(agent, f"wrong {number}", (first, second)[number % 2]) for number in range(4)] == [535] * 4
-    assert len(agent.events("shut_out")) == 1
+    wait_for(lambda: len(agent.events("shut_out")) == 1, 5, "the shut-out")
     for worker in (first, second):
         assert sign_in(agent, PASSWORD, worker) == 454
     os.kill(first, signal.SIGKILL)
