@@ -35,10 +35,10 @@ def test_guesses_count_for_all_workers_together(agent: Agent) -> None:
     for worker in (first, second):
         assert sign_in(agent, PASSWORD, worker) == 454
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: len(set(workers(agent)) - {first, second}) == 1, what="another worker")
+    wait_for(lambda: len(set(workers(agent)) - {first, second}) == 1, 90, "another worker")
     (third,) = set(workers(agent)) - {first, second}
     assert sign_in(agent, PASSWORD, third) == 454
     agent.signal(signal.SIGHUP)
-    wait_for(lambda: bool(agent.events("reloaded")) and not set(workers(agent)) & {second, third}, what="reload")
+    wait_for(lambda: bool(agent.events("reloaded")) and not set(workers(agent)) & {second, third}, 90, "reload")
     for worker in workers(agent):
         assert sign_in(agent, PASSWORD, worker) == 454

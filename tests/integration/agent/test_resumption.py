@@ -97,7 +97,7 @@ def test_no_session_outlives_a_reload(agent: Agent, version: ssl.TLSVersion) -> 
     assert connect(agent, context, session)[0]
     before = workers(agent)
     agent.signal(signal.SIGHUP)
-    wait_for(lambda: bool(agent.events("reloaded")) and not set(workers(agent)) & set(before), what="reload")
+    wait_for(lambda: bool(agent.events("reloaded")) and not set(workers(agent)) & set(before), 90, "reload")
     resumed, session = connect(agent, context, session)
     assert not resumed
     assert connect(agent, context, session)[0]
