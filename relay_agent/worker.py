@@ -28,6 +28,7 @@ from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import open_free, open_one
@@ -129,12 +130,15 @@ class Worker:
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
                 "spent": lambda arguments: self._buckets.spent_elsewhere(arguments["spent"]),
+                "guessed": lambda arguments: self._guessed_elsewhere(arguments["guess"]),
                 "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
             },
             lambda: self._finish(ORPHANED),
         )
         self._leases = Leases(_Lessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
+        self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
+        self._heard_early: list[list[str]] = []  # guesses elsewhere, while this worker starts
         await self._stop.wait()
         await self._shut_down()
         self._buckets.tell()
@@ -168,6 +172,7 @@ class Worker:
         fd, place = arguments["board"]
         os.set_inheritable(fd, False)
         self._board = Board(fd, place)
+        self._guard.restore(arguments["guesses"])
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
@@ -184,7 +189,10 @@ class Worker:
             tls_context=server_context(config.tls) if config.tls else None,
             sessions=Sessions(self._leases, self._board),
             quotas=Quotas(self._buckets, self._leases),
+            guard=self._guard,
         )
+        for guess in self._heard_early:
+            self._guessed_elsewhere(guess)
         await self._service.sessions.prepare(most=config.submission.max_connections)
         sessions = self._service.sessions
         self._board.put(0)
@@ -222,6 +230,12 @@ class Worker:
         self._loop.call_soon_threadsafe(end)
 
     # ---- what the supervisor asks for -----------------------------------------------------------------
+
+    def _guessed_elsewhere(self, guess: list[str]) -> None:
+        if self._service is None:
+            self._heard_early.append(guess)
+        else:
+            self._guard.hear(guess, self._service.config.policy)
 
     async def _store_command(self, arguments: dict[str, Any]) -> Any:
         holding = self._holdings.get(arguments["store"])

@@ -28,6 +28,7 @@ _LIMITS = (
     "message_size",
     "sessions",
 )
+_POLICY_DURATIONS = ("guess_delay", "guess_delay_max", "shut_out", "shut_out_max")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -72,6 +73,7 @@ def agent_options() -> dict[str, Any]:
                 "proxy_from": strings,
             },
         },
+        "tls": {"type": "dict", "default": {}, "options": {"client_ca": text}},
         "submission": {
             "type": "dict",
             "default": {},
@@ -93,7 +95,8 @@ def agent_options() -> dict[str, Any]:
         "policy": {
             "type": "dict",
             "default": {},
-            "options": dict.fromkeys(_LIMITS, number) | {"guesses": number, "shut_out": text, "shut_out_max": text},
+            "options": dict.fromkeys((*_LIMITS, "guesses", "guess_prefix_ipv4", "guess_prefix_ipv6"), number)
+            | dict.fromkeys(_POLICY_DURATIONS, text),
         },
         "oauth": {
             "type": "dict",
@@ -156,10 +159,10 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     listeners = [_given(listener) for listener in options["listeners"]]
     document: dict[str, object] = {"hostname": options["hostname"], "listener": listeners}
     if any(listener["tls"] != "none" for listener in listeners):
-        document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY}
+        document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY} | _tls(options.get("tls", {}), secrets)
     sections = {
         "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
-        "policy": _with_durations(options.get("policy", {}), "shut_out", "shut_out_max"),
+        "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
@@ -206,6 +209,15 @@ def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, 
     if "ca" in hop:
         hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
     return hop
+
+
+def _tls(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, str]:
+    authorities = options.get("client_ca")
+    if authorities is None:
+        return {}
+    if authorities.strip() and "-----BEGIN " not in authorities:
+        raise SettingsError("tls.client_ca: is not PEM text (expected the content of the file, not its name)")
+    return {"client_ca": _keep(secrets, "clients.ca.pem", authorities.strip() + "\n", "tls.client_ca")}
 
 
 def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:

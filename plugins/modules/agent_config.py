@@ -41,6 +41,10 @@ options:
     type: list
     elements: dict
     required: true
+  tls:
+    description: See C(relay_agent_tls) of the role.
+    type: dict
+    default: {}
   submission:
     description: See C(relay_agent_submission) of the role.
     type: dict

@@ -13,7 +13,16 @@ import unicodedata
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-__all__ = ["DUMMY_HASH", "MAX_PASSWORD_BYTES", "check_hash", "hash_password", "prepare_password", "verify_password"]
+__all__ = [
+    "DUMMY_HASH",
+    "MAX_PASSWORD_BYTES",
+    "check_hash",
+    "cost_of",
+    "dummy_hash",
+    "hash_password",
+    "prepare_password",
+    "verify_password",
+]
 
 MAX_PASSWORD_BYTES = 1024
 _MAX_MEMORY_KIB = 262_144
@@ -26,6 +35,16 @@ _SHAPE = re.compile(
 
 # Checked for names that do not exist, so that they take as long as names that do. No password fits it.
 DUMMY_HASH = "$argon2id$v=19$m=19456,t=2,p=1$cG9zdHJvYWQtbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+def cost_of(hashed: str) -> str:
+    """Memory, passes and lanes of a hash, as they stand in it."""
+    return hashed.split("$")[3]
+
+
+def dummy_hash(cost: str) -> str:
+    """`DUMMY_HASH` at another cost, as of `cost_of`."""
+    return DUMMY_HASH.replace(cost_of(DUMMY_HASH), cost)
 
 
 def prepare_password(password: str | bytes) -> bytes:

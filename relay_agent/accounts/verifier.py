@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from .hashing import DUMMY_HASH, prepare_password, verify_password
+from .hashing import DUMMY_HASH, cost_of, dummy_hash, prepare_password, verify_password
 from .store import Account, normalise_name
 
 __all__ = ["Verifier", "VerifierBusyError"]
@@ -50,6 +51,7 @@ class Verifier:
         self._remember = remember
         self._key = secrets.token_bytes(32)
         self._scram_ready = _all_have_scram(self._accounts)
+        self._costs = _costs(self._accounts)
         self._remembered: dict[str, _Remembered] = {}  # one each account: bounded by their number
         self._running: dict[bytes, asyncio.Future[bool]] = {}
 
@@ -87,7 +89,7 @@ class Verifier:
             and secrets.compare_digest(remembered.digest, digest)
         ):
             return account
-        hashed = DUMMY_HASH if account is None else account.hash
+        hashed = self._dummy(name) if account is None else account.hash
         fits = await self._check(digest, hashed, password)
         if self._accounts.get(name) is not account:  # changed while we hashed: ask the new one
             return await self.verify(name, password)
@@ -104,6 +106,7 @@ class Verifier:
             name: old[name] if old.get(name) == account else account for name, account in accounts.items()
         }
         self._scram_ready = _all_have_scram(self._accounts)
+        self._costs = _costs(self._accounts)
         self._remembered = {
             name: remembered
             for name, remembered in self._remembered.items()
@@ -127,9 +130,20 @@ class Verifier:
             running.add_done_callback(lambda _: self._running.pop(key, None))
         return await asyncio.shield(running)  # a session that hangs up must not cancel the others' answer
 
+    def _dummy(self, name: str) -> str:
+        """What is hashed for a name without an account: as dear as the hash of one of the accounts, always the same
+        for the name. Hashes that came from elsewhere can cost another time than ours."""
+        number = int.from_bytes(self._digest(name, b"")[:8], "big")
+        return dummy_hash(self._costs[number % len(self._costs)])
+
     def _digest(self, name: str, password: bytes) -> bytes:
         encoded = name.encode("utf-8", "surrogatepass")
         return blake2b(len(encoded).to_bytes(4, "big") + encoded + password, key=self._key, digest_size=32).digest()
+
+
+def _costs(accounts: Mapping[str, Account]) -> list[str]:
+    """What the accounts' hashes cost, each as often as it occurs; that of ours when there are none."""
+    return [sys.intern(cost_of(account.hash)) for account in accounts.values()] or [cost_of(DUMMY_HASH)]
 
 
 def _all_have_scram(accounts: Mapping[str, Account]) -> bool:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .certificate import validity
-from .schema import Config, Tls
+from .schema import Config, OAuth, Tls
 
 __all__ = ["Fault", "check_host"]
 
@@ -29,6 +29,8 @@ def check_host(config: Config) -> Iterator[Fault]:
     """Each fault of what the configuration names on this host, as the current user sees it."""
     if config.tls is not None:
         yield from _check_tls(config.tls)
+        if config.tls.client_ca is not None:
+            yield from _check_authority("tls.client_ca", config.tls.client_ca)
     if any(listener.auth != "none" for listener in config.listener):
         yield from _check_accounts(config.accounts.file)
     for index, route in enumerate(config.route):
@@ -38,6 +40,8 @@ def check_host(config: Config) -> Iterator[Fault]:
                 yield from _check_secret(f"{key}.password_file", hop.password_file)
             if hop.ca_file is not None:
                 yield from _check_authority(f"{key}.ca_file", hop.ca_file)
+    if config.oauth is not None:
+        yield from _check_oauth(config.oauth)
     yield from _check_queue(config.queue.directory)
 
 
@@ -132,6 +136,13 @@ def _check_authority(key: str, path: Path) -> Iterator[Fault]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, ValueError):
         yield key, f"{path} holds no certificate (expected the authority's in PEM)", False
+
+
+def _check_oauth(oauth: OAuth) -> Iterator[Fault]:
+    if oauth.jwks_file is not None and (fault := _unreadable(oauth.jwks_file)) is not None:
+        yield "oauth.jwks_file", fault, False
+    if oauth.ca_file is not None:
+        yield from _check_authority("oauth.ca_file", oauth.ca_file)
 
 
 def _check_queue(directory: Path) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 
 The account belongs to the key so that one phone with an old password does not shut out its office, and the
 network so that a stranger cannot lock somebody's account. Because of the account, the networks can be wide
-(IPv4 /24, IPv6 /56): nobody else in them is touched.
+(by default IPv4 /24, IPv6 /56): nobody else in them is touched.
 
 What counts is *different* wrong passwords: a phone that repeats its old one for days is never shut out, and
 somebody who repeats himself has not guessed. Names are treated alike whether an account has them or not.
@@ -18,14 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from relay_agent.config.schema import Policy
 
 __all__ = ["Guard", "ShutOutError", "Verdict", "network_of"]
 
 _FREE = 3  # different wrong passwords that cost the shortest delay: people do mistype
-_DELAY, _LONGEST_DELAY = 1.0, 30.0  # seconds
-_IPV4, _IPV6 = 24, 56  # bits
 
 _Key = tuple[bytes, str]
 
@@ -57,23 +56,34 @@ class _Record:
     last: float = 0.0
 
 
-def network_of(address: str) -> str:
+def network_of(address: str, policy: Policy) -> str:
     """The network that an address is taken for; the address itself where it is none."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return str(ip_network((parsed, _IPV4 if parsed.version == 4 else _IPV6), strict=False))
+    bits = policy.guess_prefix_ipv4 if parsed.version == 4 else policy.guess_prefix_ipv6
+    return str(ip_network((parsed, bits), strict=False))
 
 
 class Guard:
-    """The guesses so far. clock: seconds that never go back. most: accounts and networks remembered at once;
-    beyond, those are forgotten whose last guess is longest ago."""
+    """The guesses so far.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 20_000) -> None:
+    clock: seconds that never go back, the host's where processes share what they know. most: accounts and networks
+    remembered at once; beyond, those are forgotten whose last guess is longest ago. tell: is given each guess and each
+    pardon, JSON-ready, to pass it on to the `hear` of other processes.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        most: int = 20_000,
+        tell: Callable[[list[str]], None] = lambda told: None,
+    ) -> None:
         self._clock = clock
         self._most = most
+        self._tell = tell
         self._secret = secrets.token_bytes(32)
         self._records: OrderedDict[_Key, _Record] = OrderedDict()
 
@@ -96,28 +106,41 @@ class Guard:
         digest = self._digest(password)
         # Guesses that are being checked count as if they were wrong already: a hundred at once are a hundred.
         if len(record.wrong | record.under_way.keys() | {digest}) > policy.guesses:
-            raise ShutOutError(_LONGEST_DELAY)
+            raise ShutOutError(max(1.0, policy.guess_delay_max))
         wait = max(0.0, record.next_at - now)
-        if wait > _LONGEST_DELAY:
+        if wait > policy.guess_delay_max:
             raise ShutOutError(wait)
         if wait:
-            record.next_at += self._delay(record)
+            record.next_at += self._delay(record, policy)
         record.under_way[digest] = record.under_way.get(digest, 0) + 1
         return wait
 
     def failed(self, name: str, network: str, password: bytes, policy: Policy) -> Verdict:
         """The password was wrong."""
+        key, digest = self._key(name, network), self._digest(password)
+        if (record := self._records.get(key)) is not None:
+            self._landed(record, digest)
+        self._tell([key[0].hex(), network, digest.hex()])
+        return self._count(key, digest, policy)
+
+    def hear(self, told: list[str], policy: Policy) -> None:
+        """Take what another process told."""
+        name, network, digest = told
+        key = bytes.fromhex(name), network
+        if digest:
+            self._count(key, bytes.fromhex(digest), policy)
+        else:
+            self._pardon(key)
+
+    def _count(self, key: _Key, digest: bytes, policy: Policy) -> Verdict:
         now = self._clock()
-        key = self._key(name, network)
         record = self._records.get(key)
         if record is None:  # forgotten meanwhile, or reset by a success
             record = self._records[key] = _Record()
         self._records.move_to_end(key)
-        digest = self._digest(password)
-        self._landed(record, digest)
         record.wrong.add(digest)
         record.last = now
-        delay = self._delay(record)
+        delay = self._delay(record, policy)
         record.next_at = max(record.next_at, now + delay)
         shut_out = 0.0
         if len(record.wrong) >= policy.guesses:
@@ -130,7 +153,35 @@ class Guard:
 
     def succeeded(self, name: str, network: str) -> None:
         """The password was right: all is forgiven."""
-        self._records.pop(self._key(name, network), None)
+        key = self._key(name, network)
+        record = self._records.pop(key, None)
+        if record is not None and (record.wrong or record.times):
+            self._tell([key[0].hex(), network, ""])
+
+    def _pardon(self, key: _Key) -> None:
+        record = self._records.get(key)
+        if record is not None and record.under_way:
+            # Those are still to be answered, and count until then.
+            self._records[key] = _Record(under_way=record.under_way, last=record.last)
+        else:
+            self._records.pop(key, None)
+
+    def export(self) -> dict[str, Any]:
+        """What other processes need to go on from here, JSON-ready."""
+        records = [
+            [name.hex(), network, [each.hex() for each in one.wrong], one.next_at, one.shut_until, one.times, one.last]
+            for (name, network), one in self._records.items()
+            if one.wrong or one.times
+        ]
+        return {"secret": self._secret.hex(), "records": records}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `export`."""
+        self._secret = bytes.fromhex(state["secret"])
+        for name, network, wrong, next_at, shut_until, times, last in state["records"]:
+            self._records[bytes.fromhex(name), network] = _Record(
+                {bytes.fromhex(each) for each in wrong}, {}, next_at, shut_until, times, last
+            )
 
     def dropped(self, name: str, network: str, password: bytes) -> None:
         """The password was not checked after all."""
@@ -145,9 +196,9 @@ class Guard:
             record.under_way[digest] = count - 1
 
     @staticmethod
-    def _delay(record: _Record) -> float:
+    def _delay(record: _Record, policy: Policy) -> float:
         doubled = max(0, len(record.wrong) - _FREE) if not record.times else len(record.wrong)
-        return float(min(_DELAY * 2 ** min(doubled, 10), _LONGEST_DELAY))
+        return float(min(policy.guess_delay * 2 ** min(doubled, 10), policy.guess_delay_max))
 
     def _forget(self, now: float, policy: Policy) -> None:
         """Drop records that no longer matter, from the oldest on, and the oldest when there are too many."""

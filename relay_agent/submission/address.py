@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-__all__ = ["PathError", "check_mail_parameters", "parse_path"]
+__all__ = ["PathError", "parse_path"]
 
 # Beyond ASCII: no C1 controls, no line separators, no surrogates, which no address that leaves again may hold.
 _BEYOND = r"\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
@@ -51,31 +51,6 @@ def parse_path(argument: str, *, keyword: str) -> tuple[str, dict[str, str]]:
             raise PathError(f"501 5.5.4 Parameter {name} given twice")
         parameters[name] = parameter["value"] or ""
     return _check_mailbox(match["path"], keyword), parameters
-
-
-def check_mail_parameters(address: str, parameters: dict[str, str], limit: int) -> bool:
-    """Check what stood behind the sender: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954).
-
-    limit: largest message in bytes. Returns whether the message needs SMTPUTF8. Raises PathError.
-    """
-    for key, value in parameters.items():
-        if key == "SIZE":
-            if not value.isascii() or not value.isdigit() or len(value) > 20:
-                raise PathError("501 5.5.4 SIZE is a number of bytes")
-            if int(value) > limit:
-                raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
-        elif key == "BODY":
-            if value.upper() not in ("7BIT", "8BITMIME"):
-                raise PathError("501 5.5.4 BODY is 7BIT or 8BITMIME")
-        elif key == "SMTPUTF8":
-            if value:
-                raise PathError("501 5.5.4 SMTPUTF8 takes no value")
-        elif key != "AUTH":
-            raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
-    utf8 = "SMTPUTF8" in parameters
-    if not address.isascii() and not utf8:
-        raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
-    return utf8
 
 
 def _check_mailbox(path: str, keyword: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Coroutine
 from secrets import token_bytes
 from typing import Any, TypeVar, cast
@@ -14,7 +15,7 @@ from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
 from relay_agent.policy.quota import in_words
-from relay_agent.submission import bearer
+from relay_agent.submission import bearer, external
 from relay_agent.submission.address import PathError
 from relay_agent.submission.scram import ScramDialogue, ScramError
 from relay_agent.submission.sign_in import MECHANISMS, SignInError, decode
@@ -40,6 +41,8 @@ class AuthCommands(SessionState):
         try:
             if mechanism == "SCRAM-SHA-256":
                 account = await self._by_scram(initial)
+            elif mechanism == external.NAME:
+                account = await self._by_certificate(initial)
             elif mechanism in bearer.MECHANISMS:
                 account = await self._by_token(mechanism, initial)
             else:
@@ -104,13 +107,25 @@ class AuthCommands(SessionState):
         # The program gives an empty answer, or ^A, before it is told (RFC 7628 3.2.3).
         await self._challenge(bearer.failure_message(mechanism))
         problem = problem or "there is no such account"
-        await self._sign_in_failed(name, Verdict(1.0, 0.0), problem=problem)
+        await self._sign_in_failed(name, Verdict(1.0, 0.0), "The access token is not good here", problem=problem)
         return None
+
+    async def _by_certificate(self, initial: bytes | None) -> Account | None:
+        """RFC 4422 appendix A. TLS has verified the certificate; nothing here can be guessed, as with tokens."""
+        wanted = external.read_authorization(decode(await self._challenge(b"") if initial is None else initial))
+        names = external.certified_names(self.certificate, time.time())
+        try:
+            return external.account_of(names, wanted, self.service.verifier.account)
+        except external.CertificateError as error:
+            name = wanted or next(iter(names), "")
+            what = "Your certificate is not that of an account here"
+            await self._sign_in_failed(name, Verdict(1.0, 0.0), what, problem=str(error))
+            return None
 
     async def _guarded(self, name: str, secret: bytes, check: Coroutine[Any, Any, _Result | None]) -> _Result | None:
         """The result of a check, unless the guard is against it; None is a wrong password, and was answered."""
-        guard, policy, network = self.service.guard, self.service.config.policy, network_of(self.peer_address)
-        key = _guarded_name(name)
+        guard, policy = self.service.guard, self.service.config.policy
+        key, network = _guarded_name(name), network_of(self.peer_address, policy)
         try:
             wait = guard.before(key, network, secret, policy)
         except ShutOutError as error:
@@ -128,7 +143,8 @@ class AuthCommands(SessionState):
         if result is not None:
             guard.succeeded(key, network)
             return result
-        await self._sign_in_failed(name, guard.failed(key, network, secret, policy))
+        verdict = guard.failed(key, network, secret, policy)
+        await self._sign_in_failed(name, verdict, "The user name or the password is wrong")
         return None
 
     async def _signed_in(self, account: Account) -> None:
@@ -147,19 +163,19 @@ class AuthCommands(SessionState):
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")
 
-    async def _sign_in_failed(self, name: str, verdict: Verdict, *, problem: str | None = None) -> None:
+    async def _sign_in_failed(self, name: str, verdict: Verdict, what: str, *, problem: str | None = None) -> None:
+        """Tell client and operator. what: for the client. problem: more than that, for the log."""
         self._auth_failures += 1
         self.service.counters["auth_failed"] += 1
         peer, port, account = self.peer_address, self.listener.port, name[:128]
         self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account, problem=problem)
         if verdict.shut_out:
             # With all that a firewall needs to do its part.
-            network, seconds = network_of(peer), round(verdict.shut_out)
+            network, seconds = network_of(peer, self.service.config.policy), round(verdict.shut_out)
             self.events.event(
                 "shut_out", level="warning", peer=peer, port=port, account=account, network=network, seconds=seconds
             )
         await asyncio.sleep(verdict.delay)
-        what = "The access token is not good here" if problem else "The user name or the password is wrong"
         self.say(f"535 5.7.8 {what}")
         if self._auth_failures >= self.service.config.submission.max_auth_failures:
             self.say("421 4.7.0 Too many failed sign-ins; closing")
@@ -180,7 +196,10 @@ class AuthCommands(SessionState):
         words = (arg or "").split()
         if not 1 <= len(words) <= 2:
             return "501 5.5.4 Syntax: AUTH mechanism [initial-response]"
-        if words[0].upper() not in self.mechanisms():
+        mechanism = words[0].upper()
+        # A certificate that is nobody's here is told so, instead of what else there is.
+        certified = mechanism == external.NAME and self.certificate
+        if mechanism not in self.mechanisms() and not certified:
             return f"504 5.5.4 Choose one of: {' '.join(self.mechanisms())}"
         return None
 

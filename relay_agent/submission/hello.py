@@ -17,7 +17,12 @@ class HelloCommands(SessionState):
     """Who is there, and what this session can do."""
 
     async def smtp_EHLO(self, arg: str | None) -> None:
-        """RFC 5321 4.1.1.1, with the extensions this session has now."""
+        """RFC 5321 4.1.1.1, with the extensions this session has now.
+
+        PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME and CHUNKING (RFC 3030), SMTPUTF8
+        (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034: every reply of this package has one), DSN (RFC 3461), LIMITS
+        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865).
+        """
         if not self._hello(arg, extended=True):
             return
         lines = [self.hostname, "PIPELINING", f"SIZE {self.rights.max_message_size}", "8BITMIME"]

@@ -25,6 +25,7 @@ from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
+from relay_agent.submission.tls import handshake_problem
 from relay_agent.submission.transport import PlainTransport
 
 __all__ = ["Content", "ReadSide", "SessionEndedError"]
@@ -386,10 +387,10 @@ class ReadSide(SMTP):
                 ssl_handshake_timeout=TLS_HANDSHAKE,
                 ssl_shutdown_timeout=TLS_GOODBYE,
             )
-        except OSError as error:
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            self.events.event("tls_failed", peer=self.peer_address, error=reason)
-            raise
+        except (OSError, UnicodeDecodeError) as error:  # the latter for names in a certificate
+            connection.close()
+            self.events.event("tls_failed", peer=self.peer_address, error=handshake_problem(error))
+            raise ConnectionAbortedError from error
         except BaseException:
             connection.close()
             raise

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+import time
+from collections.abc import Mapping
+from typing import Any, cast
 
 from aiosmtpd.smtp import Envelope
 
 from relay_agent.config.schema import Listener
 from relay_agent.message.header import client_comment
+from relay_agent.submission import external
 from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
 from relay_agent.submission.opening import Opening
@@ -65,8 +68,17 @@ class SessionState(Opening):
         return self.listener.auth != "none" and (self.tls_active or self.listener.tls == "none")
 
     def mechanisms(self) -> tuple[str, ...]:
-        """The SASL mechanisms that are offered, best first."""
-        return self.service.mechanisms()
+        """The SASL mechanisms that are offered, best first; EXTERNAL to whose certificate is an account's only."""
+        offered = self.service.mechanisms()
+        names = external.certified_names(self.certificate, time.time()) if self.certificate else ()
+        certified = any(self.service.verifier.account(name) is not None for name in names)
+        return (external.NAME, *offered) if certified else offered
+
+    @property
+    def certificate(self) -> Mapping[str, Any]:
+        """The client's certificate, verified in the handshake (`SSLSocket.getpeercert`); {} when it has none."""
+        tls: Any = self.session.ssl if self.session is not None else None
+        return (tls["peercert"] or {}) if tls else {}
 
     def trace_protocol(self) -> str:
         """The protocol's name in the Received line: RFC 3848, and RFC 6531 4.3 for UTF8SMTP."""

@@ -25,6 +25,7 @@ from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.open_files import allow_open_files
 from relay_agent.policy.buckets import Buckets
+from relay_agent.policy.guessing import Guard
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
 from relay_agent.submission.listeners import ListenError
@@ -61,6 +62,7 @@ class Supervisor:
         self._office = LeaseOffice(self._recall)
         self._buckets = Buckets()
         self._board = Board()
+        self._guesses = Guard()
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._accounts = 0
@@ -210,6 +212,7 @@ class Supervisor:
                 listening=self._ports.by_listener,
                 board=[self._board.fd, worker.serial],
                 buckets=self._buckets.export(),
+                guesses=self._guesses.export(),
                 within=3600.0,  # a damaged store of a million messages takes its time to be saved
             )
         except (ControlError, TimeoutError) as error:
@@ -267,6 +270,7 @@ class Supervisor:
             "lease.take": lambda a: self._office.take(worker.serial, a["key"], a["limit"], a["amount"]),
             "lease.give": lambda a: self._office.give(worker.serial, a["key"], a["amount"]),
             "spent": lambda a: self._spent(worker, a["spent"]),
+            "guessed": lambda a: self._guessed(worker, a["guess"]),
             "released": lambda a: self._stores.released(worker, a["store"]),
             "farewell": lambda a: self._past.update(a["counters"]),
         }
@@ -276,6 +280,12 @@ class Supervisor:
         for worker in self._crew.workers:
             if worker is not spender:
                 worker.channel.notice("spent", spent=spent)
+
+    def _guessed(self, teller: WorkerProcess, guess: list[str]) -> None:
+        self._guesses.hear(guess, self._settings.config.policy)
+        for worker in self._crew.workers:
+            if worker is not teller:
+                worker.channel.notice("guessed", guess=guess)
 
     def _recall(self, key: str, holders: list[int]) -> None:
         for worker in self._crew.workers:
@@ -387,6 +397,7 @@ class Supervisor:
             "listening": self._ports.descriptors,
             "leases": self._office.export(),
             "buckets": self._buckets.export(),
+            "guesses": self._guesses.export(),
             "past": dict(self._past),
             "started": self._started,
             "empty": sorted(self._stores.empty),
@@ -408,6 +419,8 @@ class Supervisor:
         self._crew.restore(state)
         self._office.restore(state["leases"])
         self._buckets.restore(state["buckets"])
+        if "guesses" in state:  # not from a release before they were shared
+            self._guesses.restore(state["guesses"])
         self._past.update(state["past"])
         self._started = state["started"]
         self._stores.empty.update(state["empty"])

@@ -47,3 +47,10 @@ class Tls(Section):
 
     certificate: Path = Field(description="PEM file: the certificate, then the intermediates.")
     key: Path = Field(description="PEM file with the private key, readable by the agent alone.")
+    client_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities whose client certificates sign in (AUTH EXTERNAL). Programs are then "
+        "asked for a certificate and may go without; one by another authority, or one that has ended, fails the "
+        "handshake. The account is that of the certificate's e-mail address. With the authorities' revocation lists "
+        "in the same file, every certificate is held against them; a list that is missing or has ended refuses all.",
+    )

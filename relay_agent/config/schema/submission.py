@@ -70,7 +70,7 @@ class Policy(Section):
         default=500,
         ge=0,
         description="Messages an hour from one account, in the long run; 0: no limit. "
-        "This, recipients and guesses are counted by each worker process for itself.",
+        "This, recipients and guesses are counted for all worker processes together.",
     )
     messages_burst: int = Field(
         default=200, ge=1, description="Messages that an account may send at once after a while of silence."
@@ -90,8 +90,20 @@ class Policy(Section):
     guesses: int = Field(
         default=10,
         ge=1,
-        description="Different wrong passwords for an account from one network (IPv4 /24, IPv6 /56) before no more "
-        "are taken for `shut_out`. Before that, each takes longer than the last. Repeating a wrong one costs nothing.",
+        description="Different wrong passwords for an account from one network before no more are taken for "
+        "`shut_out`. Before that, each takes longer than the last. Repeating a wrong one costs nothing.",
+    )
+    guess_delay: Duration = Field(
+        default=1.0,
+        ge=0,
+        description="How long a wrong password waits for its answer; doubled by each different one after the third.",
+    )
+    guess_delay_max: Duration = Field(default=30.0, ge=0, le=300, description="Longest such delay.")
+    guess_prefix_ipv4: int = Field(
+        default=24, ge=8, le=32, description="Bits of an IPv4 address that are one network as to guessing."
+    )
+    guess_prefix_ipv6: int = Field(
+        default=56, ge=16, le=128, description="Bits of an IPv6 address that are; a subscriber often has 56."
     )
     shut_out: Duration = Field(
         default=900.0, ge=1, description="How long the first time; it doubles each time, up to `shut_out_max`."

@@ -88,9 +88,13 @@ class Relay:
     carrier: Collected
     certificate: Certificate
     log: io.StringIO
+    own: Certificate | None = None  # the clients'
 
     def client_context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.certificate.certificate))
+        context = ssl.create_default_context(cafile=str(self.certificate.certificate))
+        if self.own is not None:
+            context.load_cert_chain(self.own.certificate, self.own.key)
+        return context
 
     async def connect(self, *, tls: bool | None = None) -> Client:
         """Connected and greeted; over TLS on a port that begins with it, unless told otherwise."""
@@ -134,12 +138,13 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
         auth: str = "required",
         listener: str = "",
         settings: str = "",
+        certificates: str = "",
         store: Callable[[EmbeddedStore], Any] = lambda store: store,
     ) -> AsyncIterator[Relay]:
         config = parse_config(
             f'hostname = "relay.test"\n[[listener]]\naddress = "127.0.0.1"\nport = 1\ntls = "{tls}"\nauth = "{auth}"\n'
             f"{listener}\n"
-            f'[tls]\ncertificate = "{certificate.certificate}"\nkey = "{certificate.key}"\n'
+            f'[tls]\ncertificate = "{certificate.certificate}"\nkey = "{certificate.key}"\n{certificates}\n'
             f'[submission]\n{settings}\n[queue]\ndirectory = "{tmp_path}"\n',
             "test.toml",
         )

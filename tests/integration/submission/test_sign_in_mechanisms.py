@@ -148,6 +148,24 @@ async def test_access_tokens(running: Running, account: Account, tmp_path: Path)
         await client.close()
 
 
+async def test_a_token_may_be_as_long_as_providers_make_them(
+    running: Running, account: Account, tmp_path: Path
+) -> None:
+    """RFC 4954 4.5 asks for 12288 octets; stock aiosmtpd takes 512 of the command, and 1001 of a line."""
+    issuer, keys = Issuer(), tmp_path / "keys.json"
+    keys.write_text(key_set(issuer))
+    settings = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_file = "{keys}"'
+    async with running(tls="implicit", settings=settings) as relay:
+        relay.service.verifier.reload({"alice@example.org": replace(account, name="alice@example.org")})
+        for groups, code in ((6000, "235"), (9000, "500")):
+            client = await relay.connect()
+            await hello(client)
+            response = bearer(issuer.token(groups="g" * groups))
+            assert (len(response) < 12_000) == (code == "235")
+            assert (await client.ask(f"AUTH OAUTHBEARER {response}"))[:3] == code
+            await client.close()
+
+
 async def test_tokens_without_the_issuers_keys(running: Running, tmp_path: Path) -> None:
     settings = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_file = "{tmp_path}/none.json"'
     async with running(tls="implicit", settings=settings) as relay:

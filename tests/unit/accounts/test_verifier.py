@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from relay_agent.accounts.hashing import hash_password
+from relay_agent.accounts import verifier as module
+from relay_agent.accounts.hashing import DUMMY_HASH, cost_of, dummy_hash, hash_password, verify_password
 from relay_agent.accounts.store import Account
 from relay_agent.accounts.verifier import Verifier, VerifierBusyError
 
@@ -109,3 +110,40 @@ async def test_the_event_loop_goes_on_meanwhile(verifier: Verifier) -> None:
         turns += 1
         await asyncio.sleep(0.001)
     assert turns > 10
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hashes that passwords are held against, in turn."""
+    found: list[str] = []
+
+    def note(which: str, password: bytes) -> bool:
+        found.append(which)
+        return verify_password(which, password)
+
+    monkeypatch.setattr(module, "verify_password", note)
+    return found
+
+
+async def test_every_name_costs_one_hash(verifier: Verifier, hashed: list[str]) -> None:
+    """So that the time tells nobody which accounts there are."""
+    for name in ("nobody", "", "a b", "x" * 1000):
+        assert await verifier.verify(name, b"right") is None
+    assert hashed == [DUMMY_HASH] * 4
+    hashed.clear()
+    verifier.reload({"alice": replace(ALICE, disabled=True)})
+    assert await verifier.verify("alice", b"right") is None
+    assert await verifier.verify("alice", b"wrong") is None
+    assert hashed == [ALICE.hash] * 2
+
+
+async def test_and_one_as_dear_as_those_of_the_accounts(verifier: Verifier, hashed: list[str]) -> None:
+    """A file may have hashes from another system, which take longer or shorter than ours."""
+    cheap, dear = (dummy_hash(f"m={memory},t=1,p=1") for memory in (64, 128))
+    verifier.reload({str(number): Account(str(number), dear if number % 4 else cheap) for number in range(40)})
+    names = [f"unknown {number}" for number in range(200)]
+    for name in names * 2:
+        assert await verifier.verify(name.replace(" ", "-"), b"x") is None
+    assert hashed[:200] == hashed[200:]
+    assert {cost_of(each) for each in hashed} == {"m=64,t=1,p=1", "m=128,t=1,p=1"}
+    assert 100 < sum(each == dear for each in hashed[:200]) < 190

@@ -179,3 +179,32 @@ def test_what_another_user_may_not_read() -> None:
     assert problems["tls.key"] == f"{host.key} may not be read by the current user"
     assert problems["accounts.file"].startswith(f"{host.accounts}: permission denied")
     assert f"{host.root}/queue cannot be written" in warnings["queue.directory"]
+
+
+def test_the_authorities_of_client_certificates_are_looked_at(host: Host) -> None:
+    text = host.config.read_text()
+    for content, problem in (
+        (None, "{file} does not exist"),
+        ("nothing", "{file} holds no certificate (expected the authority's in PEM)"),
+        (host.certificate.read_text(), None),
+    ):
+        file = host.root / "people.pem"
+        if content is not None:
+            file.write_text(content)
+        host.config.write_text(text.replace("[accounts]", f'client_ca = "{file}"\n[accounts]'))
+        expected = {} if problem is None else {"tls.client_ca": problem.format(file=file)}
+        assert host.problems() == expected
+
+
+def test_the_files_of_the_identity_provider_are_looked_at(host: Host) -> None:
+    keys, authority = host.root / "keys.json", host.root / "provider.pem"
+    provider = '[oauth]\nissuer = "https://login.test/"\naudience = ["x"]\n'
+    text = host.config.read_text()
+    host.config.write_text(f'{text}\n{provider}jwks_file = "{keys}"\nca_file = "{authority}"\n')
+    assert host.problems() == {
+        "oauth.jwks_file": f"{keys} does not exist",
+        "oauth.ca_file": f"{authority} does not exist",
+    }
+    keys.write_text('{"keys": []}')
+    authority.write_text(host.certificate.read_text())
+    assert host.problems() == {}

@@ -101,3 +101,15 @@ def test_the_keys_of_a_provider_go_into_a_file() -> None:
     oauth = parse_config(settings.toml, "agent.toml").oauth
     assert oauth is not None
     assert (str(oauth.jwks_file), oauth.leeway) == ("/etc/postroad/secrets/oauth.jwks.json", 30)
+
+
+def test_the_authorities_of_client_certificates_go_into_a_file() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"
+    settings = build(tls={"client_ca": pem})
+    assert settings.secrets == {"clients.ca.pem": pem + "\n"}
+    tls = parse_config(settings.toml, "agent.toml").tls
+    assert tls is not None
+    assert str(tls.client_ca) == "/etc/postroad/secrets/clients.ca.pem"
+    for given, problem in ((" ", "is empty"), ("people.pem", "is not PEM text")):
+        with pytest.raises(SettingsError, match=rf"tls\.client_ca: {problem}"):
+            build(tls={"client_ca": given})

@@ -50,7 +50,7 @@ def test_numbers_as_text_are_taken() -> None:
         ("relay_agent_listners", "relay_agent_listners: did you mean relay_agent_listeners?"),
         ("relay_tls_certificat", "relay_tls_certificat: did you mean relay_tls_certificate?"),
         ("relay_agnet_routes", "relay_agnet_routes: did you mean relay_agent_routes?"),
-        ("relay_agent_xyzzy", "relay_agent_xyzzy: relay_agent has no such variable"),
+        ("relay_agent_antivirus_daemon", "relay_agent_antivirus_daemon: relay_agent has no such variable"),
     ],
 )
 def test_a_misspelt_variable(name: str, expected: str) -> None:

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import json
+
 import pytest
 
 from relay_agent.config.schema import Policy
@@ -107,4 +109,51 @@ def test_memory_is_bounded_and_old_guesses_are_forgotten() -> None:
     ],
 )
 def test_networks(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert network_of(address, POLICY) == network
+
+
+def test_the_figures_are_those_of_the_configuration() -> None:
+    policy = Policy(guess_delay="2s", guess_delay_max="5s", guess_prefix_ipv4=16, guess_prefix_ipv6=48)
+    assert network_of("192.0.2.77", policy) == "192.0.0.0/16"
+    assert network_of("2001:db8:1:2:3::4", policy) == "2001:db8:1::/48"
+    guard = Guard(Clock())
+    delays = [guard.failed("alice", HOME, b"%d" % number, policy).delay for number in range(6)]
+    assert delays == [2, 2, 2, 4, 5, 5]
+
+
+def test_processes_share_what_they_know() -> None:
+    clock = Clock()
+    told: list[list[str]] = []
+    first, second = Guard(clock, tell=told.append), Guard(clock)
+    second.restore(json.loads(json.dumps(first.export())))
+    for number in range(4):
+        guess(first, clock, b"%d" % number)
+    guess(first, clock, b"0")  # once more the same, also for the other one
+    for each in json.loads(json.dumps(told)):
+        second.hear(each, POLICY)
+    assert second.failed("alice", HOME, b"4", POLICY).shut_out == 900
+    assert not any(b"alice".hex() in text for each in told for text in each)
+    # One that begins later gets it all, and so does the next program of the same process.
+    third = Guard(clock)
+    third.restore(json.loads(json.dumps(second.export())))
+    with pytest.raises(ShutOutError):
+        third.before("alice", HOME, b"right", POLICY)
+    assert third.before("bob", HOME, b"right", POLICY) == 0
+
+
+def test_a_pardon_is_shared_and_a_right_password_without_a_wrong_one_is_no_news() -> None:
+    clock = Clock()
+    told: list[list[str]] = []
+    first, second = Guard(clock, tell=told.append), Guard(clock)
+    second.restore(first.export())
+    first.before("alice", HOME, b"right", POLICY)
+    first.succeeded("alice", HOME)
+    assert told == []
+    for number in range(4):
+        guess(first, clock, b"%d" % number)
+    second.before("alice", HOME, b"under way", POLICY)
+    first.succeeded("alice", HOME)
+    for each in told:
+        second.hear(each, POLICY)
+    assert second.failed("alice", HOME, b"under way", POLICY) == Verdict(1.0, 0.0)
+    assert len(first) == 0
