@@ -239,7 +239,10 @@ def _account(entry: Any) -> Account:
     if created is not None:
         if not isinstance(created, datetime):
             raise ValueError("created is not a time such as 2026-01-31T12:00:00Z")
-        created = created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC)
+        try:
+            created = created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("created is a time before the year 1 or behind the year 9999") from None
     check_hash(hashed)
     scram = entry.get("scram", "")
     if scram != "":

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-__all__ = ["PathError", "check_mail_parameters", "parse_path"]
+__all__ = ["PathError", "parse_path", "shown"]
 
 # Beyond ASCII: no C1 controls, no line separators, no surrogates, which no address that leaves again may hold.
 _BEYOND = r"\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
@@ -21,11 +21,17 @@ _PARAMETER = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-
 _SOURCE_ROUTE = re.compile(rf"@{_LABEL}(?:\.{_LABEL})*(?:,@{_LABEL}(?:\.{_LABEL})*)*:")
 
 _LONGEST_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
+_LONGEST_SHOWN = 40  # characters of a keyword in a reply
 _LONGEST_PATH = 254  # octets, RFC 5321 4.5.3.1.3 less the brackets
 
 
 class PathError(ValueError):
     """The argument cannot be read; the text is the SMTP reply to give, code and all."""
+
+
+def shown(keyword: str) -> str:
+    """A keyword for a reply, which has 512 octets at most (RFC 5321 4.5.3.1.5)."""
+    return keyword if len(keyword) <= _LONGEST_SHOWN else f"{keyword[:_LONGEST_SHOWN]}..."
 
 
 def parse_path(argument: str, *, keyword: str) -> tuple[str, dict[str, str]]:
@@ -48,34 +54,9 @@ def parse_path(argument: str, *, keyword: str) -> tuple[str, dict[str, str]]:
             raise PathError("501 5.5.4 A parameter cannot be read")
         name = parameter["keyword"].upper()
         if name in parameters:
-            raise PathError(f"501 5.5.4 Parameter {name} given twice")
+            raise PathError(f"501 5.5.4 Parameter {shown(name)} given twice")
         parameters[name] = parameter["value"] or ""
     return _check_mailbox(match["path"], keyword), parameters
-
-
-def check_mail_parameters(address: str, parameters: dict[str, str], limit: int) -> bool:
-    """Check what stood behind the sender: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954).
-
-    limit: largest message in bytes. Returns whether the message needs SMTPUTF8. Raises PathError.
-    """
-    for key, value in parameters.items():
-        if key == "SIZE":
-            if not value.isascii() or not value.isdigit() or len(value) > 20:
-                raise PathError("501 5.5.4 SIZE is a number of bytes")
-            if int(value) > limit:
-                raise PathError(f"552 5.3.4 The message is larger than {limit} bytes")
-        elif key == "BODY":
-            if value.upper() not in ("7BIT", "8BITMIME"):
-                raise PathError("501 5.5.4 BODY is 7BIT or 8BITMIME")
-        elif key == "SMTPUTF8":
-            if value:
-                raise PathError("501 5.5.4 SMTPUTF8 takes no value")
-        elif key != "AUTH":
-            raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
-    utf8 = "SMTPUTF8" in parameters
-    if not address.isascii() and not utf8:
-        raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
-    return utf8
 
 
 def _check_mailbox(path: str, keyword: str) -> str:

@@ -196,7 +196,7 @@ class _Session:
         self.session.connection_lost(None)
         self.loop.settle()
         assert len(self.service.sessions) == 0
-        assert not self.session.busy
+        assert self.session._step_task is None
         assert not list(Path(_SPOOL.name).iterdir()), "a spool file is left"
         cast(MailLog, self.service.events).flush()
         assert "command_failed" not in self.log.getvalue(), self.log.getvalue()
