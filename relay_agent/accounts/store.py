@@ -143,7 +143,7 @@ def render(accounts: Mapping[str, Account]) -> str:
         if account.disabled:
             lines.append("disabled = true")
         if account.created is not None:
-            lines.append(f"created = {account.created.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+            lines.append(f"created = {account.created.astimezone(UTC).replace(tzinfo=None).isoformat()}Z")
         if account.addresses:
             lines.append(f"addresses = [{', '.join(map(_string, account.addresses))}]")
         if given := account.limits.given():

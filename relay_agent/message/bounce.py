@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email import policy
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.utils import formatdate
@@ -232,7 +233,7 @@ def _subject(header: bytes) -> str:
         return ""
     try:
         text = str(make_header(decode_header(raw)))
-    except (ValueError, LookupError):  # an encoded word that is not what it says
+    except (ValueError, LookupError, MessageError):  # an encoded word that is not what it says
         text = str(raw)
     return _one_line(text.encode("utf-8", "replace").decode(), 120).replace('"', "'")
 

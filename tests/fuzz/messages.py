@@ -62,6 +62,8 @@ def header(data: bytes) -> None:
         for name, field in zip(names[1:], fields[1:], strict=True):
             assert field in given or name in added, "a field that was not there"
         assert given.endswith(found.rest)
+        if names.count(b"received") >= 100:
+            continue  # one more would be a loop
         again = _rewritten(found.header, rule)
         assert (again.header, again.rest) == (_RECEIVED + found.header, b""), "a second time changes it"
         if rule is not None:
@@ -75,7 +77,7 @@ def _rewritten(given: bytes, rule: Rule | None) -> HeaderResult:
 def _check_authors(found: bytes) -> None:
     """Another reader of addresses must not see an author who is not the account's."""
     parsed = message_from_bytes(found + b"\r\n")
-    assert len(parsed.get_all("From", [])) == 1
+    assert len(parsed.get_all("From", [])) <= 1  # none: it does not know "From : x" (RFC 5322 4.5)
     values = [str(value).replace("\r\n", "") for name in ("From", "Sender") for value in parsed.get_all(name, [])]
     for _, address in getaddresses(values):
         assert not address or "@" not in address or _SENDERS.permits(address), address

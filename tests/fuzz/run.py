@@ -77,7 +77,7 @@ def _run(name: str, seconds: float) -> bool:
     if done.returncode == 0:
         _say("    " + next((line for line in reversed(said) if line.startswith(("#", "Done", "made"))), "done"))
         return True
-    _say("\n".join(said[-60:]))
+    _say("\n".join([line for line in said if not line.startswith(("#", "0x", "INFO"))][-60:]))
     return False
 
 
