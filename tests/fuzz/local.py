@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -25,8 +25,15 @@ from relay_agent.queue.schema import connect, prepare
 from relay_agent.supervisor.channel import Channel
 
 from .event_loop import FuzzLoop
+from .promises import in_words
 
 __all__ = ["accounts", "channel", "config", "control", "database"]
+
+
+def _told(problems: Sequence[object]) -> None:
+    assert problems
+    for problem in problems:
+        in_words(problem)
 
 
 def config(data: bytes) -> None:
@@ -34,9 +41,7 @@ def config(data: bytes) -> None:
     try:
         found = parse_config(data, "fuzz.toml")
     except ConfigError as error:
-        assert error.problems
-        for problem in error.problems:
-            assert str(problem).isprintable(), str(problem)
+        _told(error.problems)
         return
     assert parse_config(data, "fuzz.toml") == found
 
@@ -46,9 +51,7 @@ def accounts(data: bytes) -> None:
     try:
         found = parse_accounts(data, "fuzz.toml")
     except AccountsError as error:
-        assert error.problems
-        for problem in error.problems:
-            assert problem.isprintable(), problem
+        _told(error.problems)
         return
     assert parse_accounts(render(found).encode(), "fuzz.toml") == found
 

@@ -10,13 +10,14 @@ __all__ = ["WORDS", "mutations"]
 
 #: What parsers of mail stumble over; also the dictionary of the long run.
 WORDS: tuple[bytes, ...] = (
-    b"\r\n", b"\n", b"\r", b"\0", b".", b"\r\n.\r\n", b"\n.\n", b"\r.\r", b"\r\n\r\n", b"\xff", b"\xc3\xbc", b"=?utf-8?q?=0D=0A?=",
-    b"<", b">", b"@", b'"', b"\\", b"(", b")", b":", b";", b",", b"=", b"+0D+0A", b"\xe2\x80\xa8", b"\xc2\x85",
-    b"EHLO x\r\n", b"MAIL FROM:<a@alpha.test>", b"RCPT TO:<b@beta.test>", b"DATA\r\n", b"BDAT 3 LAST\r\n", b"RSET\r\n",
-    b"STARTTLS\r\n", b"AUTH LOGIN\r\n", b"AUTH PLAIN AGFsaWNlAHMzY3JldA==\r\n", b"QUIT\r\n", b" BODY=BINARYMIME",
-    b" SMTPUTF8", b" SIZE=", b" HOLDFOR=9", b"From: ", b"Bcc: x\r\n", b"\r\n\t", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n",
-    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", b"250-", b"250 ", b"354 ", b"421 ", b"550 5.1.1 ", b"9" * 20, b"-1", b"1e999",
-    b"{", b"}", b"[", b"]", b"null", b'"reply":', b'"call":', b"[[listener]]\n", b"nan", b"\xed\xa0\x80",
+    b"\r\n", b"\n", b"\r", b"\x00", b".", b"\r\n.\r\n", b"\n.\n", b"\r.\r", b"\r\n\r\n", b"\xff", b"\xc3\xbc",
+    b"=?utf-8?q?=0D=0A?=", b"<", b">", b"@", b'"', b"\\", b"(", b")", b":", b";", b",", b"=", b"+0D+0A",
+    b"\xe2\x80\xa8", b"\xc2\x85", b"EHLO x\r\n", b"MAIL FROM:<a@alpha.test>", b"RCPT TO:<b@beta.test>", b"DATA\r\n",
+    b"BDAT 3 LAST\r\n", b"RSET\r\n", b"STARTTLS\r\n", b"AUTH LOGIN\r\n", b"AUTH PLAIN AGFsaWNlAHMzY3JldA==\r\n",
+    b"QUIT\r\n", b" BODY=BINARYMIME", b" SMTPUTF8", b" SIZE=", b" HOLDFOR=9", b"From: ", b"Bcc: x\r\n", b"\r\n\t",
+    b"\x16\x03\x01", b"GET / HTTP/1.1\r\n", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", b"250-", b"250 ", b"354 ",
+    b"421 ", b"550 5.1.1 ", b"99999999999999999999", b"-1", b"1e999", b"{", b"}", b"[", b"]", b"null", b'"reply":',
+    b'"call":', b"[[listener]]\n", b"nan", b"\xed\xa0\x80",
 )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import SubmissionSession, session_factory
 
 from .event_loop import FuzzLoop, Wire
+from .promises import CONTROLS
 
 __all__ = ["session", "starttls_session"]
 
@@ -69,7 +70,6 @@ _LONGEST_REPLY = 512  # octets, RFC 5321 4.5.3.1.5
 _MOST_HELD = 262_144 + 65_536 + 2048  # bytes that may wait in a session: its high water and a read on top
 _REPLY = re.compile(rb"[2-5][0-9][0-9][ -][ -~\x80-\xff]*")
 _BDAT = re.compile(rb"BDAT +([0-9]{1,19})(?: +(LAST))? *", re.IGNORECASE)
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SPOOL = tempfile.TemporaryDirectory(prefix="postroad-fuzz-")
 
 
@@ -210,7 +210,7 @@ def _check_stored(message: Message, content: bytes) -> None:
     words = [message.envelope.reverse_path, *message.envelope.options.values()]
     for recipient in message.recipients.values():
         words += [recipient.address, *recipient.options.values()]
-    assert not any(_CONTROLS.search(word) for word in words), words
+    assert not any(CONTROLS.search(word) for word in words), words
     if message.envelope.options.get("BODY") != "BINARYMIME":
         assert content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
         assert b"\0" not in content
@@ -224,12 +224,13 @@ def _comparable(written: bytes, messages: list[tuple[Message, bytes]]) -> _Run:
     # Of several faults of a message the one that is told is the first in its block.
     written = re.sub(rb"\r\n55[24] 5\.(?:3\.4|6\.0) The message [^\r]*", b"\r\n55x refused", written)
     written = re.sub(rb"try again in [0-9]+ [a-z]+", b"try again later", written)
-    stored = []
-    for message, content in messages:
+    stored: list[tuple[object, ...]] = []
+    for message, body in messages:
+        kept = body
         for name in (message.queue_id, message.queue_id.lower()):
             written = written.replace(name.encode(), b"ID")
-            content = content.replace(name.encode(), b"ID")
-        stored.append((message.envelope, message.recipients, message.expires, content))
+            kept = kept.replace(name.encode(), b"ID")
+        stored.append((message.envelope, message.recipients, message.expires, kept))
     return _Run(written, stored)
 
 

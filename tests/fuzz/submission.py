@@ -28,12 +28,11 @@ from relay_agent.submission.scram import ScramDialogue, ScramError
 from relay_agent.submission.sign_in import MECHANISMS, SignInError, decode
 
 from .event_loop import FuzzLoop
+from .promises import CONTROLS, in_words, whole_reply
 
 __all__ = ["bdat_chunks", "bearer", "data_content", "lines", "path", "plain", "proxy_header", "scram"]
 
-_REPLY = re.compile(r"[45][0-9]{2} [45]\.[0-9]{1,3}\.[0-9]{1,3} [ -~\xa0-\U0010ffff]{1,500}")
 _PARAMETER = re.compile(r"[!-<>-~]*")  # esmtp-value (RFC 5321 4.1.2)
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _KEYS = parse_scram(make_scram("s3cret", iterations=4096, salt=b"salt of alice"))
 
 
@@ -48,11 +47,6 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _whole_reply(text: str) -> None:
-    assert _REPLY.fullmatch(text), text
-    assert len(text.encode()) <= 510, "longer than RFC 5321 4.5.3.1.5 has it"
-
-
 def path(data: bytes) -> None:
     """The argument of MAIL and RCPT: what is kept of it can go into a command as it stands."""
     try:
@@ -63,9 +57,9 @@ def path(data: bytes) -> None:
         try:
             address, parameters = parse_path(text, keyword=keyword)
         except PathError as error:
-            _whole_reply(str(error))
+            whole_reply(error)
             continue
-        assert not _CONTROLS.search(address)
+        assert not CONTROLS.search(address)
         assert parse_path(f"{keyword}:<{address}>", keyword=keyword) == (address, {})
         for signed_in in (True, False):
             offer = Offer(100_000, tls=signed_in, signed_in=signed_in, longest_hold=604_800.0, now=1.8e9)
@@ -74,22 +68,20 @@ def path(data: bytes) -> None:
                 assert offer.now <= (found.hold_until or offer.now) <= offer.now + offer.longest_hold
                 kept = found.options
             except PathError as error:
-                _whole_reply(str(error))
+                whole_reply(error)
                 kept = {}
             try:
                 kept |= read_rcpt_parameters(parameters, utf8=signed_in)
             except PathError as error:
-                _whole_reply(str(error))
+                whole_reply(error)
             assert all(_PARAMETER.fullmatch(value) for value in kept.values()), kept
 
 
 def lines(data: bytes) -> None:
     """Lines cut out of a buffer: the same however they come, and never much held."""
     longest = 64
-    expected: list[bytes | None] = []
     *whole, tail = data.split(b"\n")
-    for line in whole:
-        expected.append(line + b"\n" if len(line) < longest else None)
+    expected = [line + b"\n" if len(line) < longest else None for line in whole]
     if len(tail) > longest:
         expected.append(None)
     for pieces in ((data,), tuple(_pieces(data))):
@@ -201,8 +193,7 @@ def proxy_header(data: bytes) -> None:
         try:
             header = loop.run(read())
         except ProxyHeaderError as error:
-            assert str(error)
-            assert str(error).isprintable()
+            in_words(error)
         else:
             client = client_of(header)
             if client is not None:
@@ -230,16 +221,16 @@ def scram(data: bytes) -> None:
         assert challenge.isascii()
         verdict = dialogue.finish(final)
     except ScramError as error:
-        assert str(error).isprintable()
+        in_words(error)
         return
     if verdict is None:
         return
     # Only who knows the password gets here.
     without, _, proof = final.rpartition(b",p=")
-    said = first.partition(b"n=")[0], b"n=" + first.partition(b"n=")[2]
+    bare = b",".join(first.split(b",")[2:])
     salted = hashlib.pbkdf2_hmac("sha256", b"s3cret", _KEYS.salt, _KEYS.iterations)
     key = hmac.digest(salted, b"Client Key", "sha256")
-    signature = hmac.digest(hashlib.sha256(key).digest(), b",".join((said[1], challenge, without)), "sha256")
+    signature = hmac.digest(hashlib.sha256(key).digest(), b",".join((bare, challenge, without)), "sha256")
     assert base64.b64decode(proof) == bytes(one ^ other for one, other in zip(key, signature, strict=True))
 
 
@@ -249,7 +240,7 @@ def bearer(data: bytes) -> None:
         try:
             name, token = read_bearer(mechanism, data)
         except SignInError as error:
-            _whole_reply(str(error))
+            whole_reply(error)
             continue
         assert "\0" not in name
         assert "\x01" not in name
@@ -269,14 +260,14 @@ def plain(data: bytes) -> None:
             try:
                 name, _ = _without_loop(mechanism(first, ask))
             except SignInError as error:
-                _whole_reply(str(error))
+                whole_reply(error)
             else:
                 assert name
                 assert "\0" not in name
     try:
         decode(data)
     except SignInError as error:
-        _whole_reply(str(error))
+        whole_reply(error)
 
 
 def _without_loop(work: Any) -> Any:

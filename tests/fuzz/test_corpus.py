@@ -13,7 +13,7 @@ from .targets import CORPUS, TARGETS, corpus
 
 #: Seconds of processor time for a target's made inputs; nearly all are through long before.
 _LONGEST = 1.5
-_COUNT = 250
+_COUNT = 1000
 
 
 @pytest.mark.parametrize(
