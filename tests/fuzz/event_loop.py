@@ -66,8 +66,8 @@ class FuzzLoop(asyncio.SelectorEventLoop):
 class Wire(asyncio.Transport):
     """A transport that keeps what is written, and says when nobody may write to the other side any more."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 50000)})
+    def __init__(self, ssl_object: object = None) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50000), "ssl_object": ssl_object})
         self.written = bytearray()
         self.writes = 0
         self.closed = False

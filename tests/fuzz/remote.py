@@ -85,10 +85,8 @@ def server(data: bytes) -> None:
 
 def _conversation(says: list[bytes], *, tls: bool) -> None:
     loop = FuzzLoop()
-    wire = Wire()
-    if tls:
-        context = SimpleNamespace(verify_mode=ssl.CERT_REQUIRED, check_hostname=True)
-        wire._extra["ssl_object"] = SimpleNamespace(context=context, version=lambda: "TLSv1.3")  # type: ignore[attr-defined]
+    context = SimpleNamespace(verify_mode=ssl.CERT_REQUIRED, check_hostname=True)
+    wire = Wire(SimpleNamespace(context=context) if tls else None)
 
     async def talk() -> None:
         connection = Connection("mx.test", "relay.test")
