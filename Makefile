@@ -6,6 +6,7 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 SCENARIO ?= default
+SECONDS ?= 600
 export PYTHON
 
 venv = .venv/bin
@@ -45,6 +46,10 @@ integration: venv ## A real agent on loopback against real peers (installs them 
 faults: venv ## Kills, reloads, full disks, damaged files, wrong clocks: the long form, about ten minutes
 	@sh scripts/test-packages.sh
 	@POSTROAD_FAULTS=long $(venv)/python -m pytest -q tests/faults
+
+.PHONY: fuzz
+fuzz: venv ## Ten minutes of hostile bytes for everything that reads some: make fuzz SECONDS=60 TARGETS="session header"
+	@sh scripts/fuzz.sh $(SECONDS) $(TARGETS)
 
 .PHONY: molecule
 molecule: venv ## One molecule scenario on real hosts: make molecule SCENARIO=default

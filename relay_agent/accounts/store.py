@@ -143,7 +143,7 @@ def render(accounts: Mapping[str, Account]) -> str:
         if account.disabled:
             lines.append("disabled = true")
         if account.created is not None:
-            lines.append(f"created = {account.created.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+            lines.append(f"created = {account.created.astimezone(UTC).replace(tzinfo=None).isoformat()}Z")
         if account.addresses:
             lines.append(f"addresses = [{', '.join(map(_string, account.addresses))}]")
         if given := account.limits.given():
@@ -239,7 +239,10 @@ def _account(entry: Any) -> Account:
     if created is not None:
         if not isinstance(created, datetime):
             raise ValueError("created is not a time such as 2026-01-31T12:00:00Z")
-        created = created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC)
+        try:
+            created = created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("created is a time before the year 1 or behind the year 9999") from None
     check_hash(hashed)
     scram = entry.get("scram", "")
     if scram != "":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email import policy
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.utils import formatdate
@@ -28,6 +29,7 @@ from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 __all__ = ["ReportedRecipient", "make_bounce", "make_relay_notice"]
 
 _MAX_HEADER = 32_768  # octets of the original's header that are given back
+_MAX_VALUE = 900  # characters of a value with what each letter beyond ASCII becomes; a line has 998 (RFC 5322 2.1.1)
 _MAX_REPLY = 500  # characters of the other side's words in a header field
 _XTEXT = re.compile(r"\+([0-9A-F]{2})", re.ASCII)
 
@@ -231,7 +233,7 @@ def _subject(header: bytes) -> str:
         return ""
     try:
         text = str(make_header(decode_header(raw)))
-    except (ValueError, LookupError):  # an encoded word that is not what it says
+    except (ValueError, LookupError, MessageError):  # an encoded word that is not what it says
         text = str(raw)
     return _one_line(text.encode("utf-8", "replace").decode(), 120).replace('"', "'")
 
@@ -244,8 +246,10 @@ def _one_line(text: str, limit: int = 1000) -> str:
 
 def _ascii(text: str, limit: int) -> str:
     """On one line in ASCII; what is not becomes ``\\x{HEX}``, the form of RFC 6533 3 for addresses."""
-    shown = "".join(char if " " <= char <= "~" else f"\\x{{{ord(char):X}}}" for char in _one_line(text, limit))
-    return shown[: 4 * limit]
+    shown = [char if " " <= char <= "~" else f"\\x{{{ord(char):X}}}" for char in _one_line(text, limit)]
+    while sum(map(len, shown)) > _MAX_VALUE:
+        shown = [*shown[: min(len(shown) - 4, _MAX_VALUE - 3)], "..."]
+    return "".join(shown)
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -134,7 +134,7 @@ def submission_header(
     if names.count(b"received") >= _MAX_RECEIVED:
         raise HeaderError("554 5.4.6 The message goes round in a loop (too many Received lines)")
     if rule is not None:
-        ends = [*(begin for _, begin in begins[1:]), len(kept)]
+        ends = [*(begin for _, begin in begins), len(kept)][1:]
         fields = [Field(name, b"".join(kept[begin:end])) for (name, begin), end in zip(begins, ends, strict=True)]
         kept[1:] = [field.raw for field in rule(fields)]
     if b"date" not in names:

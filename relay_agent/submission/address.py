@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-__all__ = ["PathError", "parse_path"]
+__all__ = ["PathError", "parse_path", "shown"]
 
 # Beyond ASCII: no C1 controls, no line separators, no surrogates, which no address that leaves again may hold.
 _BEYOND = r"\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
@@ -21,11 +21,17 @@ _PARAMETER = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-
 _SOURCE_ROUTE = re.compile(rf"@{_LABEL}(?:\.{_LABEL})*(?:,@{_LABEL}(?:\.{_LABEL})*)*:")
 
 _LONGEST_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
+_LONGEST_SHOWN = 40  # characters of a keyword in a reply
 _LONGEST_PATH = 254  # octets, RFC 5321 4.5.3.1.3 less the brackets
 
 
 class PathError(ValueError):
     """The argument cannot be read; the text is the SMTP reply to give, code and all."""
+
+
+def shown(keyword: str) -> str:
+    """A keyword for a reply, which has 512 octets at most (RFC 5321 4.5.3.1.5)."""
+    return keyword if len(keyword) <= _LONGEST_SHOWN else f"{keyword[:_LONGEST_SHOWN]}..."
 
 
 def parse_path(argument: str, *, keyword: str) -> tuple[str, dict[str, str]]:
@@ -48,7 +54,7 @@ def parse_path(argument: str, *, keyword: str) -> tuple[str, dict[str, str]]:
             raise PathError("501 5.5.4 A parameter cannot be read")
         name = parameter["keyword"].upper()
         if name in parameters:
-            raise PathError(f"501 5.5.4 Parameter {name} given twice")
+            raise PathError(f"501 5.5.4 Parameter {shown(name)} given twice")
         parameters[name] = parameter["value"] or ""
     return _check_mailbox(match["path"], keyword), parameters
 

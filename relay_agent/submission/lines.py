@@ -6,8 +6,15 @@ from __future__ import annotations
 __all__ = ["LineReader", "LineTooLongError"]
 
 
+_BEGINNING = 16  # bytes of a line that was dropped
+
+
 class LineTooLongError(Exception):
-    """A line was longer than it may be; it is dropped, to its end however far that is."""
+    """A line was longer than it may be; it is dropped, to its end however far that is. beginning: its first bytes."""
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__()
+        self.beginning = beginning
 
 
 class LineReader:
@@ -30,14 +37,15 @@ class LineReader:
                     buffer.clear()
                 elif len(buffer) > longest:
                     self._skipping = True
+                    beginning = bytes(buffer[:_BEGINNING])
                     buffer.clear()
-                    raise LineTooLongError
+                    raise LineTooLongError(beginning)
                 return None
             line = bytes(memoryview(buffer)[: end + 1])
             del buffer[: end + 1]
             if self._skipping:
                 self._skipping = False
             elif len(line) > longest:
-                raise LineTooLongError
+                raise LineTooLongError(line[:_BEGINNING])
             else:
                 return line

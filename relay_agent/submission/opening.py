@@ -13,8 +13,9 @@ import socket
 import ssl
 from typing import Any, cast
 
+from relay_agent.config.schema import Listener
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
-from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.read_side import TLS_HANDSHAKE, ReadSide
 from relay_agent.submission.transport import PlainTransport
 
 __all__ = ["Opening"]
@@ -25,6 +26,7 @@ _PROXY_HEADER = 5.0  # seconds; a balancer sends it at once
 class Opening(ReadSide):
     """The first moments of a session."""
 
+    listener: Listener
     implicit_tls: ssl.SSLContext | None  # TLS from the first byte
     auto_tls: ssl.SSLContext | None  # TLS from the first byte if the client begins with it
     auto_wait: float  # seconds that such a client has to begin
@@ -118,6 +120,9 @@ class Opening(ReadSide):
                 return
             if self.auto_tls is not None and await first.begins_with_tls(self.auto_wait):
                 context = self.auto_tls
+            elif context is not None and not await first.begins_with_tls(TLS_HANDSHAKE):
+                self._no_hello(connection)
+                return
         except (ProxyHeaderError, OSError) as error:
             connection.close()
             self._refused_connection(str(error))
@@ -127,6 +132,28 @@ class Opening(ReadSide):
             self.ended()
             raise
         await self._begin_on(connection, context)
+
+    def _no_hello(self, connection: socket.socket) -> None:
+        """TLS comes first here, and the client began with something else: say so, in the clear as it did."""
+        with contextlib.suppress(OSError):
+            # All of it is taken: closing with unread input would cut the reply off.
+            said = connection.recv(65_536)
+            if said:
+                reply = self.refuse_line(said)
+                if reply is None:
+                    self.events.event("plaintext_on_tls_port", peer=self.peer_address, port=self.listener.port)
+                    reply = (
+                        f"554 5.5.0 Port {self.listener.port} begins with TLS: choose SSL/TLS as connection security, "
+                        "or a port with STARTTLS"
+                    )
+                connection.send(reply.encode() + b"\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                connection.close()
+                self.ended()
+                return
+        connection.close()
+        self.events.event("tls_failed", peer=self.peer_address, error="the client sent nothing")
+        self.ended()
 
     async def _begin_on(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         assert self.session is not None

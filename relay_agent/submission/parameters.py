@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from relay_agent.submission.address import PathError
+from relay_agent.submission.address import PathError, shown
 
 __all__ = ["MailParameters", "Offer", "read_mail_parameters", "read_rcpt_parameters"]
 
@@ -65,7 +65,7 @@ def read_mail_parameters(given: Mapping[str, str], offer: Offer) -> MailParamete
         elif key in _KEPT:
             found.options[key] = _KEPT[key](value, offer)
         else:
-            raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
+            raise PathError(f"555 5.5.4 MAIL parameter {shown(key)} is not known here")
     found.utf8 = "SMTPUTF8" in found.options
     return found
 
@@ -121,7 +121,7 @@ _KEPT: dict[str, Callable[[str, Offer], str]] = {
 def _hold_until(key: str, value: str, offer: Offer) -> float:
     """When a message is to be released (RFC 4865 4), in seconds since the epoch."""
     if not offer.longest_hold:
-        raise PathError(f"555 5.5.4 MAIL parameter {key} is not known here")
+        raise PathError(f"555 5.5.4 MAIL parameter {shown(key)} is not known here")
     if not offer.signed_in:
         raise PathError(f"530 5.7.0 Sign in first: {key} is for those who have an account")
     if key == "HOLDFOR":
@@ -152,7 +152,7 @@ def read_rcpt_parameters(given: Mapping[str, str], *, utf8: bool) -> dict[str, s
         elif key == "ORCPT":
             kept[key] = _original_recipient(value, utf8=utf8)
         else:
-            raise PathError(f"555 5.5.4 RCPT parameter {key} is not known here")
+            raise PathError(f"555 5.5.4 RCPT parameter {shown(key)} is not known here")
     return kept
 
 

@@ -28,7 +28,7 @@ from relay_agent.submission.stepping import Rest
 from relay_agent.submission.tls import handshake_problem
 from relay_agent.submission.transport import PlainTransport
 
-__all__ = ["Content", "ReadSide", "SessionEndedError"]
+__all__ = ["TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
@@ -233,7 +233,14 @@ class ReadSide(SMTP):
             try:
                 line = self._lines.take(self._in, longest)
                 break
-            except LineTooLongError:
+            except LineTooLongError as error:
+                refusal = self.refuse_line(error.beginning)
+                if refusal is None and self._line_waiter is None and error.beginning[:5].upper() == b"BDAT ":
+                    refusal = "500 5.5.2 The line is too long; closing, as the chunk cannot be told from commands"
+                if refusal is not None:
+                    self.say(refusal)
+                    self._closing = True
+                    return None
                 self.say("500 5.5.2 The line is too long")
         refusal = None
         if line is not None:
@@ -258,6 +265,8 @@ class ReadSide(SMTP):
             text = argument.decode("utf-8")
         except UnicodeDecodeError:
             self.say("501 5.5.4 The argument is not UTF-8")
+            if name == "smtp_BDAT":  # its chunk cannot be told from commands
+                self._closing = True
             return
         self._step(getattr(self, name)(text.strip(" ") or None))
 

@@ -25,6 +25,7 @@ __all__ = ["Channel", "ChannelClosedError", "Detached"]
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 262_144
+_LONGEST = 64 << 20  # bytes of a line: a page of the queue's list takes some megabytes
 
 Handler = Callable[[dict[str, Any]], Any]
 
@@ -163,7 +164,20 @@ class Channel:
         while self._open and (end := self._in.find(b"\n")) >= 0:
             line = bytes(self._in[:end])
             del self._in[: end + 1]
-            self._take(json.loads(line))
+            try:
+                message = _message(line)
+            except (ValueError, RecursionError) as error:
+                self._lost_its_mind(str(error))
+                return
+            self._take(message)
+        if len(self._in) > _LONGEST:
+            self._lost_its_mind(f"a line of more than {_LONGEST} bytes")
+
+    def _lost_its_mind(self, reason: str) -> None:
+        """What follows nonsense means nothing, and whoever waits for an answer must not wait for ever."""
+        if self._open:
+            _LOG.error("what came from another of the agent's processes makes no sense: %.200s", reason)
+            self._ended()
 
     def _take(self, message: dict[str, Any]) -> None:
         if "reply" in message:
@@ -189,8 +203,9 @@ class Channel:
             task = self._loop.create_task(self._finish(number, result))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif number is not None:
-            self._send({"reply": number, "result": result})
+            task.add_done_callback(lambda _: result.close())  # a task that is cancelled first never begins it
+        else:
+            self._answer(number, result)
 
     async def _finish(self, number: int | None, work: Any) -> None:
         try:
@@ -198,8 +213,15 @@ class Channel:
         except Exception as error:
             self._answer_error(number, error)
         else:
-            if number is not None:
-                self._send({"reply": number, "result": result})
+            self._answer(number, result)
+
+    def _answer(self, number: int | None, result: Any) -> None:
+        if number is None:
+            return
+        try:
+            self._send({"reply": number, "result": result})
+        except (ValueError, TypeError) as error:  # it is nothing that JSON has
+            self._answer_error(number, error)
 
     def _answer_error(self, number: int | None, error: Exception) -> None:
         if not isinstance(error, ControlError):
@@ -212,9 +234,10 @@ class Channel:
     def _send(self, message: dict[str, Any]) -> None:
         if not self._open:
             return
+        line = encode(message)
         idle = not self._out
         self._written.clear()
-        self._out += encode(message)
+        self._out += line
         if idle:
             self._writable()
 
@@ -229,3 +252,20 @@ class Channel:
             self._out.clear()  # the reader's side sees the end
         self._written.set()
         self._loop.remove_writer(self._socket)
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """One line, checked. Raises ValueError and RecursionError for what no channel sends."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("it is no object")
+    if "reply" in message:
+        error = message.get("error")
+        whole = isinstance(error, dict) and all(isinstance(error.get(key), str) for key in ("code", "message"))
+        if not isinstance(message["reply"], int) or not (whole if "error" in message else "result" in message):
+            raise ValueError("it is no answer")
+    elif not isinstance(message.get("command"), str) or not isinstance(message.get("arguments"), dict):
+        raise ValueError("it is no command")
+    elif not isinstance(message.get("call"), int | None):
+        raise ValueError("its number is none")
+    return message

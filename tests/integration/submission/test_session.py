@@ -220,13 +220,35 @@ async def test_a_client_that_never_reads_is_not_served_without_bound(running: Ru
         await eventually(lambda: len(relay.service.sessions) == 0)
 
 
-async def test_a_plaintext_client_on_a_tls_port_ends(running: Running) -> None:
+@pytest.mark.parametrize(
+    ("said", "reply", "event"),
+    [
+        (b"EHLO laptop.test\r\n", b"554 5.5.0 Port 0 begins with TLS", "plaintext_on_tls_port"),
+        (b"GET / HTTP/1.1\r\nHost: relay.test\r\n\r\n", b"554 5.5.0 This is a mail server", "http_request"),
+        (b"\0\0\0\0", b"554 5.5.0 Port 0 begins with TLS", "plaintext_on_tls_port"),
+        (b"\x16GET", b"", "tls_failed"),
+        (b"", b"", "tls_failed"),
+    ],
+)
+async def test_what_is_no_tls_on_a_tls_port_is_told_so(running: Running, said: bytes, reply: bytes, event: str) -> None:
     async with running(tls="implicit") as relay:
         client = await relay.connect(tls=False)
-        await client.send(b"EHLO laptop.test\r\n")
-        await asyncio.wait_for(client.reader.read(), 5)
+        await client.send(said)
+        client.writer.write_eof()
+        answer = await asyncio.wait_for(client.reader.read(), 5)
+        assert answer.startswith(reply) if reply else not answer.startswith(b"554"), answer
+        assert answer.endswith(b"\r\n") or not reply
         await eventually(lambda: len(relay.service.sessions) == 0)
-        assert relay.events("tls_failed")
+        assert len(relay.events(event)) == 1
+        await client.close()
+
+
+async def test_http_inside_tls(running: Running) -> None:
+    async with running(tls="implicit") as relay:
+        client = await relay.connect()
+        assert (await client.ask("GET / HTTP/1.1")).startswith("554 5.5.0 This is a mail server")
+        assert await client.line() == ""
+        assert len(relay.events("http_request")) == 1
         await client.close()
 
 

@@ -217,3 +217,11 @@ def test_faults_of_these_are_named(line: str, problem: str) -> None:
     with pytest.raises(AccountsError, match="alice") as caught:
         parse_accounts(f'[[account]]\nname = "alice"\nhash = "{DUMMY_HASH}"\n{line}\n'.encode(), "f")
     assert problem in str(caught.value)
+
+
+def test_created_at_the_ends_of_time() -> None:
+    text = '[[account]]\nname = "a"\nhash = "{}"\ncreated = {}\n'
+    with pytest.raises(AccountsError, match="created is a time before the year 1"):
+        parse_accounts(text.format(DUMMY_HASH, "0001-01-01T00:00:00+23:59").encode(), "accounts.toml")
+    early = parse_accounts(text.format(DUMMY_HASH, "0002-01-01T00:00:00.5Z").encode(), "accounts.toml")
+    assert parse_accounts(render(early).encode(), "accounts.toml") == early

@@ -204,3 +204,18 @@ def test_handed_on() -> None:
     assert about["Original-Envelope-Id"] == "x1"
     assert (bob["Action"], bob["Status"], bob["Original-Recipient"]) == ("relayed", "2.0.0", "rfc822; b@home.test")
     assert header.get_content_type() == "text/rfc822-headers"
+
+
+@pytest.mark.parametrize(
+    "subject", ["=?utf-8?b?R3LDvMOfZQ=-?=", "=?utf-8?b?YWJj?= =?x-none?q?a?=", "=?utf-16?b?YQ==?="]
+)
+def test_a_subject_that_cannot_be_decoded_does_not_lose_the_bounce(subject: str) -> None:
+    _, parsed = _bounce(_failed(), header=f"Subject: {subject}\r\n".encode())
+    assert parsed["Subject"] == "Could not be delivered to bob@a.test"
+
+
+def test_a_reply_in_another_script_fits_a_line() -> None:
+    bounce, _ = _bounce(_failed(text="550 5.1.1 " + "\u90ae" * 480))
+    (line,) = re.findall(rb"Diagnostic-Code: (.*)\r\n", bounce.body.read())
+    assert re.fullmatch(rb"smtp; 550 5\.1\.1 (?:\\x\{90AE\})+\.\.\.", line)
+    assert len(line) > 850

@@ -4,7 +4,7 @@ import email.policy
 
 import pytest
 
-from relay_agent.message.header import HeaderError, HeaderResult, received_line, submission_header
+from relay_agent.message.header import Field, HeaderError, HeaderResult, received_line, submission_header
 
 NOW = 1_790_000_000.0
 RECEIVED = received_line(hostname="relay.test", protocol="ESMTPSA", queue_id="Q1", now=NOW)
@@ -61,3 +61,16 @@ def test_a_loop_is_refused() -> None:
     rewrite(b"Received: by x\r\n" * 99)
     with pytest.raises(HeaderError, match=r"^554 5\.4\.6"):
         rewrite(b"Received: by x\r\n" * 100)
+
+
+@pytest.mark.parametrize("header", [b"", b"no field\r\n", b"Bcc: secret@b\r\n", b"From alice Mon Nov 23\r\n"])
+def test_a_rule_for_a_header_without_fields(header: bytes) -> None:
+    given: list[list[Field]] = []
+
+    def rule(fields: list[Field]) -> list[Field]:
+        given.append(fields)
+        return [Field(b"from", b"From: a@b\r\n")]
+
+    result = submission_header(header, received=RECEIVED, hostname="relay.test", queue_id="Q1", now=NOW, rule=rule)
+    assert given == [[]]
+    assert result.header.startswith(RECEIVED + b"From: a@b\r\n")

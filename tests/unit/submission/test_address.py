@@ -68,6 +68,14 @@ def test_refuses(argument: str, code: str) -> None:
     assert reply.isprintable()
 
 
+@pytest.mark.parametrize("argument", ["FROM:<a@b.test> " + "X" * 900 + "=1 " + "X" * 900 + "=2"])
+def test_a_reply_stays_a_line_that_every_program_reads(argument: str) -> None:
+    with pytest.raises(PathError) as caught:
+        parse_path(argument, keyword="FROM")
+    assert len(str(caught.value)) <= 510  # RFC 5321 4.5.3.1.5
+    assert str(caught.value).startswith("501 5.5.4 Parameter XXX")
+
+
 def test_a_recipient_is_never_empty() -> None:
     with pytest.raises(PathError, match=r"^501 5\.1\.3"):
         parse_path("TO:<>", keyword="TO")

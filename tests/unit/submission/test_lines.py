@@ -30,3 +30,18 @@ def test_a_line_too_long_is_told_once_and_never_kept(piece: int) -> None:
 
 def test_the_longest_line_passes() -> None:
     assert LineReader().take(bytearray(b"x" * 98 + b"\r\n"), 100) == b"x" * 98 + b"\r\n"
+
+
+@pytest.mark.parametrize("piece", [7, 5000])
+def test_a_line_too_long_is_known_by_its_beginning(piece: int) -> None:
+    reader, buffer = LineReader(), bytearray()
+    stream = b"BDAT " + b" " * 3000 + b"5\r\n"
+
+    def read() -> None:
+        for start in range(0, len(stream), piece):
+            buffer.extend(stream[start : start + piece])
+            reader.take(buffer, 100)
+
+    with pytest.raises(LineTooLongError) as caught:
+        read()
+    assert caught.value.beginning == b"BDAT " + b" " * 11

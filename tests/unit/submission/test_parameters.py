@@ -130,3 +130,14 @@ def test_what_is_kept_of_recipients_fits_a_command(key: str, value: str, utf8: b
         except PathError:
             continue
         assert re.fullmatch(r"[!-<>-~]{1,500}", kept[key])
+
+
+def test_an_unknown_parameter_is_named_as_far_as_a_reply_has_room() -> None:
+    offer = Offer(1000, tls=True, signed_in=True, longest_hold=0.0, now=1e9)
+    for read in (
+        lambda given: read_mail_parameters(given, offer),
+        lambda given: read_rcpt_parameters(given, utf8=False),
+    ):
+        with pytest.raises(PathError, match=r"^555 5\.5\.4 .* parameter X+\.\.\. is not known here$") as caught:
+            read({"X" * 900: ""})
+        assert len(str(caught.value)) <= 510

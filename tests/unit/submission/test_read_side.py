@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,8 +35,8 @@ MESSAGE = b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nDATA\r\n..x\r\n
 class Wire(asyncio.Transport):
     """A transport that keeps what is written."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 50000)})
+    def __init__(self, ssl_object: object = None) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50000), "ssl_object": ssl_object})
         self.writes: list[bytes] = []
         self.closed = False
         self.aborted = False
@@ -59,6 +62,9 @@ class Wire(asyncio.Transport):
 
     def is_reading(self) -> bool:
         return not self.paused
+
+    async def give_socket(self) -> socket.socket:
+        return socket.socket()
 
 
 class Store:
@@ -318,3 +324,114 @@ async def test_a_byte_now_and_then_is_no_sign_of_life(bench: Bench) -> None:
         session.data_received(data)
         assert (session.last_activity > 0.0) == alive, data
     session.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        (b"BDAT 12 \xff\r\n", b"501 5.5.4 "),
+        (b"bdat " + b" " * 3000 + b"12\r\n", b"500 5.5.2 "),
+        (b"GET /" + b"x" * 3000 + b" HTTP/1.1\r\n", b"554 5.5.0 "),
+    ],
+)
+async def test_what_follows_a_lost_line_is_never_a_command(bench: Bench, line: bytes, reply: bytes) -> None:
+    for piece in (len(line) + 20, 1000, 7):
+        stream = line + b"RSET\r\nNOOP\r\n"
+        session, wire = bench.connect()
+        for start in range(0, len(stream), piece):
+            session.data_received(stream[start : start + piece])
+        answers = b"".join(wire.writes).splitlines()[1:]
+        assert len(answers) == 1, piece
+        assert answers[0].startswith(reply)
+        assert wire.closed
+        session.connection_lost(None)
+
+
+ENDINGS = [b"\n.\n", b"\n.\r", b"\r.\n", b"\r.\r", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r\n.\r\r\n"]
+ENDINGS += [b"\r\r\n.\r\r\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_no_other_end_of_data_lets_a_command_through(bench: Bench, ending: bytes) -> None:
+    content = b"Subject: x\r\n\r\nhello" + ending + b"MAIL FROM:<evil@alpha.test>\r\nRSET\r\n.\r\n"
+    stream = b"EHLO laptop.test\r\n" + MESSAGE[:-8] + content + b"QUIT\r\n"
+    begin = len(stream) - len(content) - len(b"QUIT\r\n")
+    for cut in range(begin - 8, len(stream) + 1):
+        bench.store.messages.clear()
+        session, wire = bench.connect()
+        session.data_received(stream[:cut])
+        session.data_received(stream[cut:])
+        replies = [line[:3] for line in b"".join(wire.writes).splitlines() if line[3:4] != b"-"]
+        assert replies[:5] == [b"220", b"250", b"250", b"250", b"354"], cut
+        assert replies[5:] in ([b"250", b"221"], [b"554", b"221"]), cut
+        assert len(bench.store.messages) == (replies[5] == b"250")
+        session.connection_lost(None)
+
+
+async def test_what_comes_behind_starttls_is_never_a_command(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is cut: what came before the handshake is thrown away, what comes later is the handshake's."""
+    loop = asyncio.get_running_loop()
+    listener = bench.service.config.listener[0].model_copy(update={"tls": "starttls"})
+    bench.service.tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure = Wire(ssl_object=object())
+    handshakes: list[asyncio.Future[None]] = []
+
+    async def secured(session: Callable[[], SubmissionSession], connection: socket.socket, **_: object) -> None:
+        connection.close()
+        handshakes.append(loop.create_future())
+        await handshakes[-1]
+        session().connection_made(secure)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", secured)
+    bench.make = session_factory(bench.service, listener, loop)
+    stream = b"EHLO laptop.test\r\nSTARTTLS\r\n" + MESSAGE + b"QUIT\r\n"
+    start = stream.index(b"STARTTLS")
+    for cut in range(start, len(stream)):
+        secure.writes.clear()
+        session, wire = bench.connect()
+        session.data_received(stream[:cut])
+        if not handshakes:
+            session.data_received(stream[cut:])
+        handshakes.pop().set_result(None)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        session.data_received(b"NOOP\r\n")
+        assert b"".join(secure.writes) == b"250 2.0.0 OK\r\n", cut
+        assert b"".join(wire.writes).endswith(b"220 2.0.0 Go ahead with TLS\r\n")
+        session.connection_lost(None)
+    assert bench.store.messages == []
+
+
+async def test_a_megabyte_in_one_line_of_a_message(bench: Bench) -> None:
+    stream = MESSAGE[:-8] + b"Subject: x\r\n\r\n" + b"x" * 1_000_000 + b"\r\n.\r\n"
+    session, wire = bench.connect()
+    session.data_received(b"EHLO laptop.test\r\n")
+    for start in range(0, len(stream), 50_000):
+        session.data_received(stream[start : start + 50_000])
+        assert len(session._in) < 200_000
+    assert b"".join(wire.writes).splitlines()[-1].startswith(b"250 2.0.0 Queued")
+    assert bench.store.messages[0].body.read().endswith(b"\r\n\r\n" + b"x" * 1_000_000 + b"\r\n")
+    session.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("said", "reply", "event"),
+    [
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(40), b"554 5.5.0 Port 2525 begins without TLS", "tls_on_"),
+        (b"GET / HTTP/1.1\r\nHost: relay.test\r\n\r\n", b"554 5.5.0 This is a mail server", "http_request"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"554 5.5.0 This is a mail server", "http_request"),
+    ],
+)
+async def test_what_is_no_mail_program_is_named(bench: Bench, said: bytes, reply: bytes, event: str) -> None:
+    for cut in range(len(said)):
+        session, wire = bench.connect()
+        session.data_received(said[:cut])
+        if not wire.closed:
+            session.data_received(said[cut:])
+        assert wire.closed
+        answers = b"".join(wire.writes).splitlines()[1:]
+        assert len(answers) == 1, cut
+        assert answers[0].startswith(reply)
+        session.connection_lost(None)
+    bench.service.events.flush()  # type: ignore[attr-defined]
+    assert bench.log.getvalue().count(f'"event":"{event}') == len(said)

@@ -86,3 +86,49 @@ async def test_a_replaced_side_loses_no_byte(ends: tuple[socket.socket, socket.s
     left.close()
     right.close()
     again.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x",
+        b"5",
+        b"[" * 100_000,
+        b'{"reply":1}',
+        b'{"reply":[],"result":1}',
+        b'{"reply":1,"error":5}',
+        b'{"reply":1,"error":{"code":1,"message":"x"}}',
+        b'{"command":[],"arguments":{}}',
+        b'{"command":"echo"}',
+        b'{"call":"x","command":"echo","arguments":{}}',
+    ],
+)
+async def test_nonsense_ends_the_channel(ends: tuple[socket.socket, socket.socket], line: bytes) -> None:
+    side = Side()
+    channel = Channel(ends[0], side.handlers(), side.close)
+    call = asyncio.ensure_future(channel.call("status"))
+    await asyncio.sleep(0)
+    ends[1].sendall(line + b'\n{"command":"note","arguments":{}}\n')
+    with pytest.raises(ChannelClosedError):
+        await call
+    assert side.closed == 1
+    assert side.notices == []
+
+
+async def test_a_result_that_json_does_not_have_is_an_error(ends: tuple[socket.socket, socket.socket]) -> None:
+    left = Channel(ends[0], {"big": lambda _: float("inf"), "odd": lambda _: object()}, lambda: None)
+    right = Channel(ends[1], {}, lambda: None)
+    for command in ("big", "odd"):
+        with pytest.raises(ControlError, match="JSON"):
+            await right.call(command)
+    left.close()
+    right.close()
+
+
+async def test_work_that_never_began_ends_with_the_channel(ends: tuple[socket.socket, socket.socket]) -> None:
+    left, right = Channel(ends[0], Side().handlers(), lambda: None), Channel(ends[1], {}, lambda: None)
+    right.notice("slow", x=1)
+    left._readable()
+    left.close()
+    await asyncio.sleep(0)
+    right.close()

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The short run: every input that is kept, and some that are made of them, always the same ones."""
+
+from __future__ import annotations
+
+import time
+import zlib
+
+import pytest
+
+from .mutation import mutations
+from .targets import CORPUS, TARGETS, corpus
+
+#: Seconds of processor time for a target's made inputs; nearly all are through long before.
+_LONGEST = 1.5
+_COUNT = 1000
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(target, path.name) for target in TARGETS for path in corpus(target)], ids=lambda text: text
+)
+def test_kept(target: str, name: str) -> None:
+    TARGETS[target]((CORPUS / target / name).read_bytes())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_made(target: str) -> None:
+    seeds = [path.read_bytes() for path in corpus(target)]
+    begun = time.process_time()
+    for data in mutations(seeds, zlib.crc32(target.encode()), _COUNT):
+        try:
+            TARGETS[target](data)
+        except BaseException as error:
+            raise AssertionError(f"{target} cannot cope with {data!r}") from error
+        if time.process_time() - begun > _LONGEST:
+            break
+
+
+def test_every_target_has_inputs_and_every_input_a_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == TARGETS.keys()
+    assert all(corpus(target) for target in TARGETS)
