@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from relay_agent.observability import measured
 from relay_agent.submission.state import SessionState
 
 __all__ = ["HelloCommands"]
@@ -64,3 +65,5 @@ class HelloCommands(SessionState):
         if self._in:
             self.events.event("input_behind_starttls", level="warning", peer=self.peer_address, bytes=len(self._in))
         await self.start_tls(self.service.tls_context)
+        if self.tls_active and self.session is not None and self.session.ssl is not None:
+            measured.INCOMING_TLS[self.session.ssl["ssl_object"].version()] += 1

@@ -13,6 +13,7 @@ import socket
 import ssl
 from typing import Any, cast
 
+from relay_agent.observability import measured
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
 from relay_agent.submission.read_side import TLS_GOODBYE, TLS_HANDSHAKE, ReadSide
 
@@ -51,6 +52,7 @@ class Opening(ReadSide):
         self.transport = transport
         if transport.get_extra_info("ssl_object") is not None:
             self.tls_active = True
+            measured.INCOMING_TLS[transport.get_extra_info("ssl_object").version()] += 1
             self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
         self._begin_session()
 
@@ -58,6 +60,7 @@ class Opening(ReadSide):
         transport = self.transport
         assert isinstance(transport, asyncio.Transport)
         if self.proxied and not self.from_balancer():
+            measured.TURNED_AWAY["not_a_balancer"] += 1
             self.events.event("not_a_balancer", level="warning", peer=self.peer_address)
             transport.write(b"421 4.7.0 This port takes connections from its balancers only\r\n")
             self._closing = True
@@ -158,5 +161,6 @@ class Opening(ReadSide):
             raise
 
     def _refused_connection(self, reason: str) -> None:
+        measured.TURNED_AWAY["bad_opening"] += 1
         self.events.event("connection_refused", level="warning", peer=self.peer_address, reason=reason)
         self.ended()
