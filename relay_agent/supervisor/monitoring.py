@@ -105,7 +105,7 @@ class Monitoring:
     def export(self) -> dict[str, Any]:
         """What another program of this process needs, JSON-ready."""
         return {
-            "totals": self._totals.export(counted(self._log, "supervisor")),
+            "totals": self._totals.export(self._own()),
             "stores": self._left,
             "socket": self._inherited.fileno() if self._inherited is not None else None,
         }
@@ -171,10 +171,7 @@ class Monitoring:
     async def families(self) -> list[dict[str, Any]]:
         """Every metric that has a value, JSON-ready; see `exposition.as_json`."""
         await self._ask()
-        # Their sum is what the log says, wherever the reload was asked for.
-        counts = self._log.counts
-        measured.RELOADS.update({"done": counts["reloaded"], "refused": counts["reload_refused"]})
-        values = {**self._totals.sums(counted(self._log, "supervisor")), **self._gauges()}
+        values = {**self._totals.sums(self._own()), **self._gauges()}
         return [as_json(each, values[each.name]) for each in measured.REGISTRY if values.get(each.name)]
 
     def handlers(self) -> dict[str, Handler]:
@@ -184,6 +181,12 @@ class Monitoring:
             return {"metrics": await self.families()}
 
         return {"metrics": metrics}
+
+    def _own(self) -> Snapshot:
+        # What the log says is so wherever a reload was asked for.
+        counts = self._log.counts
+        measured.RELOADS.update({"done": counts["reloaded"], "refused": counts["reload_refused"]})
+        return counted(self._log, "supervisor")
 
     def _gauges(self) -> dict[str, Series]:
         state, told, gauges = self._state(), list(self._told.values()), _Gauges()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, IPvAnyAddress
 
-from relay_agent.config.schema.values import Port, Section
+from relay_agent.config.schema.values import Section
 
 __all__ = ["Control", "Metrics", "Process", "Queue"]
 
@@ -52,4 +52,6 @@ class Metrics(Section):
         description="IP address of this host to listen on. Everybody who reaches it may read: beyond the host itself, "
         "let the firewall name who does.",
     )
-    port: Port = Field(default=9465, description="TCP port, 1024 or above.")
+    port: int = Field(
+        default=9465, ge=1024, le=65535, strict=True, description="TCP port; the agent has no right to lower ones."
+    )

@@ -101,3 +101,8 @@ def test_the_keys_of_a_provider_go_into_a_file() -> None:
     oauth = parse_config(settings.toml, "agent.toml").oauth
     assert oauth is not None
     assert (str(oauth.jwks_file), oauth.leeway) == ("/etc/postroad/secrets/oauth.jwks.json", 30)
+
+
+def test_metrics_are_off_unless_their_port_is_given() -> None:
+    assert "metrics" not in tomllib.loads(build(metrics={"address": None, "port": None}).toml)
+    assert tomllib.loads(build(metrics={"address": None, "port": 9465}).toml)["metrics"] == {"port": 9465}
