@@ -31,7 +31,7 @@ __all__ = ["Monitoring", "State"]
 
 _ASK_EVERY: Final = 5.0  # seconds: what a worker counts within them is lost if it is killed
 _ANSWER_WITHIN: Final = 2.0  # seconds; a worker that is busier than that is shown as it was before
-_FRESH: Final = 0.5  # seconds that an answer is good for: reading more often costs the workers nothing
+_FRESH: Final = 0.5  # seconds that a page is good for: whoever reads more often costs next to nothing
 _BIND_AGAIN: Final = 30.0  # seconds
 
 
@@ -67,8 +67,10 @@ class Monitoring:
         self._totals = Totals(measured.REGISTRY)
         self._told: dict[int, _Told] = {}
         self._left: dict[str, dict[str, Any]] = {}  # stores as a worker that has ended told of them
-        self._asked = 0.0
-        self._asking = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._read = -_FRESH
+        self._families: list[dict[str, Any]] = []
+        self._texts: dict[str, str] = {}  # of these families, by format
         self._endpoint: Endpoint | None = None
         self._inherited: socket.socket | None = None
         self._tried = 0.0
@@ -92,6 +94,9 @@ class Monitoring:
         if self._endpoint is not None:
             await self._endpoint.close()
             self._endpoint = None
+        if self._inherited is not None:
+            self._inherited.close()
+            self._inherited = None
 
     async def detach(self) -> list[int]:
         """Stop, for a process that replaces itself; the descriptors to keep, whose numbers `export` has."""
@@ -144,11 +149,7 @@ class Monitoring:
                 await self._serve()
 
     async def _ask(self) -> None:
-        async with self._asking:
-            if time.monotonic() - self._asked < _FRESH:
-                return
-            await asyncio.gather(*(self._ask_one(each) for each in self._crew.workers if each.ready))
-            self._asked = time.monotonic()
+        await asyncio.gather(*(self._ask_one(each) for each in self._crew.workers if each.ready))
 
     async def _ask_one(self, worker: WorkerProcess) -> None:
         try:
@@ -170,9 +171,14 @@ class Monitoring:
 
     async def families(self) -> list[dict[str, Any]]:
         """Every metric that has a value, JSON-ready; see `exposition.as_json`."""
-        await self._ask()
-        values = {**self._totals.sums(self._own()), **self._gauges()}
-        return [as_json(each, values[each.name]) for each in measured.REGISTRY if values.get(each.name)]
+        async with self._reading:
+            if time.monotonic() - self._read >= _FRESH:
+                await self._ask()
+                values = {**self._totals.sums(self._own()), **self._gauges()}
+                self._families = [as_json(each, values[each.name]) for each in measured.REGISTRY if each.name in values]
+                self._texts.clear()
+                self._read = time.monotonic()
+        return self._families
 
     def handlers(self) -> dict[str, Handler]:
         """The commands of the control socket."""
@@ -246,8 +252,10 @@ class Monitoring:
         self._said = False
 
     async def _metrics_page(self, accept: str) -> Page:
-        format = content_type(accept)
-        return Page(as_text(await self.families(), format), format)
+        format, families = content_type(accept), await self.families()
+        if format not in self._texts:
+            self._texts[format] = as_text(families, format)
+        return Page(self._texts[format], format)
 
     async def _health_page(self, _: str) -> Page:
         trouble = self._state().trouble

@@ -22,10 +22,7 @@ def test_names_are_prometheus_names_in_seconds_and_bytes() -> None:
 
 def test_everything_defined_is_measured_somewhere() -> None:
     used = {
-        name
-        for path in SOURCE.rglob("*.py")
-        if path.name != "measured.py"
-        for name in USES.findall(path.read_text())
+        name for path in SOURCE.rglob("*.py") if path.name != "measured.py" for name in USES.findall(path.read_text())
     }
     assert used == set(measured.__all__) - {"reason_of"}
 

@@ -32,7 +32,9 @@ def hold_up() -> None:
 
 def message(created: float) -> Message:
     recipients = {0: Recipient("bob@beta.test"), 1: Recipient("carol@beta.test")}
-    return Message(f"06A7PZ3K0QX{created:.0f}", Envelope("a@b.test"), recipients, MemoryBody(b"x\r\n"), created, created + 60)
+    return Message(
+        f"06A7PZ3K0QX{created:.0f}", Envelope("a@b.test"), recipients, MemoryBody(b"x\r\n"), created, created + 60
+    )
 
 
 async def test_a_store_is_read_off(tmp_path: Path) -> None:
