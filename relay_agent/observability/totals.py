@@ -24,7 +24,11 @@ class Totals:
         self._last: dict[int, Snapshot] = {}
 
     def told(self, serial: int, snapshot: Snapshot) -> None:
-        """A worker tells what it has counted since it began. serial: its own for as long as the agent runs."""
+        """A worker tells what it has counted since it began. serial: its own for as long as the agent runs.
+
+        Raises TypeError, ValueError or AttributeError for what is no snapshot; nothing changes then.
+        """
+        self._add({}, snapshot)
         self._last[serial] = snapshot
 
     def ended(self, serial: int) -> None:

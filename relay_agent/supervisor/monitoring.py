@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import socket
@@ -33,6 +34,9 @@ _ASK_EVERY: Final = 5.0  # seconds: what a worker counts within them is lost if 
 _ANSWER_WITHIN: Final = 2.0  # seconds; a worker that is busier than that is shown as it was before
 _FRESH: Final = 0.5  # seconds that a page is good for: whoever reads more often costs next to nothing
 _BIND_AGAIN: Final = 30.0  # seconds
+_OF_STORE: Final = {"messages", "recipients", "held", "bytes", "oldest", "in_hand", "connections"}
+# What comes of a report of another release, around a reload; its numbers are missed, and mail goes on.
+_NOT_OURS: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,20 @@ class Monitoring:
         """Go on from `export`; None: an earlier release had no metrics."""
         if state is None:
             return
-        self._totals.restore(state["totals"], (each.serial for each in self._crew.workers))
-        self._left.update(state["stores"])
         if state["socket"] is not None:
             os.set_inheritable(state["socket"], False)
             self._inherited = socket.socket(fileno=state["socket"])
+        try:
+            self._totals.restore(state["totals"], (each.serial for each in self._crew.workers))
+            self._left.update(_understood(state["stores"]))
+        except _NOT_OURS:
+            self._log.event("metrics_begin_anew", level="warning", reason="the earlier release counted in another way")
 
     def farewell(self, worker: WorkerProcess, snapshot: Snapshot | None) -> None:
         """A worker says what it has counted, in its last moment; None: one of an earlier release."""
         if snapshot is not None:
-            self._totals.told(worker.serial, snapshot)
+            with contextlib.suppress(*_NOT_OURS):
+                self._totals.told(worker.serial, snapshot)
 
     def gone(self, worker: WorkerProcess, status: int) -> None:
         """A worker has ended; status: as of `Crew`."""
@@ -157,12 +165,14 @@ class Monitoring:
         except (ControlError, TimeoutError):
             return
         if worker in self._crew.workers:  # else its farewell, which is newer, or its death has been counted already
-            self._take(worker, report)
+            with contextlib.suppress(*_NOT_OURS):
+                self._take(worker, report)
 
     def _take(self, worker: WorkerProcess, report: dict[str, Any]) -> None:
         self._totals.told(worker.serial, report["counted"])
         before = self._told.get(worker.serial, _Told())
-        told = self._told[worker.serial] = _Told(report["worker"], report["stores"])
+        now = {key: float(report["worker"][key]) for key in ("sessions", "lag", "resident")}
+        told = self._told[worker.serial] = _Told(now, _understood(report["stores"]))
         self._left.update(before.stores)  # those that it has closed
         for number in told.stores:
             self._left.pop(number, None)
@@ -271,6 +281,11 @@ class _Gauges(dict[str, Series]):
         """Add to what there is."""
         numbers = self.setdefault(definition.name, {}).setdefault(labels, [0])
         numbers[0] += value
+
+
+def _understood(stores: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The stores of which everything is told."""
+    return {str(int(number)): store for number, store in stores.items() if store.keys() >= _OF_STORE}
 
 
 def _stage(worker: WorkerProcess) -> str:

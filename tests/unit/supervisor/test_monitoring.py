@@ -274,3 +274,38 @@ async def test_a_port_that_is_taken_is_said_once_and_tried_again(
     await asyncio.sleep(0.2)
     assert (await get(port, "/healthz"))[0] == 200
     await watched.close()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        None,
+        {},
+        {"counted": 3, "worker": {}, "stores": {}},
+        {"counted": {"postroad_messages_accepted_total": 5}, "worker": {}, "stores": {}},
+        {"counted": {"postroad_messages_accepted_total": [[[], ["x"]]]}, "worker": {}, "stores": {}},
+        {"counted": {}, "worker": {"sessions": "many", "lag": 0, "resident": 0}, "stores": {}},
+        {"counted": {}, "worker": {"sessions": 0, "lag": 0, "resident": 0}, "stores": []},
+        {"counted": {}, "worker": {"sessions": 0, "lag": 0, "resident": 0}, "stores": {"x": QUEUE}},
+        {"counted": {}, "worker": {"sessions": 0, "lag": 0, "resident": 0}, "stores": {"0": {"messages": 1}}},
+    ],
+)
+async def test_a_report_of_another_release_harms_nobody(crew: FakeCrew, report: Any) -> None:
+    class Other(Channel):
+        async def call(self, command: str, *, within: float) -> Any:
+            return report
+
+    worker, _ = crew.add()
+    worker.channel = cast(Any, Other())
+    crew.add(accepted=2, stores={"1": QUEUE})
+    found = await values(watch(crew))
+    assert (found["messages_accepted_total"], found["queue_bytes"]) == (2, 100)
+
+
+@pytest.mark.parametrize("state", [{"totals": {}, "stores": {}}, {"totals": {"past": {}, "last": []}, "stores": 3}])
+async def test_totals_of_another_release_begin_anew(crew: FakeCrew, state: dict[str, Any]) -> None:
+    log = MailLog(io.StringIO())
+    watched = watch(crew, log=log)
+    watched.restore({**state, "socket": None})
+    assert log.counts["metrics_begin_anew"] == 1
+    assert (await values(watched))["messages_accepted_total"] == 0
