@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -130,6 +131,42 @@ def test_what_happened_is_in_the_numbers(agent: Agent, sink: Sink, reader: Reade
     assert after["session_seconds_count"] == sum(
         value for name, value in after.items() if name.startswith("connections_total")
     )
+
+
+def test_limits_guesses_and_who_was_turned_away(agent: Agent, reader: Reader) -> None:
+    agent.configure(
+        f"[process]\nworkers = 1\n[metrics]\nport = {reader.port}\n"
+        "[policy]\nmessages_per_hour = 1\nmessages_burst = 1\nguesses = 2\n"
+        "[submission]\nmax_connections_per_source = 2\n"
+    )
+    agent.start()
+    agent.submit("the one of this hour")
+    context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
+    context.check_hostname = False
+
+    def program() -> smtplib.SMTP_SSL:
+        return smtplib.SMTP_SSL("127.0.0.1", agent.implicit, timeout=20, context=context)
+
+    with program() as first, program() as second:
+        first.login("alice", PASSWORD)
+        assert first.docmd("MAIL FROM:<alice@alpha.test>")[0] == 450
+        second.ehlo()
+        for wrong, code in (("one", 535), ("two", 535), ("three", 454)):
+            token = base64.b64encode(f"\0bob\0{wrong}".encode()).decode()
+            assert second.docmd(f"AUTH PLAIN {token}")[0] == code
+        assert second.docmd("AUTH PLAIN !")[0] == 501
+        with pytest.raises(smtplib.SMTPConnectError):
+            smtplib.SMTP("127.0.0.1", agent.starttls, timeout=20)
+        found = reader.samples()
+    assert (
+        found['limit_reached_total{limit="messages_per_hour"}'] == found['messages_refused_total{reason="limit"}'] == 1
+    )
+    assert found['sign_ins_total{mechanism="PLAIN",result="failed"}'] == 2
+    assert found['sign_ins_total{mechanism="PLAIN",result="shut_out"}'] == 1
+    assert found['sign_ins_total{mechanism="PLAIN",result="malformed"}'] == 1
+    assert found["shut_outs_total"] == 1
+    assert found['turned_away_total{reason="source_full"}'] == 1
+    assert not [name for name in found if "alice" in name or "bob" in name or "127.0.0.1" in name]
 
 
 def test_the_command_prints_what_the_port_has(agent: Agent, reader: Reader) -> None:
