@@ -28,6 +28,7 @@ from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.observability.readings import LoopLag, counted, worker_report
 from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.directory import StoreLockedError
@@ -111,6 +112,7 @@ class Worker:
         self._holdings: dict[int, _Holding] = {}
         self._service: SubmissionService | None = None
         self._watching: set[asyncio.Task[None]] = set()
+        self._lag = LoopLag()
 
     async def run(self) -> int:
         """Work until told to stop. Returns the exit status."""
@@ -125,6 +127,7 @@ class Worker:
                 "start": self._start,
                 "store": self._store_command,
                 "status": lambda _: self._state(),
+                "metrics": lambda _: self._report(),
                 "accounts.reload": lambda _: self._reload_accounts(),
                 "adopt": lambda arguments: self._adopt(int(arguments["store"])),
                 "replaced": lambda _: self._finish(REPLACED),
@@ -139,10 +142,12 @@ class Worker:
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
         self._heard_early: list[list[str]] = []  # guesses elsewhere, while this worker starts
+        self._lag.start()
         await self._stop.wait()
         await self._shut_down()
+        self._lag.stop()
         self._buckets.tell()
-        self._channel.notice("farewell", counters=self._counters())
+        self._channel.notice("farewell", counters=self._counters(), metrics=counted(self._log, "worker"))
         await self._channel.flush(1.0)
         self._channel.close()
         self._log.flush()
@@ -251,6 +256,11 @@ class Worker:
             "accounts": len(self._verifier) if service else 0,
             "counters": self._counters(),
         }
+
+    async def _report(self) -> dict[str, Any]:
+        return await worker_report(
+            self._log, self._lag, len(self._service.sessions) if self._service else 0, self._holdings
+        )
 
     def _counters(self) -> dict[str, int]:
         counters = dict(self._service.counters) if self._service else {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from metrics_reference import monitoring_page
 from role_reference import roles_page
 from streaming import ROOT
 
@@ -14,6 +15,7 @@ from relay_agent.config.reference import reference
 PAGES: dict[str, Callable[[], str]] = {
     "docs/roles.md": roles_page,
     "docs/configuration.md": reference,
+    "docs/monitoring.md": monitoring_page,
 }
 
 

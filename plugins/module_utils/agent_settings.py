@@ -113,6 +113,7 @@ def agent_options() -> dict[str, Any]:
                 "refresh": text,
             },
         },
+        "metrics": {"type": "dict", "default": {}, "options": {"address": text, "port": number}},
         "routes": {
             "type": "list",
             "elements": "dict",
@@ -164,6 +165,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
         "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
+        "metrics": _given(options.get("metrics", {})),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},

@@ -57,6 +57,10 @@ options:
     description: See C(relay_agent_oauth) of the role.
     type: dict
     default: {}
+  metrics:
+    description: See C(relay_agent_metrics) of the role.
+    type: dict
+    default: {}
   routes:
     description: See C(relay_agent_routes) of the role.
     type: list

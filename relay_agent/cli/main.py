@@ -120,6 +120,23 @@ def _add_service(commands: Any) -> None:
     _config_option(status)
     _json_option(status)
 
+    metrics = _command(
+        commands,
+        "metrics",
+        "relay_agent.cli.metrics:run",
+        "the running agent's metrics",
+        "Print the running agent's metrics in Prometheus' text format, as its port ([metrics]) has them; for the "
+        "textfile collector of node_exporter, or a look. Exit status 1 when no agent runs.",
+        [
+            "relay-agent metrics | grep queue",
+            "relay-agent metrics > /var/lib/prometheus/node-exporter/postroad.$$ &&",
+            "      mv /var/lib/prometheus/node-exporter/postroad.$$ /var/lib/prometheus/node-exporter/postroad.prom",
+            "relay-agent metrics --json",
+        ],
+    )
+    _config_option(metrics)
+    _json_option(metrics)
+
 
 def _add_queue(commands: Any) -> None:
     queue = commands.add_parser("queue", help="see and change the mail that waits", formatter_class=_Formatter)

@@ -19,6 +19,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
 def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Key and problem of each rule that is broken; `document` is the file as it was written."""
     yield from _ports(config)
+    yield from _metrics(config)
     yield from _listeners(config)
     yield from _trusted_networks(document)
     yield from _balancers(config)
@@ -38,6 +39,15 @@ def _ports(config: Config) -> Iterator[tuple[str, str]]:
                     f"port {listener.port} is taken by {where} already, on {same} (expected each port once)",
                 )
                 break
+
+
+def _metrics(config: Config) -> Iterator[tuple[str, str]]:
+    if config.metrics is None:
+        return
+    address = str(config.metrics.address)
+    for index, listener in enumerate(config.listener):
+        if listener.port == config.metrics.port and _overlap(listener.address, address):
+            yield "metrics.port", f"port {listener.port} is taken by listener[{index}] already (expected another one)"
 
 
 def _overlap(one: str, other: str) -> bool:

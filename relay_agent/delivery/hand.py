@@ -14,6 +14,7 @@ from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
 from relay_agent.delivery.reply import printable
 from relay_agent.delivery.schedule import in_words, next_attempt
 from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_relay_notice
+from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 
@@ -45,6 +46,7 @@ class Hand:
         started: when the attempt began, seconds since the epoch.
         """
         now = time.time()
+        measured.ATTEMPT_SECONDS.observe(now - started)
         updates = []
         for number, found in outcomes.items():
             if number not in self.undecided:
@@ -57,6 +59,9 @@ class Hand:
                     outcome = self._expired(outcome, now)
             recipient = later or self._attempted(number, outcome, now)
             event = "delivered" if isinstance(outcome, Delivered) else "deferred" if later else "failed"
+            measured.OUTCOMES[event] += 1
+            if event == "delivered":
+                measured.DELIVERY_SECONDS.observe(now - self.message.created)
             held = later is not None and later.state is RecipientState.HELD
             log.event(
                 event,
@@ -194,6 +199,7 @@ class Hand:
             log.event("bounce_fault", level="error", queue_id=queue_id, error=f"{type(error).__name__}: {error}")
             fault = Deferred(FAULT, f"no bounce could be written: {printable(str(error), 200)}", fault=True)
             return [Update(queue_id, number, self._later_or_held(number, fault, config)) for number in failed], []
+        measured.BOUNCES.add()
         log.event(
             "bounced",
             queue_id=queue_id,

@@ -18,6 +18,7 @@ from relay_agent.config.schema import parse_resolver
 from relay_agent.delivery.domain import ascii_domain, literal_address
 from relay_agent.delivery.outcome import Deferred, Failed, Scope
 from relay_agent.delivery.reply import printable
+from relay_agent.observability import measured
 
 __all__ = ["Exchangers", "MailHost", "Resolver", "UnresolvedError"]
 
@@ -153,7 +154,9 @@ class Resolver:
         try:
             async with asyncio.timeout(_LONGEST):
                 answer = await self._dns.getaddrinfo(host, type=socket.SOCK_STREAM)
+            measured.DNS_LOOKUPS["host", "found"] += 1
         except (aiodns.error.DNSError, TimeoutError) as error:
+            measured.DNS_LOOKUPS["host", _result(error)] += 1
             why = error.args[1] if isinstance(error, aiodns.error.DNSError) else "no answer in time"
             text = f"upstream relay {host} not found in DNS: {why}"
             raise UnresolvedError(Deferred("4.4.3", text, host, Scope.HOST)) from None
@@ -164,9 +167,15 @@ class Resolver:
         try:
             async with asyncio.timeout(_LONGEST):
                 # A final dot: the name is complete, no search domain is to be tried.
-                return await self._dns.query_dns(f"{name}.", kind)
-        except TimeoutError:
+                answer = await self._dns.query_dns(f"{name}.", kind)
+        except aiodns.error.DNSError as error:
+            measured.DNS_LOOKUPS[kind, _result(error)] += 1
+            raise
+        except TimeoutError as error:
+            measured.DNS_LOOKUPS[kind, _result(error)] += 1
             raise aiodns.error.DNSError(codes.ARES_ETIMEOUT, "Timeout while contacting DNS servers") from None
+        measured.DNS_LOOKUPS[kind, "found"] += 1
+        return answer
 
     def _unresolved(self, error: aiodns.error.DNSError, name: str, kind: str) -> UnresolvedError:
         number = error.args[0]
@@ -181,6 +190,11 @@ class Resolver:
     async def close(self) -> None:
         """Give up what is under way and free the sockets."""
         await self._dns.close()
+
+
+def _result(error: Exception) -> str:
+    """How a question ended, for the metrics."""
+    return "absent" if error.args and error.args[0] in (_NO_DATA, _NO_NAME) else "failed"
 
 
 def _text(address: str | bytes) -> str:

@@ -14,6 +14,7 @@ from relay_agent.delivery.outcome import Deferred, HostTrouble, Scope, judge_err
 from relay_agent.delivery.reply import ReplyError, printable
 from relay_agent.delivery.resolve import Resolver
 from relay_agent.delivery.route import Security, Target
+from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 
 __all__ = ["Opener", "TlsContexts"]
@@ -74,6 +75,7 @@ class Opener:
                 return await self._open_address(target, address)
             except HostTrouble as error:
                 trouble = error
+                measured.OUTGOING["failed"] += 1
                 self.log.event(
                     "connection_trouble",
                     host=target.label,
@@ -124,6 +126,8 @@ class Opener:
                 raise HostTrouble(judge_error(error, target.host, doing)) from None
             raise
         self.note(connection)
+        measured.OUTGOING["opened"] += 1
+        measured.OUTGOING_TLS[connection.tls_version or "none"] += 1
         self.log.event(
             "connected", level="debug", host=target.label, address=address, tls=connection.tls_version or "none"
         )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from relay_agent.accounts.hashing import prepare_password
 from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
+from relay_agent.observability import measured
 from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
 from relay_agent.policy.quota import in_words
 from relay_agent.submission import bearer, external
@@ -25,6 +26,10 @@ __all__ = ["AuthCommands"]
 
 _Result = TypeVar("_Result")
 _SHUT_OUT = "454 4.7.0 Too many wrong passwords for this account from your network; try again {}"
+
+
+class _ShutOutError(SignInError):
+    """The guard is against it."""
 
 
 class AuthCommands(SessionState):
@@ -48,13 +53,18 @@ class AuthCommands(SessionState):
             else:
                 account = await self._by_password(*await MECHANISMS[mechanism](initial, self._challenge))
         except SignInError as error:
+            measured.SIGN_INS[mechanism, _result(error)] += 1
             self.say(str(error))
             return
         except VerifierBusyError:
+            measured.SIGN_INS[mechanism, "busy"] += 1
             self.say("454 4.7.0 Too many sign-ins at once; try again in a moment")
             return
-        if account is not None:
-            await self._signed_in(account)
+        if account is None:
+            measured.SIGN_INS[mechanism, "failed"] += 1
+            return
+        signed_in = await self._signed_in(account)
+        measured.SIGN_INS[mechanism, "succeeded" if signed_in else "limited"] += 1
 
     async def _by_password(self, name: str, password: bytes) -> Account | None:
         """The account, or None when the answer was given. Raises SignInError and VerifierBusyError."""
@@ -131,7 +141,7 @@ class AuthCommands(SessionState):
         except ShutOutError as error:
             check.close()
             self.service.counters["auth_shut_out"] += 1
-            raise SignInError(_SHUT_OUT.format(in_words(error.seconds))) from None
+            raise _ShutOutError(_SHUT_OUT.format(in_words(error.seconds))) from None
         try:
             if wait:
                 await asyncio.sleep(wait)
@@ -147,21 +157,23 @@ class AuthCommands(SessionState):
         await self._sign_in_failed(name, verdict, "The user name or the password is wrong")
         return None
 
-    async def _signed_in(self, account: Account) -> None:
+    async def _signed_in(self, account: Account) -> bool:
+        """Whether it is; False when the account has as many sessions as it may, or the client is gone."""
         assert self.session is not None
         try:
             await self.rights.sign_in(account)
         except PathError as error:
             self.say(str(error))
-            return
+            return False
         if self.transport is None:  # gone meanwhile
             self.rights.leave()
-            return
+            return False
         self.account = account.name
         self.session.authenticated = True
         self.session.auth_data = cast(Any, account.name)
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")
+        return True
 
     async def _sign_in_failed(self, name: str, verdict: Verdict, what: str, *, problem: str | None = None) -> None:
         """Tell client and operator. what: for the client. problem: more than that, for the log."""
@@ -170,6 +182,7 @@ class AuthCommands(SessionState):
         peer, port, account = self.peer_address, self.listener.port, name[:128]
         self.events.event("auth_failed", level="warning", peer=peer, port=port, account=account, problem=problem)
         if verdict.shut_out:
+            measured.SHUT_OUTS.add()
             # With all that a firewall needs to do its part.
             network, seconds = network_of(peer, self.service.config.policy), round(verdict.shut_out)
             self.events.event(
@@ -206,6 +219,13 @@ class AuthCommands(SessionState):
     async def _challenge(self, challenge: bytes) -> bytes:
         self.say("334 " + base64.b64encode(challenge).decode("ascii"))
         return await self.read_line()
+
+
+def _result(error: SignInError) -> str:
+    """What an answer that ended a sign-in says of it, for the metrics."""
+    if isinstance(error, _ShutOutError):
+        return "shut_out"
+    return "busy" if str(error).startswith("454") else "malformed"
 
 
 def _guarded_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+from relay_agent.observability import measured
 from relay_agent.submission.address import PathError, parse_path
 from relay_agent.submission.parameters import Offer, read_mail_parameters, read_rcpt_parameters
 from relay_agent.submission.state import SessionState
@@ -33,6 +34,7 @@ class EnvelopeCommands(SessionState):
                     raise PathError("553 5.6.7 An address beyond ASCII needs the SMTPUTF8 parameter")
                 address = self.rights.sender(address)
             except PathError as error:
+                measured.REFUSED[measured.reason_of(str(error))] += 1
                 self.say(str(error))
                 return
             self.envelope.mail_from = address
@@ -63,6 +65,7 @@ class EnvelopeCommands(SessionState):
             self.say("503 5.5.1 The content has begun already")
             return
         if len(envelope.rcpt_tos) >= self.service.config.submission.max_recipients:
+            measured.RECIPIENTS_REFUSED["limit"] += 1
             self.say(f"452 4.5.3 No more than {self.service.config.submission.max_recipients} recipients a message")
             return
         try:
@@ -72,6 +75,7 @@ class EnvelopeCommands(SessionState):
                 raise PathError("553 5.6.7 An address beyond ASCII needs SMTPUTF8 on MAIL")
             self.rights.recipient(len(envelope.rcpt_tos) + 1)
         except PathError as error:
+            measured.RECIPIENTS_REFUSED[measured.reason_of(str(error))] += 1
             self.say(str(error))
             return
         envelope.rcpt_tos.append(address)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from relay_agent.observability import measured
 from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
 from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
@@ -139,6 +140,7 @@ class ContentCommands(SessionState):
             self._refused(incoming, NO_ROOM)
             return
         except Exception:
+            measured.REFUSED["fault"] += 1
             incoming.discard()
             raise
         self.events.event(
@@ -158,6 +160,7 @@ class ContentCommands(SessionState):
 
     def _refused(self, incoming: IncomingMessage, reply: str) -> None:
         self.service.counters["refused"] += 1
+        measured.REFUSED[measured.reason_of(reply)] += 1
         self.events.event(
             "refused",
             level="warning",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from relay_agent.board import Board
 from relay_agent.leases import Leases
+from relay_agent.observability import measured
 
 __all__ = ["Sessions", "source_of"]
 
@@ -54,7 +56,7 @@ class Sessions:
         self._board = board  # what other workers see of it
         self._leaving = False
         self._leases = leases or Leases()
-        self._open: set[_Session] = set()
+        self._open: dict[_Session, float] = {}  # with the time of its beginning
         self._by_source: Counter[str] = Counter()
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -70,9 +72,11 @@ class Sessions:
     def take(self, source: str, *, most: int, most_from_source: int) -> str:
         """Take a place for a session that is to be added, on the whole host; returns "", or why there is none."""
         if not self._leases.take(_ALL, most):
+            measured.TURNED_AWAY["relay_full"] += 1
             return "the relay has all the connections it takes"
         if not self._leases.take(f"{_FROM}{source}", most_from_source):
             self._leases.give(_ALL)
+            measured.TURNED_AWAY["source_full"] += 1
             return "too many connections from your address"
         return ""
 
@@ -82,7 +86,7 @@ class Sessions:
 
     def add(self, session: _Session, source: str) -> None:
         """A session has begun, in the place that `take` gave it."""
-        self._open.add(session)
+        self._open[session] = time.monotonic()
         self._by_source[source] += 1
         self._empty.clear()
         if self._board is not None:
@@ -90,7 +94,9 @@ class Sessions:
 
     def remove(self, session: _Session, source: str) -> None:
         """A session has ended."""
-        self._open.discard(session)
+        begun = self._open.pop(session, None)
+        if begun is not None:
+            measured.SESSION_SECONDS.observe(time.monotonic() - begun)
         if self._board is not None and not self._leaving:
             self._board.put(len(self._open))
         self._leases.give(_ALL)

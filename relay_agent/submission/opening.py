@@ -14,6 +14,7 @@ import ssl
 from typing import Any, cast
 
 from relay_agent.config.schema import Listener
+from relay_agent.observability import measured
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
 from relay_agent.submission.read_side import TLS_HANDSHAKE, ReadSide
 from relay_agent.submission.transport import PlainTransport
@@ -52,6 +53,7 @@ class Opening(ReadSide):
         self.session.peer = peer
         self.envelope = self._create_envelope()
         if self.proxied and not self.from_balancer():
+            measured.TURNED_AWAY["not_a_balancer"] += 1
             self.events.event("not_a_balancer", level="warning", peer=self.peer_address)
             self._send_and_close(connection, b"421 4.7.0 This port takes connections from its balancers only\r\n")
         elif self.proxied or self.auto_tls is not None or self.implicit_tls is not None:
@@ -170,5 +172,6 @@ class Opening(ReadSide):
             raise
 
     def _refused_connection(self, reason: str) -> None:
+        measured.TURNED_AWAY["bad_opening"] += 1
         self.events.event("connection_refused", level="warning", peer=self.peer_address, reason=reason)
         self.ended()

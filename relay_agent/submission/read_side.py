@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
 
+from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
@@ -116,6 +117,7 @@ class ReadSide(SMTP):
             self.envelope = self._create_envelope()
         if transport.get_extra_info("ssl_object") is not None:
             self.tls_active = True
+            measured.INCOMING_TLS[transport.get_extra_info("ssl_object").version()] += 1
             self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
         else:
             self._resume_reading()

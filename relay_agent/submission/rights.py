@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relay_agent.accounts.store import Account
 from relay_agent.config.schema import Config
 from relay_agent.message.header import Rule
+from relay_agent.observability import measured
 from relay_agent.policy.authors import AuthorRule
 from relay_agent.policy.quota import LimitReachedError, Quota
 from relay_agent.policy.senders import AllowedSenders, allowed_senders
@@ -130,6 +131,7 @@ class Rights:
     def _told(self, error: LimitReachedError, account: str) -> PathError:
         service = self._service
         service.counters["limit_reached"] += 1
+        measured.LIMIT_REACHED[error.limit] += 1
         service.counters[f"limit_reached_{error.limit}"] += 1
         if service.quotas.worth_a_line(account, error.limit):
             retry_after = None if error.retry_after == math.inf else round(error.retry_after, 1)

@@ -16,6 +16,7 @@ from relay_agent.accounts.scram import ScramKeys, decoy_scram, parse_scram
 from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.schema import Config, OAuth
+from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
@@ -102,6 +103,10 @@ class SubmissionService:
         """
         begun = time.monotonic()
         await self.store.store(message)
+        measured.COMMIT_SECONDS.observe(time.monotonic() - begun)
+        measured.MESSAGE_BYTES.observe(message.body.size)
+        measured.ACCEPTED.add()
+        measured.ACCEPTED_RECIPIENTS.add(len(message.recipients))
         self.counters["accepted"] += 1
         self.counters["accepted_bytes"] += message.body.size
         self.carrier.submit(message)

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from relay_agent.config.schema import Listener
+from relay_agent.observability import measured
 from relay_agent.submission.authentication import AuthCommands
 from relay_agent.submission.envelope import EnvelopeCommands
 from relay_agent.submission.hello import HelloCommands
@@ -53,6 +54,7 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         config, sessions = self.service.config.submission, self.service.sessions
         self._source = source_of(self.peer_address)
         self.service.counters["connections"] += 1
+        measured.CONNECTIONS[self.listener.port, self.listener.tls] += 1
         reason = sessions.take(
             self._source, most=config.max_connections, most_from_source=config.max_connections_per_source
         )

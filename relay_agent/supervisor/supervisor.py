@@ -19,7 +19,7 @@ from relay_agent.config.schema import Listener
 from relay_agent.control.handlers import control_handlers
 from relay_agent.control.merge import merge_numbers
 from relay_agent.control.protocol import ControlError
-from relay_agent.control.server import ControlServer
+from relay_agent.control.server import ControlServer, Handler
 from relay_agent.leases import LeaseOffice
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
@@ -30,6 +30,7 @@ from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
 from relay_agent.submission.listeners import ListenError
 from relay_agent.supervisor.crew import Crew, WorkerProcess
+from relay_agent.supervisor.monitoring import Monitoring, State
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
@@ -74,6 +75,7 @@ class Supervisor:
         self._reload_again = False
         self._refused: list[str] = []
         self._failure = ""
+        self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
 
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
@@ -85,7 +87,7 @@ class Supervisor:
             adopted = self._settings.control_socket(state)
         self._control = ControlServer(
             self._settings.config.control.socket,
-            control_handlers(self, self._stores.all),
+            self._handlers(),
             listening=adopted,
         )
         background: asyncio.Task[None] | None = None
@@ -93,6 +95,7 @@ class Supervisor:
             await self._control.start()
             await self._question_old_workers()
             self._top_up()
+            await self._monitoring.start()
             background = asyncio.create_task(self._stores.run(_LOOK))
             for warning in host_warnings(self._settings):
                 log.event("config_warning", level="warning", problem=warning)
@@ -142,6 +145,7 @@ class Supervisor:
             self._log.event("workers_killed", level="error", pids=[each.pid for each in self._crew.workers])
             self._crew.kill(self._crew.workers)
             await self._crew.wait_empty(5.0)
+        await self._monitoring.close()
         await self._control.close()
         for task in self._tasks:
             task.cancel()
@@ -252,6 +256,7 @@ class Supervisor:
     def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
         self._office.forget(worker.serial)
         self._board.leave(worker.serial)
+        self._monitoring.gone(worker, status)
         if not worker.leaving:
             cause = signal.Signals(-status).name if status < 0 else f"status {status}"
             self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
@@ -272,8 +277,12 @@ class Supervisor:
             "spent": lambda a: self._spent(worker, a["spent"]),
             "guessed": lambda a: self._guessed(worker, a["guess"]),
             "released": lambda a: self._stores.released(worker, a["store"]),
-            "farewell": lambda a: self._past.update(a["counters"]),
+            "farewell": lambda a: self._farewell(worker, a),
         }
+
+    def _farewell(self, worker: WorkerProcess, said: dict[str, Any]) -> None:
+        self._past.update(said["counters"])
+        self._monitoring.farewell(worker, said.get("metrics"))
 
     def _spent(self, spender: WorkerProcess, spent: list[list[Any]]) -> None:
         spend_all(self._buckets, spent)
@@ -293,6 +302,15 @@ class Supervisor:
                 worker.channel.notice("lease.recall", key=key)
 
     # ---- what the control socket asks for -------------------------------------------------------------
+
+    def _handlers(self) -> dict[str, Handler]:
+        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers()}
+
+    def _monitored(self) -> State:
+        trouble = "stopping" if self._stop.is_set() else ""
+        if not trouble and not any(each.ready for each in self._crew.workers):
+            trouble = "no worker takes mail"
+        return State(self._started, self._accounts, trouble)
 
     async def status(self) -> dict[str, Any]:
         """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
@@ -388,6 +406,7 @@ class Supervisor:
             listening.close()
             return
         self._log.flush()
+        metrics = await self._monitoring.detach()
         crew, descriptors = self._crew.detach()
         state = {
             **crew,
@@ -399,18 +418,18 @@ class Supervisor:
             "buckets": self._buckets.export(),
             "guesses": self._guesses.export(),
             "past": dict(self._past),
+            "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
         }
-        kept = [*descriptors, listening.fileno(), self._lock.fd, *self._ports.descriptors]
+        kept = [*descriptors, *metrics, listening.fileno(), self._lock.fd, *self._ports.descriptors]
         try:
             replace_program(state, kept)
         except OSError as error:
             self._crew.resume()
-            self._control = ControlServer(
-                self._settings.config.control.socket, control_handlers(self, self._stores.all), listening=listening
-            )
+            self._control = ControlServer(self._settings.config.control.socket, self._handlers(), listening=listening)
             await self._control.start()
+            await self._monitoring.start()
             self._reloading = False
             self._log.event("reload_refused", level="error", problems=[f"cannot start the current release: {error}"])
             notify("READY=1", "STATUS=Running as before: the current release cannot be started")
@@ -422,6 +441,7 @@ class Supervisor:
         if "guesses" in state:  # not from a release before they were shared
             self._guesses.restore(state["guesses"])
         self._past.update(state["past"])
+        self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
         self._stores.empty.update(state["empty"])
         self._crew.reap()

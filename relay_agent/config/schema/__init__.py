@@ -12,7 +12,7 @@ from pydantic import Field
 from relay_agent.config.schema.delivery import Delivery, Hop, Route
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
-from relay_agent.config.schema.process import Control, Process, Queue
+from relay_agent.config.schema.process import Control, Metrics, Process, Queue
 from relay_agent.config.schema.submission import Policy, Submission
 from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
 
@@ -23,6 +23,7 @@ __all__ = [
     "Delivery",
     "Hop",
     "Listener",
+    "Metrics",
     "OAuth",
     "Policy",
     "Process",
@@ -48,5 +49,8 @@ class Config(Section):
     queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
     process: Process = Field(default_factory=Process, description="How the agent uses this host.")
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")
+    metrics: Metrics | None = Field(
+        default=None, description="The port that Prometheus reads; without it there is none."
+    )
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, IPvAnyAddress
 
 from relay_agent.config.schema.values import Section
 
-__all__ = ["Control", "Process", "Queue"]
+__all__ = ["Control", "Metrics", "Process", "Queue"]
 
 
 class Queue(Section):
@@ -38,3 +39,19 @@ class Control(Section):
     """How `relay-agent status` and `relay-agent queue` reach the running agent."""
 
     socket: Path = Field(default=Path("/run/postroad/control.sock"), description="Unix socket of the running agent.")
+
+
+class Metrics(Section):
+    """Where Prometheus reads the metrics, `/metrics`, and others whether the agent takes mail, `/healthz`.
+
+    Without the section there is no such port; `relay-agent metrics` prints the same.
+    """
+
+    address: IPvAnyAddress = Field(
+        default=ip_address("127.0.0.1"),
+        description="IP address of this host to listen on. Everybody who reaches it may read: beyond the host itself, "
+        "let the firewall name who does.",
+    )
+    port: int = Field(
+        default=9465, ge=1024, le=65535, strict=True, description="TCP port; the agent has no right to lower ones."
+    )

@@ -14,6 +14,7 @@ COMMANDS = [
     ["check-config"],
     ["self-test"],
     ["status"],
+    ["metrics"],
     *(["queue", action] for action in ("list", "show", "retry", "delete")),
     *(["account", action] for action in ("add", "list", "passwd", "delete", "disable", "enable", "sync")),
 ]

@@ -253,3 +253,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_config(tmp_path)
     with pytest.raises(ConfigError, match="larger than"):
         read_config("/dev/zero")
+
+
+def test_the_port_for_metrics() -> None:
+    assert parse_config(GOOD, "agent.toml").metrics is None
+    metrics = parse_config(GOOD + "[metrics]\n", "agent.toml").metrics
+    assert metrics is not None
+    assert (str(metrics.address), metrics.port) == ("127.0.0.1", 9465)
+    found = problems(GOOD + '[metrics]\naddress = "localhost"\nport = 80\n')
+    assert set(found) == {"metrics.address", "metrics.port"}
+    taken = changed("port = 587\ntls", "port = 2587\ntls") + '[metrics]\naddress = "::"\nport = 2587\n'
+    assert parse_config(taken, "agent.toml").metrics is not None  # the listener has IPv4 alone
+    assert "listener[0]" in problems(taken.replace('"::"', '"127.0.0.1"'))["metrics.port"]

@@ -113,3 +113,8 @@ def test_the_authorities_of_client_certificates_go_into_a_file() -> None:
     for given, problem in ((" ", "is empty"), ("people.pem", "is not PEM text")):
         with pytest.raises(SettingsError, match=rf"tls\.client_ca: {problem}"):
             build(tls={"client_ca": given})
+
+
+def test_metrics_are_off_unless_their_port_is_given() -> None:
+    assert "metrics" not in tomllib.loads(build(metrics={"address": None, "port": None}).toml)
+    assert tomllib.loads(build(metrics={"address": None, "port": 9465}).toml)["metrics"] == {"port": 9465}

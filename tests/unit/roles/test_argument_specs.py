@@ -74,7 +74,7 @@ def test_the_agent_s_module_takes_what_the_role_takes() -> None:
 
 def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     from relay_agent.accounts.limits import AccountLimits
-    from relay_agent.config.schema import Delivery, Hop, Listener, OAuth, Policy, Submission, Tls
+    from relay_agent.config.schema import Delivery, Hop, Listener, Metrics, OAuth, Policy, Submission, Tls
 
     options = agent_options()
     hop = options["routes"]["options"]["via"]["options"]
@@ -84,6 +84,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert set(options["tls"]["options"]) == set(Tls.model_fields) - {"certificate", "key"}
     oauth = options["oauth"]["options"]
     assert {f"{key}_file" if key in ("jwks", "ca") else key for key in oauth} == set(OAuth.model_fields)
+    assert set(options["metrics"]["options"]) == set(Metrics.model_fields)
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
     assert set(options["delivery"]["options"]) == set(Delivery.model_fields)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that the agent measures; docs/monitoring.md is written from these definitions.
+
+Label values never come from outside: a client chooses neither a mechanism nor a reason, only which of ours it meets.
+Accounts, addresses and host names are in the log, where they cost a line and not a time series for ever.
+"""
+
+from __future__ import annotations
+
+from relay_agent.observability.metrics import Label, Registry
+
+__all__ = [
+    "ACCEPTED",
+    "ACCEPTED_RECIPIENTS",
+    "ACCOUNTS",
+    "ATTEMPT_SECONDS",
+    "BOUNCES",
+    "BUILD",
+    "CERTIFICATE_EXPIRY",
+    "COMMIT_SECONDS",
+    "CONNECTIONS",
+    "CPU_SECONDS",
+    "DELIVERY_SECONDS",
+    "DNS_LOOKUPS",
+    "INCOMING_TLS",
+    "LIMIT_REACHED",
+    "LOG_EVENTS",
+    "LOOP_LAG",
+    "MESSAGE_BYTES",
+    "OUTCOMES",
+    "OUTGOING",
+    "OUTGOING_OPEN",
+    "OUTGOING_TLS",
+    "QUEUE_BYTES",
+    "QUEUE_MESSAGES",
+    "QUEUE_OLDEST",
+    "QUEUE_RECIPIENTS",
+    "RECIPIENTS_REFUSED",
+    "REFUSED",
+    "REGISTRY",
+    "RELOADS",
+    "RESIDENT",
+    "RESTARTS",
+    "SESSIONS",
+    "SESSION_SECONDS",
+    "SHUT_OUTS",
+    "SIGN_INS",
+    "STARTED",
+    "TURNED_AWAY",
+    "WORKERS",
+    "reason_of",
+]
+
+REGISTRY = Registry()
+_counter, _gauge, _histogram = REGISTRY.counter, REGISTRY.gauge, REGISTRY.histogram
+
+_VERSIONS = ("TLSv1.2", "TLSv1.3")
+_MECHANISMS = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")
+_REASONS = ("size", "policy", "limit", "disk", "content", "address", "syntax", "fault")
+
+# ---- connections and sessions ---------------------------------------------------------------------------
+
+CONNECTIONS = _counter(
+    "connections",
+    "Connections to the submission ports.",
+    Label("port"),
+    Label("tls", ("starttls", "implicit", "auto", "none")),
+)
+TURNED_AWAY = _counter(
+    "turned_away",
+    "Connections that got no session: relay_full (submission.max_connections), source_full "
+    "(max_connections_per_source), not_a_balancer, bad_opening (no PROXY header, or the socket failed).",
+    Label("reason", ("relay_full", "source_full", "not_a_balancer", "bad_opening")),
+)
+SESSIONS = _gauge("sessions", "Sessions that are open now.")
+SESSION_SECONDS = _histogram(
+    "session_seconds", "How long sessions lasted.", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+)
+INCOMING_TLS = _counter("incoming_tls", "TLS handshakes done with clients.", Label("version", _VERSIONS))
+
+# ---- sign-in --------------------------------------------------------------------------------------------
+
+SIGN_INS = _counter(
+    "sign_ins",
+    "Sign-ins: succeeded, failed (wrong name, password or token), shut_out (not even checked), limited (as many "
+    "sessions as the account may have), busy (could not be checked just then), malformed.",
+    Label("mechanism", _MECHANISMS),
+    Label("result", ("succeeded", "failed", "shut_out", "limited", "busy", "malformed")),
+)
+SHUT_OUTS = _counter("shut_outs", "Times that an account was shut out from a network after too many wrong passwords.")
+
+# ---- messages -------------------------------------------------------------------------------------------
+
+ACCEPTED = _counter("messages_accepted", "Messages that got their 250.")
+ACCEPTED_RECIPIENTS = _counter("recipients_accepted", "Recipients of the messages accepted.")
+MESSAGE_BYTES = _histogram("message_bytes", "Size of the messages accepted.", [4**power for power in range(5, 14)])
+COMMIT_SECONDS = _histogram(
+    "commit_seconds",
+    "From a message that is all there until it is synced to disk.",
+    (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+REFUSED = _counter(
+    "messages_refused",
+    "Messages refused, at MAIL or after the content: size, policy (sender, From), limit (of the account), disk, "
+    "content, address, syntax, fault (our own).",
+    Label("reason", _REASONS),
+)
+RECIPIENTS_REFUSED = _counter(
+    "recipients_refused", "Recipients refused at RCPT, by the reasons of refused messages.", Label("reason", _REASONS)
+)
+LIMIT_REACHED = _counter(
+    "limit_reached",
+    "Times that an account met one of its limits; the log line limit_reached has the account.",
+    Label("limit", ("messages_per_hour", "recipients_per_hour", "recipients_burst", "sessions")),
+)
+
+# ---- the queue ------------------------------------------------------------------------------------------
+
+QUEUE_MESSAGES = _gauge(
+    "queue_messages",
+    "Messages in the queue: in_hand (being delivered) and waiting (deferred, held, or without room in memory).",
+    Label("state", ("in_hand", "waiting")),
+)
+QUEUE_RECIPIENTS = _gauge(
+    "queue_recipients",
+    "Recipients in the queue: active, and held (by the operator, or after two faults of our own).",
+    Label("state", ("active", "held")),
+)
+QUEUE_BYTES = _gauge("queue_bytes", "Bytes of the messages in the queue.")
+QUEUE_OLDEST = _gauge("queue_oldest_age_seconds", "Age of the oldest message in the queue, 0 for an empty one.")
+
+# ---- delivery -------------------------------------------------------------------------------------------
+
+OUTCOMES = _counter(
+    "delivery_outcomes",
+    "Recipients by what an attempt made of them; deferred ones count at every attempt.",
+    Label("outcome", ("delivered", "deferred", "failed")),
+)
+BOUNCES = _counter("bounces", "Bounces sent to senders.")
+DELIVERY_SECONDS = _histogram(
+    "delivery_seconds",
+    "From the arrival of a message to its delivery, for each recipient delivered.",
+    (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 60, 300, 1800, 7200, 43200, 172800),
+)
+ATTEMPT_SECONDS = _histogram(
+    "attempt_seconds", "How long an attempt took, connecting included.", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+)
+OUTGOING = _counter(
+    "outgoing_connections",
+    "Connections to mail hosts: opened (ready for mail) and failed.",
+    Label("result", ("opened", "failed")),
+)
+OUTGOING_TLS = _counter(
+    "outgoing_tls", "Connections opened to mail hosts by TLS version.", Label("version", (*_VERSIONS, "none"))
+)
+OUTGOING_OPEN = _gauge("outgoing_connections_open", "Connections to mail hosts that are open now.")
+DNS_LOOKUPS = _counter(
+    "dns_lookups",
+    "Questions to DNS; absent: the name or the record does not exist. failed: no usable answer.",
+    Label("type", ("MX", "A", "AAAA", "host")),
+    Label("result", ("found", "absent", "failed")),
+)
+
+# ---- the agent itself -----------------------------------------------------------------------------------
+
+WORKERS = _gauge("workers", "Worker processes.", Label("state", ("starting", "running", "leaving")))
+RESTARTS = _counter(
+    "worker_restarts",
+    "Workers that ended without being told to, and were replaced.",
+    Label("cause", ("signal", "exit")),
+)
+RELOADS = _counter(
+    "reloads", "Reloads of configuration, certificate and release.", Label("result", ("done", "refused"))
+)
+LOOP_LAG = _gauge(
+    "worker_loop_lag_seconds",
+    "The longest that the event loop of a worker was late in the last half minute.",
+    Label("worker"),
+)
+RESIDENT = _gauge("worker_resident_bytes", "Memory of a worker.", Label("worker"))
+CPU_SECONDS = _counter("cpu_seconds", "Processor time used.", Label("process", ("supervisor", "worker")))
+LOG_EVENTS = _counter(
+    "log_events",
+    "Events logged, by their name in the log; debug events count though they are not written.",
+    Label("event"),
+)
+ACCOUNTS = _gauge("accounts", "Accounts that can sign in.")
+CERTIFICATE_EXPIRY = _gauge(
+    "certificate_expiry_timestamp_seconds", "End of the certificate that mail programs see, seconds since the epoch."
+)
+STARTED = _gauge("start_timestamp_seconds", "Start of the agent, seconds since the epoch; a reload does not change it.")
+BUILD = _gauge("build_info", "Always 1; the labels tell what runs.", Label("version"), Label("python"))
+
+_BY_CODE = {"452 4.3.1": "disk", "452 4.5.3": "limit", "450 4.7.1": "limit"}
+_BY_STATUS = (("5.3.4", "size"), ("5.7.", "policy"), ("5.6.7", "address"), ("5.6.", "content"), ("5.4.6", "content"))
+
+
+def reason_of(reply: str) -> str:
+    """The class of a refusal by its SMTP reply, one of `messages_refused_total`'s reasons."""
+    found = _BY_CODE.get(reply[:9])
+    if found is not None:
+        return found
+    status = reply[4:]
+    for prefix, reason in _BY_STATUS:
+        if status.startswith(prefix):
+            return reason
+    if reply.startswith("4"):
+        return "fault"
+    return "address" if status.startswith("5.1.") or reply.startswith("553") else "syntax"
