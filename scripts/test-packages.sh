@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs what the integration tests use as the other side, from Debian: Postfix (smtp-sink and a smarthost),
-# its SASL parts, the name server nsd, and a parser of bounces as mailing lists use; and nftables, whose rules are
-# tried in network namespaces; and faketime, for a clock that is set back and forth. Only what is missing; no service is started and none is removed.
+# its SASL parts, the name server nsd, and a parser of bounces as mailing lists use; opendkim-testmsg, which verifies
+# DKIM signatures; and nftables, whose rules are tried in network namespaces; and faketime, for a clock that is set
+# back and forth. Only what is missing; no service is started and none is removed.
 set -eu
 
-packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
+packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime opendkim-tools"
 
 missing=
 for package in $packages; do

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
+from relay_agent.queue.model import Body, Envelope, Message, QueueFullError, Recipient
 from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
@@ -112,7 +112,9 @@ class ContentCommands(SessionState):
             self._refused(incoming, refusal)
             return
         try:
-            body = incoming.body()
+            body: Body = incoming.body()
+            if self.service.signer is not None and self.service.signer.active:
+                body = await self.service.signer.signed(body, incoming.queue_id)
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
