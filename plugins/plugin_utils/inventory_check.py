@@ -145,7 +145,13 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
     try:
         found = dict.fromkeys(parse(build_settings(options).toml))
         # What is wrong by itself hides what is wrong between values: look once more without it.
-        for section in {key.partition(".")[0] for key, _ in found} & {"submission", "policy", "oauth", "delivery"}:
+        for section in {key.partition(".")[0] for key, _ in found} & {
+            "submission",
+            "policy",
+            "oauth",
+            "delivery",
+            "dkim",
+        }:
             options[section] = {}
         if any(key.startswith("route") for key, _ in found):
             options["routes"] = []

@@ -111,8 +111,8 @@ def make_key(domain: str, selector: str, algorithm: Algorithm, now: datetime) ->
 
 
 def parse_key(content: bytes, domain: str, selector: str, *, given: bool = False) -> Key:
-    """The key in a file. A file that is only PEM is of an active key. Raises ValueError in words, never with any of
-    the content."""
+    """The key in a file. A file that is only PEM is of an active key, and so is one that is given. Raises ValueError
+    in words, never with any of the content."""
     begin = content.find(_BEGIN)
     if begin < 0:
         raise ValueError("holds no key (expected PEM, -----BEGIN PRIVATE KEY-----)")
@@ -121,7 +121,7 @@ def parse_key(content: bytes, domain: str, selector: str, *, given: bool = False
         name.strip().lower(): value.strip() for name, colon, value in (each.partition(":") for each in lines) if colon
     }
     try:
-        state = KeyState(said.get("state", "active"))
+        state = KeyState.ACTIVE if given else KeyState(said.get("state", "active"))
     except ValueError:
         raise ValueError(f"has an unknown state (expected {', '.join(KeyState)})") from None
     private = _private(content[begin:])
