@@ -23,7 +23,9 @@ def relaxed_field(raw: bytes) -> bytes:
     raw: name, colon and value, with its line folds and with or without the last CRLF.
     """
     name, _, value = raw.partition(b":")
-    value = _RUN.sub(b" ", value.replace(b"\r\n", b""))
+    value = value.replace(b"\r\n", b"")
+    if b"  " in value or b"\t" in value:
+        value = _RUN.sub(b" ", value)
     return name.rstrip(b" \t").lower() + b":" + value.strip(b" ")
 
 

@@ -51,6 +51,7 @@ _IF_PRESENT = (
     "Autocrypt",
     "Feedback-ID",
 )
+_KEYS = {name: name.lower().encode() for name in (*_ALWAYS, *_IF_PRESENT)}
 _MOST_NAMES = 200  # in one signature; a header that needs more is not a person's letter
 _LINE = 72  # characters of a folded line
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -79,9 +80,9 @@ def names_to_sign(fields: Sequence[Field]) -> list[str]:
     present = Counter(field.name for field in fields)
     names: list[str] = []
     for name in _ALWAYS:
-        names += [name] * (present[name.lower().encode()] + 1)
+        names += [name] * (present[_KEYS[name]] + 1)
     for name in _IF_PRESENT:
-        if count := present[name.lower().encode()]:
+        if count := present[_KEYS[name]]:
             names += [name] * (count + 1)
     if len(names) > _MOST_NAMES:
         raise UnsignableError(f"its header has {len(names)} fields to be signed; at most {_MOST_NAMES} are")
@@ -91,11 +92,15 @@ def names_to_sign(fields: Sequence[Field]) -> list[str]:
 def signed_data(fields: Sequence[Field], names: Sequence[str], signature: bytes) -> bytes:
     """What the signature is made of (RFC 6376 3.7): the named fields, of several with one name the lowest first
     (5.4.2), then the signature's own field with its b= empty."""
+    return _chosen(fields, names) + relaxed_field(signature)
+
+
+def _chosen(fields: Sequence[Field], names: Sequence[str]) -> bytes:
     left: dict[bytes, list[bytes]] = {}
     for field in fields:
         left.setdefault(field.name, []).append(field.raw)
-    lines = [relaxed_field(of_name.pop()) for name in names if (of_name := left.get(name.lower().encode()))]
-    return b"\r\n".join([*lines, relaxed_field(signature)])
+    keys = (_KEYS.get(name) or name.lower().encode() for name in names)
+    return b"".join([relaxed_field(of_name.pop()) + b"\r\n" for key in keys if (of_name := left.get(key))])
 
 
 def sign(fields: Sequence[Field], body_digest: bytes, keys: Sequence[Key], *, now: int, lifetime: int = 0) -> bytes:
@@ -107,13 +112,15 @@ def sign(fields: Sequence[Field], body_digest: bytes, keys: Sequence[Key], *, no
     names = names_to_sign(fields)
     hashed = base64.b64encode(body_digest).decode("ascii")
     expiry = f" x={now + lifetime};" if lifetime else ""
+    chosen = _chosen(fields, names)
+    listed = _folded(names)
     signatures = []
     for key in keys:
         field = (
             f"DKIM-Signature: v=1; a={key.algorithm.value}; c=relaxed/relaxed;\r\n\td={key.domain};\r\n"
-            f"\ts={key.selector}; t={now};{expiry}\r\n\th={_folded(names)};\r\n\tbh={hashed};\r\n\tb="
+            f"\ts={key.selector}; t={now};{expiry}\r\n\th={listed};\r\n\tbh={hashed};\r\n\tb="
         ).encode("ascii")
-        value = base64.b64encode(key.sign(signed_data(fields, names, field)))
+        value = base64.b64encode(key.sign(chosen + relaxed_field(field)))
         pieces = [value[start : start + _LINE] for start in range(0, len(value), _LINE)]
         signatures.append(field + b"\r\n\t ".join(pieces) + b"\r\n")
     return b"".join(signatures)
