@@ -142,11 +142,12 @@ def test_from_the_first_key_to_the_next(
     assert not agent.events("not_signed")
 
 
+@pytest.mark.parametrize("algorithm", ["rsa", "ed25519"])
 def test_opendkim_finds_what_was_changed(
-    agent: Agent, arrivals: Dumps, keys: Callable[..., Any], tmp_path: Path
+    agent: Agent, arrivals: Dumps, keys: Callable[..., Any], tmp_path: Path, algorithm: str
 ) -> None:
     """The verifier of the test above does tell good from bad."""
-    keys("new", "alpha.test", "--selector", "a", "--algorithm", "rsa")
+    keys("new", "alpha.test", "--selector", "a", "--algorithm", algorithm)
     keys("activate", "alpha.test", "--force")
     agent.start()
     submit(agent, letter(b"hello\r\n"))
