@@ -26,6 +26,8 @@ from relay_agent.control.handlers import store_handlers
 from relay_agent.control.protocol import FAILED, MOVED, ControlError
 from relay_agent.control.server import Handler
 from relay_agent.delivery.dispatcher import Dispatcher
+from relay_agent.dkim.places import DkimError
+from relay_agent.dkim.signer import Signer
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.observability.readings import LoopLag, counted, worker_report
@@ -46,6 +48,7 @@ from relay_agent.supervisor.spending import SharedBuckets
 
 __all__ = ["Ending", "Worker", "main"]
 
+_WRONG = (ConfigError, AccountsError, DkimError, StoreLockedError, StoreVersionError, QueueDamagedError, OSError)
 _TLS_RECORD = 16_384  # bytes
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
@@ -129,6 +132,7 @@ class Worker:
                 "status": lambda _: self._state(),
                 "metrics": lambda _: self._report(),
                 "accounts.reload": lambda _: self._reload_accounts(),
+                "dkim.reload": lambda _: self._reload_keys(),
                 "adopt": lambda arguments: self._adopt(int(arguments["store"])),
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
@@ -167,7 +171,7 @@ class Worker:
         """Open a store and take mail. What is wrong ends the process, and the supervisor is told in words."""
         try:
             return await self._begin(arguments)
-        except (ConfigError, AccountsError, StoreLockedError, StoreVersionError, QueueDamagedError, OSError) as error:
+        except _WRONG as error:
             self._status = 1
             self._finish(STOPPING)
             raise ControlError(FAILED, str(error)) from error
@@ -179,6 +183,8 @@ class Worker:
         self._board = Board(fd, place)
         self._guard.restore(arguments["guesses"])
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
+        self._signer = Signer(config.dkim, self._log)
+        await asyncio.to_thread(self._signer.reload)
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
         )
@@ -195,6 +201,7 @@ class Worker:
             sessions=Sessions(self._leases, self._board),
             quotas=Quotas(self._buckets, self._leases),
             guard=self._guard,
+            signer=self._signer,
         )
         for guess in self._heard_early:
             self._guessed_elsewhere(guess)
@@ -217,7 +224,8 @@ class Worker:
     async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:
             self._log.event("queue_repaired", level="warning", store=number, notice=notice)
-        holding = self._holdings[number] = _Holding(number, store, Dispatcher(self._config, store, self._log))
+        dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer)
+        holding = self._holdings[number] = _Holding(number, store, dispatcher)
         await holding.dispatcher.start()
         return holding
 
@@ -263,7 +271,7 @@ class Worker:
         )
 
     def _counters(self) -> dict[str, int]:
-        counters = dict(self._service.counters) if self._service else {}
+        counters = {**self._service.counters, **self._signer.counts} if self._service else {}
         return {**counters, **{name: self._log.counts[name] for name in _OUTCOMES}}
 
     async def _reload_accounts(self) -> list[str]:
@@ -274,6 +282,14 @@ class Worker:
             return list(error.problems)
         if self._service is not None:
             self._verifier.reload(accounts)
+        return []
+
+    async def _reload_keys(self) -> list[str]:
+        """Read the DKIM keys anew. Returns what is wrong with them; nothing changes then."""
+        try:
+            await asyncio.to_thread(self._signer.reload)
+        except DkimError as error:
+            return list(error.problems)
         return []
 
     async def _adopt(self, number: int) -> bool:

@@ -8,6 +8,8 @@ set -eu
 packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
 # git-email speaks through Perl's Net::SMTP, which signs in with Authen::SASL and makes TLS with IO::Socket::SSL.
 packages="$packages swaks msmtp curl s-nail mutt git-email libauthen-sasl-perl libio-socket-ssl-perl node-nodemailer"
+# opendkim-testmsg, which verifies DKIM signatures.
+packages="$packages opendkim-tools"
 # What reads the metrics and checks the alerts.
 packages="$packages prometheus"
 

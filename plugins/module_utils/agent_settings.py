@@ -137,6 +137,26 @@ def agent_options() -> dict[str, Any]:
                 "smtp_port": number,
             },
         },
+        "dkim": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "directory": text,
+                "domains": strings,
+                "subdomains": {"type": "bool"},
+                "expire_after": text,
+                "keys": {
+                    "type": "list",
+                    "elements": "dict",
+                    "no_log": False,
+                    "options": {
+                        "domain": text | {"required": True},
+                        "selector": text | {"required": True},
+                        "key": text | {"required": True, "no_log": True},
+                    },
+                },
+            },
+        },
         "accounts": {
             "type": "list",
             "elements": "dict",
@@ -173,6 +193,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "delivery": _with_durations(
             options["delivery"], "retry_for", "retry_first", "retry_max", "connect_timeout"
         ),
+        "dkim": _dkim(options.get("dkim", {}), secrets),
     }  # fmt: skip
     document |= {name: section for name, section in sections.items() if section}
     accounts = [_given(account) for account in options["accounts"]]
@@ -228,6 +249,20 @@ def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any
         if key in given:
             given[f"{key}_file"] = _keep(secrets, name, given.pop(key).strip() + "\n", f"oauth.{key}")
     return given
+
+
+def _dkim(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
+    given = _with_durations(options, "expire_after")
+    keys = given.pop("keys", [])
+    if keys:
+        given["key"] = [_dkim_key(key, f"dkim.keys[{number}].key", secrets) for number, key in enumerate(keys)]
+    return given
+
+
+def _dkim_key(key: Mapping[str, Any], where: str, secrets: dict[str, str]) -> dict[str, Any]:
+    name = f"{key['selector']}._domainkey.{key['domain']}.dkim"
+    file = _keep(secrets, name, key["key"].strip() + "\n", where)
+    return {"domain": key["domain"], "selector": key["selector"], "file": file}
 
 
 def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:

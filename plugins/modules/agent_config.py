@@ -70,6 +70,10 @@ options:
     description: See C(relay_agent_delivery) of the role.
     type: dict
     default: {}
+  dkim:
+    description: See C(relay_agent_dkim) of the role.
+    type: dict
+    default: {}
   accounts:
     description: See C(relay_agent_accounts) of the role. An empty list leaves the accounts of the host alone.
     type: list

@@ -30,7 +30,8 @@ AGENT_ROLE = "relay_agent"
 _SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery"}
 
 _FAMILY = "relay_"
-_KEYS = {"listener": "listeners", "route": "routes"}
+_KEYS = {"listener": "listeners", "route": "routes", "dkim.key": "dkim.keys"}
+_SECTIONS = {"submission", "policy", "oauth", "delivery", "dkim"}
 _KINDS = {
     "int": "a whole number",
     "bool": "true or false",
@@ -40,7 +41,7 @@ _KINDS = {
 }
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
 _FEWEST_OPEN_FILES = 1024
-_CONFIG_KEY = re.compile(r"\b(listener|route)(?=\[\d)")
+_CONFIG_KEY = re.compile(r"\b(listener|route|dkim\.key)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
 """For each role its options, as in meta/argument_specs.yml."""
@@ -184,8 +185,7 @@ def _service_problems(limits: Mapping[str, Any], where: str) -> Iterator[str]:
 
 
 def _variable(key: str) -> str:
-    section = re.split(r"[.\[]", key, maxsplit=1)[0]
-    return _KEYS.get(section, section) + key[len(section) :]
+    return _CONFIG_KEY.sub(lambda match: _KEYS[match[1]], key, count=1)
 
 
 def _text(description: str | list[str]) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent.policy.senders import normalise_pattern
+from relay_agent.whole_file import locked_directory, replace_file
 
 from .hashing import check_hash
 from .limits import NO_LIMITS, AccountLimits, parse_limits
@@ -165,61 +164,20 @@ def edit_accounts(path: Path) -> Iterator[dict[str, Account]]:
         before = dict(accounts)
         yield accounts
         if accounts != before or not path.exists():
-            _replace(path, render(accounts))
+            replace_file(path, render(accounts).encode())
 
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock: it is there before the file is, and leaves nothing behind."""
-    import fcntl  # not on Windows, where nobody keeps accounts but other commands run
-    import time
-
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise AccountsError([f"{directory}: {_reason(error)}"]) from error
-    try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = f"{directory}: another program has been changing the accounts for {_LOCK_SECONDS:.0f} s"
-                    raise AccountsError([message]) from None
-                time.sleep(0.05)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked_directory(directory, _LOCK_SECONDS))
+        except TimeoutError:
+            message = f"{directory}: another program has been changing the accounts for {_LOCK_SECONDS:.0f} s"
+            raise AccountsError([message]) from None
+        except OSError as error:
+            raise AccountsError([f"{directory}: {_reason(error)}"]) from error
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write the file anew beside the old one, sync, rename, sync the directory."""
-    try:
-        old = path.stat()
-        mode, owner, group = old.st_mode & 0o7777, old.st_uid, old.st_gid
-    except FileNotFoundError:
-        mode, owner, group = 0o640, -1, path.parent.stat().st_gid  # the agent's group reads it, as its directory
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            # Only root can give a file away; another user writes files that are their own anyway.
-            with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, owner, group)
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _account(entry: Any) -> Account:

@@ -17,7 +17,8 @@ from typing import Any
 from relay_agent.accounts.limits import parse_limits
 from relay_agent.accounts.store import Account, edit_accounts, load_accounts, normalise_name, parse_addresses
 
-from .terminal import complain, escape, print_json, style, table
+from .notice import print_told, tell_agent
+from .terminal import complain, escape, print_json, table
 
 __all__ = ["add", "addresses", "delete", "disable", "enable", "limits", "list_accounts", "passwd", "sync"]
 
@@ -161,7 +162,7 @@ def sync(arguments: argparse.Namespace) -> int:
         result = sync_accounts(path, parse_wanted(document), check=arguments.check, keep_others=arguments.keep_others)
     except (_RefusedError, ValueError) as error:
         return _refuse(error)
-    told = _tell_agent(socket) if result.changed and not arguments.check else None
+    told = tell_agent(socket, "accounts.reload") if result.changed and not arguments.check else None
     if arguments.json:
         names = {"added": result.added, "updated": result.updated, "removed": result.removed}
         print_json({"changed": result.changed, **{key: list(value) for key, value in names.items()}, "agent": told})
@@ -171,7 +172,7 @@ def sync(arguments: argparse.Namespace) -> int:
             print(f"{'would be ' if arguments.check else ''}{word}: {escape(name)}")
     if not result.changed:
         print("nothing to change")
-    _print_told(told)
+    print_told(told)
     return 0
 
 
@@ -219,14 +220,14 @@ def _change(
             changed = accounts != before
     except (_RefusedError, ValueError) as error:
         return _refuse(error)
-    told = _tell_agent(socket) if changed else None
+    told = tell_agent(socket, "accounts.reload") if changed else None
     if arguments.json:
         print_json({"name": name, "changed": changed, **(shown or {}), "agent": told})
         return 0
     if shown:
         print(shown["password"])
     print(f"{escape(name)}: {done if changed else f'is {done} already'}", file=sys.stderr if shown else sys.stdout)
-    _print_told(told)
+    print_told(told)
     return 0
 
 
@@ -275,27 +276,6 @@ def _places(arguments: argparse.Namespace) -> tuple[Path, Path]:
             raise
         return arguments.file, _DEFAULT_SOCKET
     return arguments.file or config.accounts.file, config.control.socket
-
-
-def _tell_agent(socket: Path) -> str:
-    """Have the running agent read the accounts again: "reloaded", "not running", or why it could not."""
-    from relay_agent.control.client import AgentNotRunningError, ControlClient
-    from relay_agent.control.protocol import ControlError
-
-    try:
-        ControlClient(socket, timeout=10.0).call("accounts.reload")
-    except AgentNotRunningError:
-        return "not running"
-    except (ControlError, OSError) as error:
-        return str(error)
-    return "reloaded"
-
-
-def _print_told(told: str | None) -> None:
-    if told == "not running":
-        print(style("no agent is running; it takes effect when one starts", "faint", sys.stderr), file=sys.stderr)
-    elif told not in (None, "reloaded"):
-        complain(f"the running agent has not taken this up: {told}")
 
 
 def _refuse(error: Exception) -> int:

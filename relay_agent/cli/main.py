@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent import __version__
+from relay_agent.cli.commands import DEFAULT_CONFIG
+from relay_agent.cli.commands import CommandFormatter as _Formatter
+from relay_agent.cli.commands import command as _command
+from relay_agent.cli.commands import config_option as _config_option
+from relay_agent.cli.commands import examples_text as _examples
+from relay_agent.cli.commands import json_option as _json_option
+from relay_agent.cli.dkim_commands import add_dkim
 
 __all__ = ["build_parser", "main"]
 
-DEFAULT_CONFIG = Path("/etc/postroad/agent.toml")
 EXIT_FAILURE = 1
 EXIT_BAD_CONFIG = 2
 
@@ -61,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_service(commands)
     _add_queue(commands)
     _add_account(commands)
+    add_dkim(commands)
     return parser
 
 
@@ -301,39 +308,6 @@ def _add_account(commands: Any) -> None:
         _json_option(parser)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the examples' lines, fills the description."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("examples:"):
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
-
-
-def _command(
-    commands: Any, name: str, entry: str, short: str, long: str, examples: Sequence[str]
-) -> argparse.ArgumentParser:
-    """Add a command; `entry` is module:function, imported when the command runs."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=short, description=long, epilog=_examples(examples), formatter_class=_Formatter
-    )
-    module, _, function = entry.partition(":")
-    parser.set_defaults(command=(module, function))
-    return parser
-
-
-def _examples(lines: Sequence[str]) -> str:
-    return "examples:\n" + "".join(f"  {line}\n" for line in lines)
-
-
-def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-
-
 def _count(text: str) -> int:
     number = int(text)
     if number < 0:
@@ -352,8 +326,8 @@ def _report(error: Exception) -> int:
         for line in str(error).splitlines():
             print_problem(line)
         return EXIT_BAD_CONFIG
-    if isinstance(error, AccountsError):
-        for line in error.problems:
+    if isinstance(error, AccountsError) or type(error).__name__ == "DkimError":
+        for line in str(error).splitlines():
             print_problem(line)
     elif isinstance(error, AgentNotRunningError | ControlError):
         complain(str(error))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .certificate import validity
-from .schema import Config, OAuth, Tls
+from .schema import Config, Dkim, OAuth, Tls
 
 __all__ = ["Fault", "check_host"]
 
@@ -43,6 +43,7 @@ def check_host(config: Config) -> Iterator[Fault]:
     if config.oauth is not None:
         yield from _check_oauth(config.oauth)
     yield from _check_queue(config.queue.directory)
+    yield from _check_dkim(config)
 
 
 def _check_tls(tls: Tls) -> Iterator[Fault]:
@@ -157,6 +158,36 @@ def _check_queue(directory: Path) -> Iterator[Fault]:
         yield key, f"{directory} cannot be written by the current user (expected: owned by the agent's user)", True
     elif not exists and not _may_write(directory.parent):
         yield key, f"{directory} does not exist and the current user cannot make it", True
+
+
+def _check_dkim(config: Config) -> Iterator[Fault]:
+    from relay_agent.dkim.places import DkimError, key_files
+
+    try:
+        files = key_files(config.dkim)
+        signing = _signing(config.dkim) if files else frozenset()
+    except DkimError as error:
+        for problem in error.problems:
+            yield "dkim", problem, False
+        return
+    for index, domain in enumerate(config.dkim.domains):
+        if domain.lower() not in signing:
+            hint = f"expected one from `relay-agent dkim new {domain}`"
+            yield f"dkim.domains[{index}]", f"{domain} has no active key, so its mail is not signed ({hint})", True
+    for path, *_ in files:
+        if stat.S_IMODE(path.stat().st_mode) & 0o004:
+            yield "dkim", f"{path} can be read by every user of this host (expected mode 0640 or less)", True
+    if signing and config.submission.sender_check == "off":
+        problem = '"off" lets every account send as any address, and mail from your domains is signed all the same'
+        yield "submission.sender_check", f'{problem} (expected "listed" or "strict")', True
+
+
+def _signing(dkim: Dkim) -> frozenset[str]:
+    """The domains that mail is signed for. Raises DkimError."""
+    from relay_agent.dkim.signer import keys_by_domain
+    from relay_agent.dkim.store import load_keys
+
+    return frozenset(keys_by_domain(load_keys(dkim), dkim))
 
 
 def _may_write(directory: Path) -> bool:

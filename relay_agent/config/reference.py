@@ -103,6 +103,8 @@ def _kind_of(annotation: Any, metadata: list[Any]) -> str:
     chosen = [argument for argument in arguments if argument is not type(None)]
     if chosen:
         return _kind_of(chosen[0], metadata)
+    if annotation is bool:
+        return "true or false"
     if annotation is int:
         low, high = _bound(metadata, "ge"), _bound(metadata, "le")
         if low is not None and high is not None:

@@ -24,6 +24,7 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _trusted_networks(document)
     yield from _balancers(config)
     yield from _routes(config)
+    yield from _dkim(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
 
@@ -130,3 +131,19 @@ def _is_pattern(pattern: str) -> bool:
         return True
     name = pattern.removeprefix("*.").rstrip(".")
     return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _dkim(config: Config) -> Iterator[tuple[str, str]]:
+    dkim = config.dkim
+    lifetime = config.delivery.retry_for + config.submission.max_hold
+    if dkim.expire_after and dkim.expire_after < lifetime:
+        yield (
+            "dkim.expire_after",
+            "is shorter than delivery.retry_for and submission.max_hold together: late mail would arrive with a void "
+            f"signature (expected at least {lifetime:.0f} seconds, or 0 for never)",
+        )
+    taken: dict[tuple[str, str], int] = {}
+    for index, key in enumerate(dkim.key):
+        earlier = taken.setdefault((key.domain.lower(), key.selector.lower()), index)
+        if earlier != index:
+            yield f"dkim.key[{index}].selector", f"{shown(key.selector)} of {key.domain} is dkim.key[{earlier}] already"

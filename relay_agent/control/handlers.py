@@ -28,6 +28,9 @@ class StatusSource(Protocol):
     async def reload_accounts(self) -> str | None:
         """Read only the accounts anew; None, or what is wrong with them."""
 
+    async def reload_keys(self) -> str | None:
+        """Read only the DKIM keys anew; None, or what is wrong with them."""
+
 
 class Carrier(Protocol):
     """The delivery side, as far as the control socket needs it."""
@@ -59,11 +62,15 @@ def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCo
     async def reload_accounts(_: dict[str, Any]) -> None:
         _refuse(await source.reload_accounts())
 
+    async def reload_keys(_: dict[str, Any]) -> None:
+        _refuse(await source.reload_keys())
+
     return {
         **merged_queue_handlers(stores),
         "status": status,
         "reload": reload,
         "accounts.reload": reload_accounts,
+        "dkim.reload": reload_keys,
     }
 
 

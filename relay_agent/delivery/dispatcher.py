@@ -24,6 +24,7 @@ from relay_agent.delivery.resolve import Resolver, UnresolvedError
 from relay_agent.delivery.route import Router, Way
 from relay_agent.delivery.session import Opener
 from relay_agent.delivery.transaction import MAX_RECIPIENTS, ContentError
+from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Message, QueueStore, Recipient
 
@@ -55,10 +56,12 @@ class Dispatcher:
         *,
         most_in_hand: int = _MOST_IN_HAND,
         timeouts: Timeouts | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._config = config
         self._log = log
         self._timeouts = timeouts or Timeouts()
+        self._signer = signer
         self._hands: dict[str, Hand] = {}
         self._destinations: dict[Way, Destination] = {}
         self._line: deque[Destination] = deque()  # destinations that wait for a connection to be free
@@ -361,6 +364,9 @@ class Dispatcher:
                 more, bounces = await hand.failures(self._config, self._log)
                 updates += more
                 news += bounces
+            if self._signer is not None:
+                for each in news:
+                    each.body = await self._signer.signed(each.body, each.queue_id)
         except Exception as error:
             # The queue still has these recipients as due; the loader's next round brings them back.
             self._log_fault(message.queue_id, error)

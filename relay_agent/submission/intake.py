@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from relay_agent.observability import measured
-from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
+from relay_agent.queue.model import Body, Envelope, Message, QueueFullError, Recipient
 from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
@@ -113,7 +113,9 @@ class ContentCommands(SessionState):
             self._refused(incoming, refusal)
             return
         try:
-            body = incoming.body()
+            body: Body = incoming.body()
+            if self.service.signer is not None and self.service.signer.active:
+                body = await self.service.signer.signed(body, incoming.queue_id)
             options = envelope.options
             if incoming.eight_bit and options.get("BODY") != "BINARYMIME":
                 # Most mail programs send 8-bit text without a word; the next server is told (RFC 6152 3).

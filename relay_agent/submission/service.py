@@ -16,6 +16,7 @@ from relay_agent.accounts.scram import ScramKeys, decoy_scram, parse_scram
 from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.schema import Config, OAuth
+from relay_agent.dkim.signer import Signer
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.policy.guessing import Guard
@@ -51,6 +52,7 @@ class SubmissionService:
     counters: Counter[str] = field(default_factory=Counter)
     quotas: Quotas = field(default_factory=Quotas)
     guard: Guard = field(default_factory=Guard)
+    signer: Signer | None = None
     _secret: bytes | None = None
     _tokens: tuple[OAuth, TokenChecker] | None = None
 

@@ -353,14 +353,21 @@ class Supervisor:
 
         Returns None, or what is wrong in words.
         """
+        return await self._read_anew("accounts")
+
+    async def reload_keys(self) -> str | None:
+        """Let all workers read the DKIM keys anew, after `relay-agent dkim`; otherwise as `reload_accounts`."""
+        return await self._read_anew("dkim")
+
+    async def _read_anew(self, what: str) -> str | None:
         answers = await asyncio.gather(
-            *(each.channel.call("accounts.reload") for each in self._crew.workers if each.ready), return_exceptions=True
+            *(each.channel.call(f"{what}.reload") for each in self._crew.workers if each.ready), return_exceptions=True
         )
         problems = next((answer for answer in answers if isinstance(answer, list) and answer), None)
         if problems is not None:
             self._log.event("reload_refused", level="error", problems=problems)
             return "\n".join(problems)
-        self._log.event("accounts_reloaded")
+        self._log.event(f"{what}_reloaded")
         return None
 
     # ---- reload ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from relay_agent.config.schema.delivery import Delivery, Hop, Route
+from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
 from relay_agent.config.schema.process import Control, Metrics, Process, Queue
@@ -21,6 +22,8 @@ __all__ = [
     "Config",
     "Control",
     "Delivery",
+    "Dkim",
+    "DkimKey",
     "Hop",
     "Listener",
     "Metrics",
@@ -54,3 +57,4 @@ class Config(Section):
     )
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")
+    dkim: Dkim = Field(default_factory=Dkim, description="Signatures by the sender's domain.")

@@ -17,6 +17,7 @@ import pytest
 from relay_agent.config.schema import Config
 from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.dispatcher import Dispatcher
+from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
@@ -163,7 +164,11 @@ async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> Asyn
     made: list[Relay] = []
 
     async def make(
-        *, routes: list[dict[str, Any]] | None = None, timeouts: Timeouts | None = None, **delivery: Any
+        *,
+        routes: list[dict[str, Any]] | None = None,
+        timeouts: Timeouts | None = None,
+        dkim: dict[str, Any] | None = None,
+        **delivery: Any,
     ) -> Relay:
         config = Config.model_validate(
             {
@@ -171,6 +176,7 @@ async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> Asyn
                 "listener": [{"port": 2525, "tls": "none", "auth": "none"}],
                 "submission": {"trusted_networks": ["127.0.0.0/8"]},
                 "route": routes or [],
+                "dkim": dkim or {},
                 "delivery": {
                     "resolvers": [f"127.0.0.1:{name_server.port}"],
                     "smtp_port": smtp_port,
@@ -182,7 +188,9 @@ async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> Asyn
         )
         store = EmbeddedStore(tmp_path / f"queue{len(made)}")
         events = Events()
-        new = Relay(store, Dispatcher(config, store, events, timeouts=timeouts), events, config)
+        signer = Signer(config.dkim, events)
+        signer.reload()
+        new = Relay(store, Dispatcher(config, store, events, timeouts=timeouts, signer=signer), events, config)
         made.append(new)
         await new.dispatcher.start()
         return new

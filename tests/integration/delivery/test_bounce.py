@@ -5,6 +5,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dkim
+
+from relay_agent.config.schema import Dkim
+from relay_agent.dkim.keys import Algorithm
+from relay_agent.dkim.record import record_text
+from relay_agent.dkim.store import KeyStore
 
 from .conftest import MakeRelay
 from .peers import Sink, program
@@ -36,3 +45,17 @@ async def test_understood_by_a_bounce_parser(relay: MakeRelay, sink: MakeSink) -
     is_bounce, message_id, *reports = output.decode().splitlines()
     assert (is_bounce, message_id) == ("1", "<1@home.test>")
     assert sorted(reports) == ["bob@fault.test|user_unknown|550", "carol@nowhere.test|domain_error|512"]
+
+
+async def test_signed_by_the_keys_of_the_relay_s_own_name(relay: MakeRelay, sink: MakeSink, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    store = KeyStore(Dkim(directory=tmp_path / "dkim"))
+    (key,) = store.make("relay.test", (Algorithm.ED25519,), now)
+    store.activate([key], now)
+    home = sink()
+    sender = await relay(dkim={"directory": tmp_path / "dkim"})
+    await sender.send("carol@nowhere.test", sender="alice@alpha.test")
+    await sender.outcome("delivered")
+    (bounce,) = home.received()
+    assert str(bounce.parsed["From"]).endswith("<MAILER-DAEMON@relay.test>")
+    assert dkim.verify(bounce.content, dnsfunc=lambda name, timeout=5: record_text(key).encode())

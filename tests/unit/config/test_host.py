@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from relay_agent.accounts.hashing import DUMMY_HASH
 from relay_agent.accounts.store import Account, render
 from relay_agent.config.load import ConfigError, inspect_config, load_config
+from relay_agent.dkim.keys import Algorithm, KeyState, make_key, render_key
 from tests.integration.certificates import make_certificate
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 @dataclass
@@ -55,6 +59,8 @@ def make_host(root: Path) -> Host:
         file = "{host.accounts}"
         [queue]
         directory = "{root}/queue"
+        [dkim]
+        directory = "{root}/dkim"
         [[route]]
         domains = ["*"]
         via = [{{ host = "a.test", username = "u", password_file = "{host.secret}", ca_file = "{host.certificate}" }}]
@@ -161,6 +167,42 @@ def test_a_queue_that_is_a_file(host: Host) -> None:
     (host.root / "queue").rmdir()
     (host.root / "queue").write_text("")
     assert "is not a directory" in host.problems()["queue.directory"]
+
+
+def signing(host: Host, *, settings: str = "", mode: int = 0o640) -> Path:
+    """A signing key of alpha.test on the host, and further lines for [dkim]."""
+    path = host.root / "dkim/alpha.test/s.pem"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(render_key(replace(make_key("alpha.test", "s", Algorithm.ED25519, NOW), state=KeyState.ACTIVE)))
+    path.chmod(mode)
+    host.config.write_text(host.config.read_text().replace("[dkim]", f"[dkim]\n{settings}"))
+    return path
+
+
+def test_a_signing_key_that_is_good(host: Host) -> None:
+    signing(host, settings='domains = ["Alpha.test"]')
+    inspection = inspect_config(host.config)
+    assert (inspection.problems, inspection.warnings) == ((), ())
+
+
+def test_a_signing_key_that_is_damaged(host: Host) -> None:
+    path = signing(host)
+    path.write_text("nothing")
+    assert host.problems() == {"dkim": f"{path}: holds no key (expected PEM, -----BEGIN PRIVATE KEY-----)"}
+
+
+def test_a_domain_that_is_to_sign_and_has_no_key(host: Host) -> None:
+    signing(host, settings='domains = ["alpha.test", "beta.test"]')
+    assert "relay-agent dkim new beta.test" in host.warnings()["dkim.domains[1]"]
+    assert host.problems() == {}
+
+
+def test_signing_keys_for_everybody(host: Host) -> None:
+    path = signing(host, mode=0o644)
+    host.config.write_text(host.config.read_text() + '[submission]\nsender_check = "off"\n')
+    warnings = host.warnings()
+    assert warnings["dkim"].startswith(f"{path} can be read by every user")
+    assert "signed all the same" in warnings["submission.sender_check"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")

@@ -241,6 +241,21 @@ def test_what_the_rules_allow(old: str, new: str) -> None:
     parse_config(changed(old, new), "agent.toml")
 
 
+def test_rules_of_signing() -> None:
+    key = '[[dkim.key]]\ndomain = "a.org"\nselector = "S"\nfile = "/k"\n'
+    found = problems(f'{GOOD}\n[dkim]\nexpire_after = "11d"\n{key}{key.replace("a.org", "A.org").replace("S", "s")}')
+    assert set(found) == {"dkim.expire_after", "dkim.key[1].selector"}
+    assert "at least 1036800 seconds" in found["dkim.expire_after"]
+    assert "dkim.key[0] already" in found["dkim.key[1].selector"]
+    parse_config(f'{GOOD}\n[dkim]\nexpire_after = "12d"\n{key}{key.replace("a.org", "b.org")}', "agent.toml")
+
+
+@pytest.mark.parametrize("selector", ["", "a b", "../a", "a_b", "-a", "a..b", "ä"])
+def test_what_is_no_selector(selector: str) -> None:
+    key = f'[[dkim.key]]\ndomain = "a.org"\nselector = "{selector}"\nfile = "/k"\n'
+    assert list(problems(f"{GOOD}\n{key}")) == ["dkim.key[0].selector"]
+
+
 def test_rules_are_told_together_with_unknown_keys() -> None:
     found = problems(changed("port = 465", "port = 587\ncolour = 1"))
     assert set(found) == {"listener[1].port", "listener[1].colour"}

@@ -34,6 +34,9 @@ class Agent:
     async def reload_accounts(self) -> str | None:
         return self.problem
 
+    async def reload_keys(self) -> str | None:
+        return self.problem
+
     def snapshot(self) -> Mapping[str, Any]:
         return {"in_hand": 0}
 
@@ -163,7 +166,7 @@ async def test_the_status_has_the_queue_and_the_delivery(client: ControlClient, 
     }
 
 
-@pytest.mark.parametrize("command", ["reload", "accounts.reload"])
+@pytest.mark.parametrize("command", ["reload", "accounts.reload", "dkim.reload"])
 async def test_a_reload_that_is_refused_says_why(client: ControlClient, agent: Agent, command: str) -> None:
     assert await call(client, command) is None
     agent.problem = "agent.toml: hostname: is missing"

@@ -118,3 +118,19 @@ def test_the_authorities_of_client_certificates_go_into_a_file() -> None:
 def test_metrics_are_off_unless_their_port_is_given() -> None:
     assert "metrics" not in tomllib.loads(build(metrics={"address": None, "port": None}).toml)
     assert tomllib.loads(build(metrics={"address": None, "port": 9465}).toml)["metrics"] == {"port": 9465}
+
+
+def test_signing_keys_go_into_files() -> None:
+    key = {"domain": "example.org", "selector": "2026a", "key": "PEM"}
+    options = {"domains": None, "subdomains": False, "expire_after": "2592000", "directory": None}
+    settings = build(dkim=options | {"keys": [key]})
+    assert settings.secrets == {"2026a._domainkey.example.org.dkim": "PEM\n"}
+    assert "PEM" not in settings.toml
+    dkim = parse_config(settings.toml, "agent.toml").dkim
+    assert (dkim.subdomains, dkim.expire_after) == (False, 2_592_000)
+    assert [(each.domain, each.selector, str(each.file)) for each in dkim.key] == [
+        ("example.org", "2026a", "/etc/postroad/secrets/2026a._domainkey.example.org.dkim")
+    ]
+    assert "dkim" not in tomllib.loads(build(dkim={"keys": None}).toml)
+    with pytest.raises(SettingsError, match=r"dkim\.keys\[0\]\.key: is empty"):
+        build(dkim={"keys": [key | {"key": " "}]})

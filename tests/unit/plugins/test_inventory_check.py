@@ -93,6 +93,10 @@ def test_variables_of_others_are_left_alone() -> None:
             "relay_agent_accounts[1].name: A is there already as relay_agent_accounts[0]",
         ),
         (
+            {"dkim": {"keys": [{"domain": "a.org", "selector": "s", "key": "PEM"}] * 2}},
+            'relay_agent_dkim.keys[1].selector: "s" of a.org is relay_agent_dkim.keys[0] already',
+        ),
+        (
             {"accounts": [{"name": "alice"}]},
             "relay_agent_accounts[0] (alice): has no password (expected password or hash)",
         ),

@@ -74,7 +74,18 @@ def test_the_agent_s_module_takes_what_the_role_takes() -> None:
 
 def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     from relay_agent.accounts.limits import AccountLimits
-    from relay_agent.config.schema import Delivery, Hop, Listener, Metrics, OAuth, Policy, Submission, Tls
+    from relay_agent.config.schema import (
+        Delivery,
+        Dkim,
+        DkimKey,
+        Hop,
+        Listener,
+        Metrics,
+        OAuth,
+        Policy,
+        Submission,
+        Tls,
+    )
 
     options = agent_options()
     hop = options["routes"]["options"]["via"]["options"]
@@ -88,6 +99,9 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
     assert set(options["delivery"]["options"]) == set(Delivery.model_fields)
+    dkim = options["dkim"]["options"]
+    assert {"key" if name == "keys" else name for name in dkim} == set(Dkim.model_fields)
+    assert {"file" if name == "key" else name for name in dkim["keys"]["options"]} == set(DkimKey.model_fields)
     # On the host these two are files; the inventory has their content.
     assert {"password_file" if key == "password" else "ca_file" if key == "ca" else key for key in hop} == set(
         Hop.model_fields
