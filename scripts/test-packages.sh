@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs what the integration tests use as the other side, from Debian: Postfix (smtp-sink and a smarthost),
-# its SASL parts, the name server nsd, and a parser of bounces as mailing lists use; and nftables, whose rules are
-# tried in network namespaces; and faketime, for a clock that is set back and forth. Only what is missing; no service is started and none is removed.
+# its SASL parts, the name server nsd, a validating resolver (unbound) and what signs a zone (ldnsutils), a parser of
+# bounces as mailing lists use; nftables, whose rules are tried in network namespaces; and faketime, for a clock that is
+# set back and forth. Only what is missing; no service is started and none is removed.
 set -eu
 
-packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
+packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime unbound ldnsutils"
 
 missing=
 for package in $packages; do
@@ -60,7 +61,7 @@ apt install --no-install-recommends --no-remove $missing >/dev/null
 
 # Nor shall they start with the next boot: Debian enables what it installs.
 if command -v systemctl >/dev/null; then
-    for service in postfix nsd saslauthd; do
+    for service in postfix nsd saslauthd unbound; do
         case $missing in
             *"${service%authd}"*) systemctl --quiet disable "$service" 2>/dev/null || true ;;
         esac
