@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from relay_agent.config.schema.delivery import Delivery, Hop, Route
+from relay_agent.config.schema.delivery import Delivery, Hop, Route, TlsPolicy, TlsReports
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
 from relay_agent.config.schema.process import Control, Process, Queue
@@ -30,6 +30,8 @@ __all__ = [
     "Route",
     "Submission",
     "Tls",
+    "TlsPolicy",
+    "TlsReports",
     "parse_duration",
     "parse_resolver",
 ]
@@ -50,3 +52,7 @@ class Config(Section):
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")
+    tls_policy: tuple[TlsPolicy, ...] = Field(default=(), description="TLS wanted of some domains' MX hosts.")
+    tls_reports: TlsReports | None = Field(
+        default=None, description="Reports of TLS to the domains that ask for them; without it there are none."
+    )
