@@ -72,11 +72,11 @@ class Opener:
         domains: of the recipients that it is for. Raises HostTrouble with the last address's trouble, or
         UnresolvedError when there is none.
         """
-        addresses = await self._addresses(target)
         names = recipients_domains(domains)
         demand = _NO_DEMAND
         if target.security is Security.OPPORTUNISTIC:
             demand = await self.tls.demand(target.host, target.port, target.tls, names)
+        addresses = await self._addresses(target)
         trouble: HostTrouble | None = None
         for address in addresses[:_MOST_TRIED]:
             try:

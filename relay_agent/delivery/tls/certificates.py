@@ -8,9 +8,22 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from relay_agent.delivery.reply import printable
+
+_MALFORMED = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
+#: Extensions that mean something here; one that a certificate calls critical and that is not among them forbids its
+#: use (RFC 5280 4.2), the limits on names of some authorities included.
+_KNOWN = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+_FOR_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 __all__ = [
     "Certificate",
@@ -19,6 +32,7 @@ __all__ = [
     "certificate_names",
     "fault_of_authority",
     "fault_of_dates",
+    "fault_of_server",
     "is_issued_by",
     "matches_name",
     "parse_certificate",
@@ -50,7 +64,7 @@ class Certificate:
         """Its subject, for people."""
         try:
             return printable(self.parsed.subject.rfc4514_string(), 200) or "a certificate without subject"
-        except ValueError:
+        except _MALFORMED:
             return "a certificate with an unreadable subject"
 
 
@@ -93,7 +107,10 @@ def _inside(der: bytes, start: int, limit: int, tag: int) -> tuple[int, int]:
 
 def fault_of_dates(certificate: Certificate, now: dt.datetime) -> None:
     """Raises CertificateFault when the certificate has ended or not begun."""
-    begin, end = certificate.parsed.not_valid_before_utc, certificate.parsed.not_valid_after_utc
+    try:
+        begin, end = certificate.parsed.not_valid_before_utc, certificate.parsed.not_valid_after_utc
+    except _MALFORMED as error:
+        raise _unreadable(certificate, error) from None
     if now > end:
         raise CertificateFault(f"the certificate {certificate.title} ended on {end:%Y-%m-%d}", expired=True)
     if now < begin:
@@ -103,13 +120,11 @@ def fault_of_dates(certificate: Certificate, now: dt.datetime) -> None:
 def fault_of_authority(issuer: Certificate, below: int) -> None:
     """Raises CertificateFault when a certificate may not issue others, with `below` authorities under it
     (RFC 5280 6.1.4)."""
+    extensions = _extensions(issuer)
     try:
-        extensions = issuer.parsed.extensions
         limits = extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
         raise CertificateFault(f"the certificate {issuer.title} is not an authority's") from None
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
-        raise CertificateFault(f"the certificate {issuer.title} cannot be read: {printable(str(error), 100)}") from None
     if not limits.ca or (limits.path_length is not None and limits.path_length < below):
         raise CertificateFault(f"the certificate {issuer.title} may not issue the one below it")
     try:
@@ -119,11 +134,38 @@ def fault_of_authority(issuer: Certificate, below: int) -> None:
         pass
 
 
+def fault_of_server(certificate: Certificate) -> None:
+    """Raises CertificateFault when a certificate may not be a server's."""
+    try:
+        uses = _extensions(certificate).get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not _FOR_SERVERS.intersection(uses):
+        raise CertificateFault(f"the certificate {certificate.title} is not for servers")
+
+
+def _extensions(certificate: Certificate) -> x509.Extensions:
+    """Raises CertificateFault when they cannot be read, or one that we do not know is critical."""
+    try:
+        extensions = certificate.parsed.extensions
+    except _MALFORMED as error:
+        raise _unreadable(certificate, error) from None
+    for each in extensions:
+        if each.critical and each.oid not in _KNOWN:
+            what = f"a critical extension that is not known here ({each.oid.dotted_string})"
+            raise CertificateFault(f"the certificate {certificate.title} has {what}")
+    return extensions
+
+
+def _unreadable(certificate: Certificate, error: Exception) -> CertificateFault:
+    return CertificateFault(f"the certificate {certificate.title} cannot be read: {printable(str(error), 100)}")
+
+
 def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether name and signature say so."""
     try:
         certificate.parsed.verify_directly_issued_by(issuer.parsed)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*_MALFORMED, InvalidSignature):
         return False
     return True
 
@@ -135,12 +177,12 @@ def certificate_names(certificate: Certificate) -> list[str]:
         names = extension.value.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         names = []
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm):
+    except _MALFORMED:
         return []
     if not names:
         try:
             common = certificate.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        except ValueError:
+        except _MALFORMED:
             return []
         names = [str(each.value) for each in common]
     return [printable(name, 255).lower().rstrip(".") for name in names]

@@ -17,6 +17,7 @@ from relay_agent.delivery.tls.certificates import (
     certificate_names,
     fault_of_authority,
     fault_of_dates,
+    fault_of_server,
     is_issued_by,
     matches_name,
     parse_certificate,
@@ -87,14 +88,17 @@ def _fault_below_anchor(
     current, below = chain[0], 0
     path = [current]
     while True:
-        issuer = next((each for each in known if each not in path and is_issued_by(current, each)), None)
-        if issuer is None:
+        issuers = [each for each in known if each not in path and is_issued_by(current, each)]
+        anchor = next((each for each in issuers if any(_matches(record, each.der) for record in anchors)), None)
+        if not issuers:
             raise _NoAnchor
+        issuer = anchor or issuers[0]
         try:
             fault_of_dates(current, now)
             fault_of_authority(issuer, below)
-            if any(_matches(record, issuer.der) for record in anchors):
-                fault_of_dates(issuer, now)
+            if anchor is not None:
+                fault_of_dates(anchor, now)
+                fault_of_server(chain[0])
                 break
         except CertificateFault as error:
             return DaneFault(str(error), expired=error.expired)

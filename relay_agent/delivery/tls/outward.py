@@ -180,6 +180,9 @@ class OutwardTls:
                 self._count(domains, Demand(Kind.DANE), ResultType.DNSSEC_INVALID, str(error), host)
                 raise
         found = demand(wanted, answer)
+        if answer.records and found.kind is not Kind.DANE:
+            useless = replace(found, kind=Kind.DANE)
+            self._count(domains, useless, ResultType.TLSA_INVALID, "none of the records can be used", host)
         if not found.sts or wanted.listed:
             return found
         foreign = unlisted(host)

@@ -146,7 +146,10 @@ class TlsError(Exception):
         return HostTrouble(Deferred(self.status, text, host, Scope.HOST))
 
 
-_STS_WHY = "the recipient domain's MTA-STS policy (mode enforce, RFC 8461) wants a verified certificate for the host"
+_STS_WHY = (
+    "the recipient domain's MTA-STS policy (mode enforce, RFC 8461) wants a host that it names, "
+    "with a verified certificate"
+)
 
 
 def demand(wanted: Wanted, answer: TlsaAnswer) -> Demand:
@@ -173,5 +176,5 @@ def demand(wanted: Wanted, answer: TlsaAnswer) -> Demand:
 
 def unlisted(host: str) -> TlsError:
     """The error of a host that the domain's MTA-STS policy does not name (RFC 8461 4.1)."""
-    text = f"mail host {host} is not among those that the recipient domain's MTA-STS policy names (RFC 8461 4.1)"
+    text = f"mail host {host} matches no mx of the policy"
     return TlsError(ResultType.FAILURE, text)

@@ -13,9 +13,15 @@ from relay_agent.delivery.resolve import UnresolvedError
 __all__ = ["NotSecureError", "on_this_host", "system_resolvers"]
 
 
+#: Docker's and systemd's stubs: on loopback, but mostly they pass on what a resolver elsewhere says.
+_FORWARDERS = frozenset({"127.0.0.11", "127.0.0.53", "127.0.0.54"})
+
+
 def on_this_host(servers: Sequence[tuple[str, int]]) -> bool:
-    """Whether all resolvers (there is one at least) are reached over loopback."""
-    return bool(servers) and all(ip_address(address).is_loopback for address, _ in servers)
+    """Whether all resolvers (there is one at least) are reached over loopback, and are no mere forwarders."""
+    return bool(servers) and all(
+        ip_address(address).is_loopback and address not in _FORWARDERS for address, _ in servers
+    )
 
 
 def system_resolvers(path: Path = Path("/etc/resolv.conf")) -> list[tuple[str, int]]:

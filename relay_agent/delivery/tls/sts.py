@@ -68,20 +68,23 @@ class PolicyKeeper:
         """
         cached = await self._current(domain)
         announced = await self._announced(domain)
-        if announced is not None and cached is not None and cached.id != announced:
-            self._kept.pop(domain, None)  # another worker may have fetched it
-            cached = await self._current(domain)
         if announced is None:
             self._failed.pop(domain, None)
-        stale = cached is not None and (
-            (announced is not None and cached.id != announced) or self._clock() - cached.fetched > _FRESH_FOR
-        )
-        if stale or (cached is None and announced is not None):
+        if self._is_stale(cached, announced):
+            self._kept.pop(domain, None)  # another worker may have fetched it
+            cached = await self._current(domain)
+        if self._is_stale(cached, announced):
             task = self._fetch_soon(domain, announced or (cached.id if cached else ""))
             if cached is None and task is not None:
                 await asyncio.wait((task,), timeout=_WAIT)
                 cached = await self._current(domain)
         return cached.policy if cached is not None else None
+
+    def _is_stale(self, cached: CachedPolicy | None, announced: str | None) -> bool:
+        """Whether a policy is to be fetched."""
+        if cached is None:
+            return announced is not None
+        return announced not in (None, cached.id) or self._clock() - cached.fetched > _FRESH_FOR
 
     def trouble(self, domain: str) -> StsTrouble | None:
         """Why the last fetch failed, when it did."""

@@ -96,11 +96,11 @@ async def test_the_operator_asks_for_more(
 ) -> None:
     policy = [{"domains": ["*.open.test"], "tls": tls}, {"domains": ["*"], "tls": "opportunistic"}]
     sender = await relay(**world.delivery, sections={"tls_policy": policy}, mta_sts=False)
-    await sender.send(f"bob@{domain}")
+    await sender.send(f"carol@{domain}")
     (event,) = await sender.outcome("deferred")
     assert event["status"] == status
     assert words in event["reply"]
-    assert not world.exchangers.took(f"bob@{domain}")
+    assert not world.exchangers.took(f"carol@{domain}")
 
 
 async def test_the_operator_gets_what_he_asks_for(relay: MakeRelay, world: TlsWorld) -> None:

@@ -17,7 +17,7 @@ from .peers import free_port
 from .signed_dns import ValidatingDns
 from .web_host import WebHost
 
-__all__ = ["SELF_SIGNED", "CHAINED", "EXPIRED", "MUTE", "NEXT_RELAY", "STRANGER", "TlsWorld"]
+__all__ = ["SELF_SIGNED", "CHAINED", "EXPIRED", "MUTE", "NEXT_RELAY", "REPORTS", "STRANGER", "TlsWorld"]
 
 SELF_SIGNED = "127.0.3.1"  # a certificate of its own, which has ended
 CHAINED = "127.0.3.2"  # from the authority, for mx.ta.signed.test, mx.sts.open.test and ta-next.signed.test
@@ -25,6 +25,7 @@ MUTE = "127.0.3.3"  # without STARTTLS
 NEXT_RELAY = "127.0.3.4"  # for a relay of our own
 STRANGER = "127.0.3.5"  # from an authority that nobody knows, for mx.strange.open.test
 EXPIRED = "127.0.3.6"  # from the authority, and ended
+REPORTS = "127.0.3.7"  # for smtp-sink: the MX host of reports.open.test
 WEB = "127.0.3.10"
 WEB_DOWN = "127.0.3.11"
 
@@ -56,7 +57,8 @@ class TlsWorld:
         stranger = strangers.issue("mx.strange.open.test", "mx.trial.open.test")
         late = self.authority.issue("mx.late.open.test", "mx.ta-late.signed.test", days=-1)
         self.next_relay = make_certificate(directory, "mx.tls.signed.test")
-        web = self.authority.issue("*.open.test", *(f"mta-sts.{domain}" for domain in _POLICIES), file="web")
+        hosts = (f"mta-sts.{domain}" for domain in (*_POLICIES, "broken.open.test", "moved.open.test"))
+        web = self.authority.issue("*.open.test", *hosts, file="web")
         self.exchangers = MailExchangers(
             directory / "postfix",
             self.smtp_port,
@@ -74,6 +76,8 @@ class TlsWorld:
             self.web.directory.mkdir(exist_ok=True)
             self.web.publish(domain, f"version: STSv1\r\nmode: {mode}\r\nmx: {mx}\r\nmax_age: 86400\r\n")
         self.web.publish("broken.open.test", "version: STSv2\n")
+        self.web.publish("webcert.open.test", "version: STSv1\nmode: enforce\nmx: *.elsewhere.test\nmax_age: 86400\n")
+        self.web.redirect("moved.open.test", "https://mta-sts.foreign.open.test/.well-known/mta-sts.txt")
         self.dns.start(
             self._signed(), self._unsigned(), self._bogus(), f"_{self.smtp_port}._tcp.mx.tampered.signed.test"
         )
@@ -114,19 +118,22 @@ class TlsWorld:
             "both": (SELF_SIGNED, f"3 1 1 {self._key}"),
             "without": (SELF_SIGNED, ""),
         }
-        text = 'alias MX 10 mx.alias\nmx.alias CNAME mx.ee\n_mta-sts.both TXT "v=STSv1; id=1;"\n'
+        rua = "v=TLSRPTv1; rua=mailto:tls@reports.open.test"
+        text = "".join(f'_smtp._tls.{name} TXT "{rua}"\n' for name in ("ee", "wrong", "tampered"))
+        text += 'alias MX 10 mx.alias\nmx.alias CNAME mx.ee\n_mta-sts.both TXT "v=STSv1; id=1;"\n'
         text += f"mta-sts.both A {WEB}\n"
         return text + "".join(self._host(name, *each) for name, each in hosts.items())
 
     def _unsigned(self) -> str:
         text = self._host("insecure", SELF_SIGNED, f"3 1 1 {'ab' * 32}")
-        text += self._host("loose", STRANGER, "") + self._host("clear", MUTE, "") + self._host("reports", CHAINED, "")
+        text += self._host("loose", STRANGER, "") + self._host("clear", MUTE, "") + self._host("reports", REPORTS, "")
         text += f"rua A {WEB}\n"
         for domain, (_, _, address) in _POLICIES.items():
             if domain.endswith(".open.test"):
                 name = domain.removesuffix(".open.test")
                 text += self._host(name, address, "") + self._sts(name, WEB)
-        text += self._host("broken", STRANGER, "") + self._sts("broken", WEB)
+        for name in ("broken", "moved", "webcert"):
+            text += self._host(name, STRANGER, "") + self._sts(name, WEB)
         text += self._host("webdown", STRANGER, "") + self._sts("webdown", WEB_DOWN)
         return text
 

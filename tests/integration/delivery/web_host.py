@@ -68,6 +68,12 @@ class WebHost:
         place.mkdir(parents=True, exist_ok=True)
         (place / "mta-sts.txt").write_text(policy)
 
+    def redirect(self, domain: str, url: str) -> None:
+        """Have a domain's policy answered with HTTP status 302."""
+        place = self.directory / f"mta-sts.{domain}" / ".well-known"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "mta-sts.txt.moved").write_text(url)
+
     def posted(self) -> list[bytes]:
         """What was posted so far."""
         files = (self.directory / "posted").glob("*")
