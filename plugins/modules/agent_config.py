@@ -62,6 +62,15 @@ options:
     description: See C(relay_agent_delivery) of the role.
     type: dict
     default: {}
+  tls_policies:
+    description: See C(relay_agent_tls_policies) of the role.
+    type: list
+    elements: dict
+    default: []
+  tls_reports:
+    description: See C(relay_agent_tls_reports) of the role.
+    type: dict
+    default: {}
   accounts:
     description: See C(relay_agent_accounts) of the role. An empty list leaves the accounts of the host alone.
     type: list

@@ -29,7 +29,8 @@ __all__ = [
 AGENT_ROLE = "relay_agent"
 
 _FAMILY = "relay_"
-_KEYS = {"listener": "listeners", "route": "routes"}
+_KEYS = {"listener": "listeners", "route": "routes", "tls_policy": "tls_policies"}
+_SECTIONS = {"submission", "policy", "oauth", "delivery", "tls_reports"}
 _KINDS = {
     "int": "a whole number",
     "bool": "true or false",
@@ -39,7 +40,7 @@ _KINDS = {
 }
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
 _FEWEST_OPEN_FILES = 1024
-_CONFIG_KEY = re.compile(r"\b(listener|route)(?=\[\d)")
+_CONFIG_KEY = re.compile(r"\b(listener|route|tls_policy)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
 """For each role its options, as in meta/argument_specs.yml."""
@@ -145,10 +146,12 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
     try:
         found = dict.fromkeys(parse(build_settings(options).toml))
         # What is wrong by itself hides what is wrong between values: look once more without it.
-        for section in {key.partition(".")[0] for key, _ in found} & {"submission", "policy", "oauth", "delivery"}:
+        for section in {key.partition(".")[0] for key, _ in found} & _SECTIONS:
             options[section] = {}
         if any(key.startswith("route") for key, _ in found):
             options["routes"] = []
+        if any(key.startswith("tls_policy") for key, _ in found):
+            options["tls_policies"] = []
         found |= dict.fromkeys(parse(build_settings(options).toml))
     except SettingsError as error:
         yield f"{prefix}{error}"

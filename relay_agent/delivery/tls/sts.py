@@ -27,6 +27,7 @@ _PATH = "/.well-known/mta-sts.txt"
 _MOST = 65_536  # bytes of a policy (RFC 8461 3.3)
 _FRESH_FOR = 86_400.0  # seconds; then a policy is fetched again though its id is the same
 _AGAIN = 300.0  # seconds after a fetch that failed (RFC 8461 3.3)
+_ANSWER = 6.0  # seconds that mail waits for DNS to say whether there is a policy
 _WAIT = 15.0  # seconds that mail waits for the first policy of a domain
 _ROUND = 3600.0  # seconds between two looks at all policies
 _MOST_KEPT = 10_000
@@ -109,8 +110,9 @@ class PolicyKeeper:
 
     async def _announced(self, domain: str) -> str | None:
         try:
-            return announced_id(await self._resolver.texts(f"_mta-sts.{domain}"))
-        except UnresolvedError:
+            async with asyncio.timeout(_ANSWER):
+                return announced_id(await self._resolver.texts(f"_mta-sts.{domain}"))
+        except (UnresolvedError, TimeoutError):
             return None  # no news: what is kept holds
 
     def _fetch_soon(self, domain: str, announced: str) -> asyncio.Task[None] | None:

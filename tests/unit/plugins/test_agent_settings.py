@@ -101,3 +101,18 @@ def test_the_keys_of_a_provider_go_into_a_file() -> None:
     oauth = parse_config(settings.toml, "agent.toml").oauth
     assert oauth is not None
     assert (str(oauth.jwks_file), oauth.leeway) == ("/etc/postroad/secrets/oauth.jwks.json", 30)
+
+
+def test_what_is_wanted_of_tls_outwards() -> None:
+    settings = build(
+        delivery={"tls": "required", "dnssec": "on", "mta_sts": False, "ca": "PEM", "retry_for": "3600"},
+        tls_policies=[{"domains": ["partner.example"], "tls": "verified"}],
+        tls_reports={"contact": "postmaster@example.org", "organization": None},
+    )
+    assert settings.secrets == {"delivery.ca.pem": "PEM\n"}
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.delivery.tls, config.delivery.dnssec, config.delivery.mta_sts) == ("required", "on", False)
+    assert str(config.delivery.ca_file) == "/etc/postroad/secrets/delivery.ca.pem"
+    assert config.tls_policy[0].tls == "verified"
+    assert config.tls_reports is not None
+    assert config.tls_reports.contact == "postmaster@example.org"

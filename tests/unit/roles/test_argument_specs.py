@@ -74,7 +74,7 @@ def test_the_agent_s_module_takes_what_the_role_takes() -> None:
 
 def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     from relay_agent.accounts.limits import AccountLimits
-    from relay_agent.config.schema import Delivery, Hop, Listener, OAuth, Policy, Submission
+    from relay_agent.config.schema import Delivery, Hop, Listener, OAuth, Policy, Submission, TlsPolicy, TlsReports
 
     options = agent_options()
     hop = options["routes"]["options"]["via"]["options"]
@@ -84,7 +84,10 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert {f"{key}_file" if key in ("jwks", "ca") else key for key in oauth} == set(OAuth.model_fields)
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
-    assert set(options["delivery"]["options"]) == set(Delivery.model_fields)
+    delivery = options["delivery"]["options"]
+    assert {"ca_file" if key == "ca" else key for key in delivery} == set(Delivery.model_fields)
+    assert set(options["tls_policies"]["options"]) == set(TlsPolicy.model_fields)
+    assert set(options["tls_reports"]["options"]) == set(TlsReports.model_fields)
     # On the host these two are files; the inventory has their content.
     assert {"password_file" if key == "password" else "ca_file" if key == "ca" else key for key in hop} == set(
         Hop.model_fields
