@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -70,6 +71,13 @@ class _Connection(http.client.HTTPSConnection):
             self._raw, server_hostname=self.host, do_handshake_on_connect=False
         )
         self.sock.do_handshake()
+
+    def close(self) -> None:
+        """Close at once, also where a broken answer left a reader of the socket behind."""
+        sock = self.sock
+        super().close()
+        if sock is not None and sock.fileno() >= 0:
+            os.close(sock.detach())
 
     def cut(self) -> None:
         """End it, whatever a thread is waiting for."""
