@@ -60,7 +60,8 @@ class Target:
 class Way:
     """The hosts that mail can be handed to, each with its preference (lowest first).
 
-    Domains with the same MX hosts have equal ways, and so share connections and limits.
+    Domains with the same MX hosts, of which the same TLS is wanted, have equal ways, and so share connections and
+    limits.
     """
 
     choices: tuple[tuple[int, Target], ...]

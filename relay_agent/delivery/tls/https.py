@@ -72,12 +72,11 @@ class _Connection(http.client.HTTPSConnection):
         )
         self.sock.do_handshake()
 
-    def close(self) -> None:
-        """Close at once, also where a broken answer left a reader of the socket behind."""
-        sock = self.sock
-        super().close()
-        if sock is not None and sock.fileno() >= 0:
-            os.close(sock.detach())
+    def end(self) -> None:
+        """Close, also where a broken answer left a reader of the socket behind."""
+        self.close()
+        if self._raw is not None and self._raw.fileno() >= 0:
+            os.close(self._raw.detach())
 
     def cut(self) -> None:
         """End it, whatever a thread is waiting for."""
@@ -163,7 +162,7 @@ def _words(error: Exception) -> str:
 
 
 def _talk(connection: _Connection, path: str, most: int, content: bytes | None, headers: Mapping[str, str]) -> Answer:
-    with contextlib.closing(connection):
+    try:
         connection.request("POST" if content is not None else "GET", path, body=content, headers=dict(headers))
         response = connection.getresponse()
         body = response.read(most + 1)
@@ -171,3 +170,5 @@ def _talk(connection: _Connection, path: str, most: int, content: bytes | None, 
             raise OSError(f"the answer has more than {most} bytes")
         media = response.headers.get_content_type() if "Content-Type" in response.headers else ""
         return Answer(response.status, media.lower(), body)
+    finally:
+        connection.end()

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from relay_agent.delivery.outcome import Deferred, Scope
+from relay_agent.delivery.reply import printable
 from relay_agent.delivery.resolve import UnresolvedError
 
 __all__ = ["NotSecureError", "on_this_host", "system_resolvers"]
@@ -45,5 +46,5 @@ class NotSecureError(UnresolvedError):
     """DNS gives no answer that can be believed. bogus: there is one, whose signatures do not validate."""
 
     def __init__(self, text: str, *, bogus: bool = False) -> None:
-        super().__init__(Deferred("4.7.5" if bogus else "4.4.3", text, "", Scope.HOST))
+        super().__init__(Deferred("4.7.5" if bogus else "4.4.3", printable(text, 600), "", Scope.HOST))
         self.bogus = bogus

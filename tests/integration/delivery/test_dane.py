@@ -40,6 +40,7 @@ async def test_delivered_over_tls(relay: MakeRelay, world: TlsWorld, name: str) 
     ("domain", "status", "words"),
     [
         ("wrong.signed.test", "4.7.5", "matches none of the TLSA records (3 1 1 abababab"),
+        ("half.signed.test", "4.7.5", "(3 1 1 cdcdcdcd"),
         ("ta-name.signed.test", "4.7.5", "is for mx.ta.signed.test"),
         ("ta-late.signed.test", "4.7.5", "ended on"),
         ("stripped.signed.test", "4.7.4", "the server offers no STARTTLS"),
@@ -68,6 +69,16 @@ async def test_deferred_with_the_reason(
             assert "data" not in session
     assert not world.exchangers.took(f"bob@{domain}")
     assert not sender.events.named("delivered")
+
+
+async def test_each_host_is_held_to_its_own_records(relay: MakeRelay, world: TlsWorld) -> None:
+    """The first host's certificate is wrong; the second has no TLSA records, which is signed, too (RFC 7672 2.2)."""
+    sender = await relay(**world.delivery)
+    await sender.send("bob@pair.signed.test")
+    (event,) = await sender.outcome("delivered")
+    assert event["host"] == "mx.without.signed.test"
+    (trouble,) = sender.events.named("connection_trouble")
+    assert trouble["host"].startswith("mx.wrong.signed.test")
 
 
 async def test_an_unsigned_zone_is_opportunistic(relay: MakeRelay, world: TlsWorld) -> None:

@@ -120,6 +120,9 @@ class TlsWorld:
         }
         rua = "v=TLSRPTv1; rua=mailto:tls@reports.open.test"
         text = "".join(f'_smtp._tls.{name} TXT "{rua}"\n' for name in ("ee", "wrong", "tampered"))
+        text += "half MX 10 mx.half\nmx.half CNAME mx.insecure.open.test.\n"
+        text += f"_{self.smtp_port}._tcp.mx.half TLSA 3 1 1 {'cd' * 32}\n"
+        text += "pair MX 10 mx.wrong\npair MX 20 mx.without\n"
         text += 'alias MX 10 mx.alias\nmx.alias CNAME mx.ee\n_mta-sts.both TXT "v=STSv1; id=1;"\n'
         text += f"mta-sts.both A {WEB}\n"
         return text + "".join(self._host(name, *each) for name, each in hosts.items())

@@ -89,6 +89,11 @@ async def test_an_answer(server: Server, authority: Authority) -> None:
     assert server.requests[0].startswith(b"GET /x HTTP/1.1\r\nHost: mta-sts.example.org:")
 
 
+async def test_an_answer_that_ends_with_the_connection(server: Server, authority: Authority) -> None:
+    server.behave = _says(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhi")
+    assert (await _get(server, authority.file)).content == b"hi"
+
+
 @pytest.mark.parametrize("status", [301, 302, 308])
 async def test_no_redirect_is_followed(server: Server, authority: Authority, status: int) -> None:
     server.behave = _says(
