@@ -104,18 +104,17 @@ class Opener:
         """Raises HostTrouble."""
         if target.security is not Security.OPPORTUNISTIC:
             return await self._begin(target, address, demand, How.AS_DEMANDED, domains)
-        failed: TlsError | None = None
-        for how in ways(demand):
+        *others, last = ways(demand)
+        for how in others:
             try:
-                connection = await self._begin(target, address, demand, how, domains)
+                return await self._begin(target, address, demand, how, domains)
             except TlsError as error:
-                failed = error
                 # Opportunistic TLS must never be worse than none: the same address again, with less.
                 self.log.event("tls_fallback", host=target.label, address=address, reason=str(error))
-                continue
-            return connection
-        assert failed is not None
-        raise failed.trouble(demand, target.host)
+        try:
+            return await self._begin(target, address, demand, last, domains)
+        except TlsError as error:
+            raise error.trouble(demand, target.host) from None
 
     async def _begin(
         self, target: Target, address: str, demand: Demand, how: How, domains: tuple[str, ...]

@@ -22,9 +22,9 @@ from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient
 
 __all__ = ["ReportSender"]
 
-_FLUSH_EVERY = 60.0  # seconds
+_FLUSH_EVERY = 600.0  # seconds; a worker that dies takes as much of its counts along
 _LOOK_EVERY = 3600.0  # for reports that could not be handed over
-_SETTLED_AFTER = 600.0  # seconds after midnight: by then every worker has written what it counted
+_SETTLED_AFTER = 1200.0  # seconds after midnight: by then every worker has written what it counted
 _SPREAD = 3.5 * 3600  # seconds over which the world's reports are spread (RFC 8460 4.1 asks for up to four hours)
 _LIFETIME = 86_400.0  # seconds that a report is tried for (RFC 8460 3)
 _MOST_ANSWER = 4096  # octets of a web host's answer
@@ -47,16 +47,20 @@ class ReportSender:
     clock: Callable[[], float] = time.time
 
     async def run(self) -> None:
-        """Write each minute, send each day; without end."""
+        """Write every few minutes, send each day; without end, whatever goes wrong."""
         jitter = random.uniform(_SETTLED_AFTER, _SETTLED_AFTER + _SPREAD)  # noqa: S311
         next_look = 0.0
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
             await self.flush()
             now = self.clock()
-            if now >= next_look and now % 86_400 >= jitter:
+            if now < next_look or now % 86_400 < jitter:
+                continue
+            next_look = now + _LOOK_EVERY
+            try:
                 await self.send_due()
-                next_look = now + _LOOK_EVERY
+            except Exception as error:
+                self.log.event("tls_report_fault", level="error", error=f"{type(error).__name__}: {error}")
 
     async def flush(self) -> None:
         """Put on the disk what was counted."""

@@ -162,7 +162,10 @@ class PolicyKeeper:
         """Fetch each policy once a day, so that none ends because nobody wrote to its domain; without end."""
         while True:
             await asyncio.sleep(_ROUND * random.uniform(0.5, 1.5))  # noqa: S311
-            await self.refresh_all()
+            try:
+                await self.refresh_all()
+            except Exception as error:
+                self._log.event("mta_sts_fault", level="error", error=f"{type(error).__name__}: {error}")
 
     async def refresh_all(self) -> None:
         """Fetch the policies that are older than a day, remove those that have ended."""

@@ -128,12 +128,18 @@ async def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
 
 
 async def test_the_round_of_a_day(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written each minute; sent not at midnight, when the whole world would, but some time later."""
+    """Written every few minutes; sent not at midnight, when the whole world would, but some time later."""
     asked: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
         asked.append((low, high))
         return 1800.0
+
+    def fault(day: str) -> set[str]:
+        """The disk has a bad moment."""
+        monkeypatch.undo()
+        monkeypatch.setattr(report_send.asyncio, "sleep", minute)  # type: ignore[attr-defined]
+        raise OSError("Input/output error")
 
     async def minute(seconds: float, _sleep: Any = asyncio.sleep) -> None:
         setting.now += seconds
@@ -142,10 +148,13 @@ async def test_the_round_of_a_day(setting: Setting, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(report_send.random, "uniform", uniform)  # type: ignore[attr-defined]
     monkeypatch.setattr(report_send.asyncio, "sleep", minute)  # type: ignore[attr-defined]
     setting.count()
+    await setting.sender.flush()
+    monkeypatch.setattr(setting.files, "done", fault)
     running = asyncio.ensure_future(setting.sender.run())
     async with asyncio.timeout(20):
         while not setting.sent:
             await asyncio.to_thread(lambda: None)
     running.cancel()
-    assert asked == [(600.0, 600.0 + 3.5 * 3600)]
-    assert 1800 <= setting.now - _MIDNIGHT < 7200
+    assert "tls_report_fault" in setting.events.seen
+    assert asked == [(1200.0, 1200.0 + 3.5 * 3600)]
+    assert 1800 + 3600 <= setting.sent[0].created - _MIDNIGHT < 1800 + 3600 + 1200
