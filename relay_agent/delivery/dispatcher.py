@@ -122,7 +122,7 @@ class Dispatcher:
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
-        old = self._resolver, self._tls
+        old = self._tls, self._resolver
         self._config = config
         if not self._running:
             return

@@ -39,6 +39,7 @@ _POLICIES = {  # domain: mode, mx, address of the MX host
     "foreign.open.test": ("enforce", "*.elsewhere.test", CHAINED),
     "trialforeign.open.test": ("testing", "*.elsewhere.test", CHAINED),
     "off.open.test": ("none", "mx.off.open.test", STRANGER),
+    "tls.open.test": ("enforce", "mx.tls.open.test", NEXT_RELAY),
     "both.signed.test": ("enforce", "mx.both.signed.test", SELF_SIGNED),
 }
 
@@ -56,7 +57,7 @@ class TlsWorld:
         chained = self.authority.issue("mx.ta.signed.test", "mx.sts.open.test", "ta-next.signed.test")
         stranger = strangers.issue("mx.strange.open.test", "mx.trial.open.test")
         late = self.authority.issue("mx.late.open.test", "mx.ta-late.signed.test", days=-1)
-        self.next_relay = make_certificate(directory, "mx.tls.signed.test")
+        self.next_relay = self.authority.issue("mx.tls.signed.test", "mx.tls.open.test", "mx.vouched.open.test")
         hosts = (f"mta-sts.{domain}" for domain in (*_POLICIES, "broken.open.test", "moved.open.test"))
         web = self.authority.issue("*.open.test", *hosts, file="web")
         self.exchangers = MailExchangers(
@@ -130,7 +131,7 @@ class TlsWorld:
     def _unsigned(self) -> str:
         text = self._host("insecure", SELF_SIGNED, f"3 1 1 {'ab' * 32}")
         text += self._host("loose", STRANGER, "") + self._host("clear", MUTE, "") + self._host("reports", REPORTS, "")
-        text += f"rua A {WEB}\n"
+        text += f"rua A {WEB}\n" + self._host("vouched", NEXT_RELAY, "")
         for domain, (_, _, address) in _POLICIES.items():
             if domain.endswith(".open.test"):
                 name = domain.removesuffix(".open.test")
