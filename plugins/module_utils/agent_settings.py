@@ -51,6 +51,7 @@ def agent_options() -> dict[str, Any]:
     number: dict[str, Any] = {"type": "int"}
     strings: dict[str, Any] = {"type": "list", "elements": "str"}
     tls = {"type": "str", "choices": ["starttls", "implicit", "none"]}
+    mx_tls = {"type": "str", "choices": ["opportunistic", "required", "verified"]}
     hop = {
         "host": text | {"required": True},
         "port": number,
@@ -135,6 +136,11 @@ def agent_options() -> dict[str, Any]:
                 "connect_timeout": text,
                 "resolvers": strings,
                 "smtp_port": number,
+                "tls": mx_tls,
+                "dnssec": text | {"choices": ["auto", "on", "off"]},
+                "mta_sts": {"type": "bool"},
+                "mta_sts_port": number,
+                "ca": text,
             },
         },
         "dkim": {
@@ -157,6 +163,13 @@ def agent_options() -> dict[str, Any]:
                 },
             },
         },
+        "tls_policies": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {"domains": strings | {"required": True}, "tls": mx_tls | {"required": True}},
+        },
+        "tls_reports": {"type": "dict", "default": {}, "options": {"contact": text, "organization": text}},
         "accounts": {
             "type": "list",
             "elements": "dict",
@@ -190,11 +203,11 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},
         "route": [_route(route, number, secrets) for number, route in enumerate(options["routes"])],
-        "delivery": _with_durations(
-            options["delivery"], "retry_for", "retry_first", "retry_max", "connect_timeout"
-        ),
+        "delivery": _delivery(options["delivery"], secrets),
+        "tls_policy": options.get("tls_policies", []),
+        "tls_reports": _given(options.get("tls_reports", {})),
         "dkim": _dkim(options.get("dkim", {}), secrets),
-    }  # fmt: skip
+    }
     document |= {name: section for name, section in sections.items() if section}
     accounts = [_given(account) for account in options["accounts"]]
     for account in accounts:
@@ -241,6 +254,13 @@ def _tls(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, str]:
     if authorities.strip() and "-----BEGIN " not in authorities:
         raise SettingsError("tls.client_ca: is not PEM text (expected the content of the file, not its name)")
     return {"client_ca": _keep(secrets, "clients.ca.pem", authorities.strip() + "\n", "tls.client_ca")}
+
+
+def _delivery(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
+    given = _with_durations(options, "retry_for", "retry_first", "retry_max", "connect_timeout")
+    if "ca" in given:
+        given["ca_file"] = _keep(secrets, "delivery.ca.pem", given.pop("ca").strip() + "\n", "delivery.ca")
+    return given
 
 
 def _oauth(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:

@@ -72,6 +72,13 @@ options:
     default: {}
   dkim:
     description: See C(relay_agent_dkim) of the role.
+  tls_policies:
+    description: See C(relay_agent_tls_policies) of the role.
+    type: list
+    elements: dict
+    default: []
+  tls_reports:
+    description: See C(relay_agent_tls_reports) of the role.
     type: dict
     default: {}
   accounts:

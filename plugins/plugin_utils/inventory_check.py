@@ -27,11 +27,9 @@ __all__ = [
 ]
 
 AGENT_ROLE = "relay_agent"
-_SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery"}
-
 _FAMILY = "relay_"
-_KEYS = {"listener": "listeners", "route": "routes", "dkim.key": "dkim.keys"}
-_SECTIONS = {"submission", "policy", "oauth", "delivery", "dkim"}
+_KEYS = {"listener": "listeners", "route": "routes", "tls_policy": "tls_policies", "dkim.key": "dkim.keys"}
+_SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery", "dkim", "tls_reports"}
 _KINDS = {
     "int": "a whole number",
     "bool": "true or false",
@@ -41,7 +39,7 @@ _KINDS = {
 }
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
 _FEWEST_OPEN_FILES = 1024
-_CONFIG_KEY = re.compile(r"\b(listener|route|dkim\.key)(?=\[\d)")
+_CONFIG_KEY = re.compile(r"\b(listener|route|tls_policy|dkim\.key)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
 """For each role its options, as in meta/argument_specs.yml."""
@@ -151,6 +149,8 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
             options[section] = {}
         if any(key.startswith("route") for key, _ in found):
             options["routes"] = []
+        if any(key.startswith("tls_policy") for key, _ in found):
+            options["tls_policies"] = []
         found |= dict.fromkeys(parse(build_settings(options).toml))
     except SettingsError as error:
         yield f"{prefix}{error}"

@@ -40,6 +40,8 @@ def check_host(config: Config) -> Iterator[Fault]:
                 yield from _check_secret(f"{key}.password_file", hop.password_file)
             if hop.ca_file is not None:
                 yield from _check_authority(f"{key}.ca_file", hop.ca_file)
+    if config.delivery.ca_file is not None:
+        yield from _check_authority("delivery.ca_file", config.delivery.ca_file)
     if config.oauth is not None:
         yield from _check_oauth(config.oauth)
     yield from _check_queue(config.queue.directory)

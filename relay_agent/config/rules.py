@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,7 +23,8 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _listeners(config)
     yield from _trusted_networks(document)
     yield from _balancers(config)
-    yield from _routes(config)
+    yield from _domains("route", [route.domains for route in config.route])
+    yield from _domains("tls_policy", [each.domains for each in config.tls_policy])
     yield from _dkim(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
@@ -108,11 +109,12 @@ def _balancers(config: Config) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _routes(config: Config) -> Iterator[tuple[str, str]]:
+def _domains(section: str, entries: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Of sections whose first match wins: patterns that are none, and those that are never reached."""
     taken: dict[str, int] = {}
-    for index, route in enumerate(config.route):
-        for place, pattern in enumerate(route.domains):
-            key = f"route[{index}].domains[{place}]"
+    for index, patterns in enumerate(entries):
+        for place, pattern in enumerate(patterns):
+            key = f"{section}[{index}].domains[{place}]"
             if not _is_pattern(pattern):
                 hint = 'its ASCII form, "xn--..."' if not pattern.isascii() else '"example.org", "*.example.org" or "*"'
                 yield key, f"{shown(pattern)} is not a domain (expected {hint})"
@@ -121,9 +123,11 @@ def _routes(config: Config) -> Iterator[tuple[str, str]]:
             earlier = taken.setdefault(folded, index)
             everything = taken.get("*", index)
             if earlier < index:
-                yield key, f"{shown(pattern)} is never reached: route[{earlier}] has it already (the first match wins)"
+                has = f"{section}[{earlier}] has it already (the first match wins)"
+                yield key, f"{shown(pattern)} is never reached: {has}"
             elif everything < index:
-                yield key, f'{shown(pattern)} is never reached: route[{everything}] takes "*" (expected that one last)'
+                takes = f'{section}[{everything}] takes "*" (expected that one last)'
+                yield key, f"{shown(pattern)} is never reached: {takes}"
 
 
 def _is_pattern(pattern: str) -> bool:

@@ -11,6 +11,7 @@ from relay_agent.delivery.outcome import Deferred, Delivered, Failed, HostTroubl
 from relay_agent.delivery.resolve import UnresolvedError
 from relay_agent.delivery.route import Target
 from relay_agent.delivery.session import Opener
+from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import ContentError, Mail, send
 from relay_agent.queue.model import Recipient
 
@@ -82,7 +83,9 @@ class Attempt:
 
     async def _open(self, target: Target) -> Session | None:
         try:
-            return Session(target, await self._opener.open(target))
+            counted = RELAXED not in self._job.message.envelope.options
+            domains = {recipient.domain for recipient in self._pending.values()} if counted else set()
+            return Session(target, await self._opener.open(target, domains))
         except (HostTrouble, UnresolvedError) as error:
             self._note_trouble(target, error.outcome)
             return None
@@ -118,7 +121,7 @@ class Attempt:
             self._result.outcomes[number] = outcome
             if not (isinstance(outcome, Deferred) and outcome.scope >= Scope.ELSEWHERE):
                 del self._pending[number]
-        if connection.usable:
+        if connection.usable and not connection.single_use:
             if self._result.session is not None:
                 self._result.session.connection.quit()
             self._result.session = session

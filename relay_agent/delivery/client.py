@@ -55,6 +55,9 @@ class Connection(asyncio.Protocol):
         self.timeouts = timeouts or Timeouts()
         self.extensions: dict[str, str] = {}
         self.peer_address = ""
+        self.own_address = ""
+        self.authenticated: bool | None = None  # whether the server has proved its name; None: its context tells
+        self.single_use = False  # good for the mail it was opened for, and no other
         self.transactions = 0  # begun so far
         self.unfinished = False  # a transaction was begun and not ended: RSET comes first
         self._loop = asyncio.get_running_loop()
@@ -74,6 +77,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.peer_address = str(peer[0]) if peer else ""
+        own = transport.get_extra_info("sockname")
+        self.own_address = str(own[0]) if own else ""
 
     def data_received(self, data: bytes) -> None:
         if self._quit_timer is not None:
@@ -137,9 +142,18 @@ class Connection(asyncio.Protocol):
 
     @property
     def verified(self) -> bool:
-        """Whether TLS is on, with a certificate that was checked against an authority and the server's name."""
-        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        return tls is not None and tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
+        """Whether TLS is on, with a certificate that was checked against an authority and the server's name, or
+        in another way that `authenticated` tells of."""
+        tls = self.tls
+        if tls is None or self.authenticated is not None:
+            return tls is not None and bool(self.authenticated)
+        return tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """TLS's own object; None in the clear."""
+        found = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return cast("ssl.SSLObject | None", found)
 
     @property
     def tls_version(self) -> str | None:
@@ -220,9 +234,10 @@ class Connection(asyncio.Protocol):
                 Deferred("4.4.6", "the server has our own name: mail would go in a circle", self.host, Scope.HOST)
             )
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
+    async def start_tls(self, context: ssl.SSLContext, server_name: str | None = None) -> None:
         """STARTTLS (RFC 3207), then EHLO anew. What came in plaintext behind the 220 is thrown away.
 
+        server_name: the name to ask for, where it is not the host's.
         Raises TlsRefusedError when the server will not; the connection is then still good. Raises
         ssl.SSLError or another OSError when the handshake fails.
         """
@@ -238,7 +253,7 @@ class Connection(asyncio.Protocol):
             self._transport,
             self,
             context,
-            server_hostname=None if self.host.startswith("[") else self.host,
+            server_hostname=server_name or (None if self.host.startswith("[") else self.host),
             ssl_handshake_timeout=self.timeouts.tls,
             ssl_shutdown_timeout=self.timeouts.quit,
         )

@@ -23,6 +23,8 @@ from relay_agent.delivery.reply import printable
 from relay_agent.delivery.resolve import Resolver, UnresolvedError
 from relay_agent.delivery.route import Router, Way
 from relay_agent.delivery.session import Opener
+from relay_agent.delivery.tls.outward import OutwardTls
+from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import MAX_RECIPIENTS, ContentError
 from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import EventLog
@@ -75,7 +77,7 @@ class Dispatcher:
         self._store = store
         self._most_in_hand = most_in_hand
         self._background: list[asyncio.Task[None]] = []
-        self._retired: list[Resolver] = []
+        self._retired: list[Resolver | OutwardTls] = []
         self._pressure = Pressure()
 
     # What the rest of the agent calls.
@@ -83,6 +85,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin, with what is due in the queue."""
         self._use(self._config)
+        self._tls.start()
         self._hands.clear()  # what an earlier stop cut off is in the queue
         self._destinations.clear()
         self._asking.clear()
@@ -126,12 +129,13 @@ class Dispatcher:
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
-        old = self._resolver
+        old = self._tls, self._resolver
         self._config = config
         if not self._running:
             return
         self._use(config)
-        self._retired.append(old)  # look-ups that are under way still have their answers to come
+        self._tls.start()
+        self._retired.extend(old)  # look-ups that are under way still have their answers to come
         jobs = []
         for destination in self._destinations.values():
             jobs += destination.take_all()
@@ -166,8 +170,8 @@ class Dispatcher:
         for destination in self._destinations.values():
             destination.close_idle()
         await self._close_connections()
-        for resolver in (*self._retired, self._resolver):
-            await resolver.close()
+        for each in (*self._retired, self._tls, self._resolver):
+            await each.close()
 
     def snapshot(self) -> dict[str, Any]:
         """For the status: what is in hand and how each destination fares. Times in seconds."""
@@ -187,7 +191,8 @@ class Dispatcher:
     def _use(self, config: Config) -> None:
         delivery = config.delivery
         self._resolver = Resolver(delivery.resolvers, config.hostname)
-        self._router = Router(config, self._resolver)
+        self._tls = OutwardTls(config, self._resolver, self._log, self._store_and_submit)
+        self._router = Router(config, self._resolver, self._tls)
         self._opener = Opener(
             own_name=config.hostname,
             resolver=self._resolver,
@@ -195,7 +200,12 @@ class Dispatcher:
             log=self._log,
             timeouts=self._timeouts,
             note=self._note,
+            tls=self._tls,
         )
+
+    async def _store_and_submit(self, message: Message) -> None:
+        await self._store.store(message)
+        self.submit(message)
 
     def _take(self, message: Message) -> None:
         if not self._running or not message.recipients:
@@ -247,6 +257,8 @@ class Dispatcher:
     def _enqueue(self, way: Way, message: Message, recipients: Mapping[int, Recipient]) -> None:
         if not self._running:
             return
+        if RELAXED in message.envelope.options:
+            way = way.relaxed()
         destination = self._destinations.get(way)
         if destination is None:
             destination = self._destinations[way] = Destination(way)

@@ -29,6 +29,7 @@ _FIRST_WAIT = 4.0  # seconds; the second try waits twice as long
 _LONGEST = 30.0  # seconds for one question, over all resolvers
 _MOST_HOSTS = 50  # MX records used of one domain
 _MOST_ADDRESSES = 16  # of one host
+_MOST_TEXTS = 50  # TXT records at one name
 _ADDRESS_RECORDS = (pycares.ARecordData, pycares.AAAARecordData)
 
 
@@ -141,6 +142,17 @@ class Resolver:
         if trouble is not None:
             raise trouble
         raise UnresolvedError(nothing or Failed("5.4.4", f"mail host {name} has no address"))
+
+    async def texts(self, name: str) -> tuple[str, ...]:
+        """The TXT records at a name, each in one piece; none when there are none. Raises UnresolvedError."""
+        try:
+            answer = (await self._ask(name, "TXT")).answer
+        except aiodns.error.DNSError as error:
+            if error.args[0] in (_NO_DATA, _NO_NAME):
+                return ()
+            raise self._unresolved(error, name, "TXT") from None
+        data = [record.data for record in answer[:_MOST_TEXTS]]
+        return tuple(each.data.decode("utf-8", "replace") for each in data if isinstance(each, pycares.TXTRecordData))
 
     async def upstream_addresses(self, host: str) -> tuple[str, ...]:
         """The addresses of an upstream relay, which may be an IP address or stand in /etc/hosts.

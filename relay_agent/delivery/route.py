@@ -6,14 +6,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 
 from relay_agent.config.schema import Config, Hop, Route
-from relay_agent.delivery.domain import ascii_domain
-from relay_agent.delivery.resolve import Resolver
+from relay_agent.delivery.patterns import in_domains
+from relay_agent.delivery.resolve import MailHost, Resolver
+from relay_agent.delivery.tls.outward import DomainRule, OutwardTls
+from relay_agent.delivery.tls.policy import Wanted
 
 __all__ = ["Router", "Security", "Target", "Way", "matching_route", "targets_via"]
 
@@ -25,7 +26,7 @@ _MOST_KEPT = 10_000
 class Security(StrEnum):
     """What TLS a target is spoken to with."""
 
-    OPPORTUNISTIC = "opportunistic"  # used where offered, unverified; in the clear otherwise (RFC 3207, 7435)
+    OPPORTUNISTIC = "opportunistic"  # an MX host: as its `Target.tls` says
     STARTTLS = "starttls"  # mandatory, certificate verified
     IMPLICIT = "implicit"  # from the first byte, certificate verified
     NONE = "none"
@@ -36,7 +37,7 @@ class Target:
     """A host to hand mail to, and how. Connections to equal targets are interchangeable.
 
     address: given for an address literal; otherwise the host's addresses come from DNS. upstream: named by
-    the operator, so its name may also stand in /etc/hosts.
+    the operator, so its name may also stand in /etc/hosts. tls: what is wanted of an MX host.
     """
 
     host: str
@@ -47,6 +48,7 @@ class Target:
     username: str | None = None
     password_file: Path | None = None
     ca_file: Path | None = None
+    tls: Wanted = field(default_factory=Wanted)
 
     @property
     def label(self) -> str:
@@ -58,7 +60,8 @@ class Target:
 class Way:
     """The hosts that mail can be handed to, each with its preference (lowest first).
 
-    Domains with the same MX hosts have equal ways, and so share connections and limits.
+    Domains with the same MX hosts, of which the same TLS is wanted, have equal ways, and so share connections and
+    limits.
     """
 
     choices: tuple[tuple[int, Target], ...]
@@ -68,6 +71,11 @@ class Way:
         """The preferred host, for people."""
         return self.choices[0][1].label
 
+    def relaxed(self) -> Way:
+        """The same hosts, whatever their TLS is like: for the reports of that (RFC 8460 3), and nothing else."""
+        choices = ((preference, replace(target, tls=Wanted())) for preference, target in self.choices)
+        return Way(tuple(choices))
+
     def in_order(self) -> list[Target]:
         """The targets as they are to be tried; those of equal preference in random order (RFC 5321 5.1)."""
         ranked = [(preference, random.random(), target) for preference, target in self.choices]  # noqa: S311
@@ -75,29 +83,8 @@ class Way:
 
 
 def matching_route(routes: Sequence[Route], domain: str) -> Route | None:
-    """The first route that a recipient domain matches: exactly, below ``*.example.org``, or ``*``.
-
-    Names are compared as A-labels, without regard to case.
-    """
-    name = _comparable(domain)
-    for route in routes:
-        for pattern in route.domains:
-            if pattern == "*":
-                return route
-            if pattern.startswith("*."):
-                if name.endswith("." + _comparable(pattern[2:])):
-                    return route
-            elif name == _comparable(pattern):
-                return route
-    return None
-
-
-@lru_cache(4096)
-def _comparable(domain: str) -> str:
-    try:
-        return ascii_domain(domain)
-    except ValueError:  # an address literal, or nothing that DNS could know
-        return domain.lower()
+    """The first route that a recipient domain matches: exactly, below ``*.example.org``, or ``*``."""
+    return next((route for route in routes if in_domains(route.domains, domain)), None)
 
 
 def targets_via(hops: Sequence[Hop]) -> tuple[Target, ...]:
@@ -119,8 +106,10 @@ def targets_via(hops: Sequence[Hop]) -> tuple[Target, ...]:
 class Router:
     """Finds the way for a domain by the configuration's routes, else by its MX records, kept for a while."""
 
-    def __init__(self, config: Config, resolver: Resolver) -> None:
+    def __init__(self, config: Config, resolver: Resolver, tls: OutwardTls) -> None:
         self.resolver = resolver
+        self._tls = tls
+        self._ca_file = config.delivery.ca_file
         self._routes = config.route
         self._ways = {id(route): Way(tuple(enumerate(targets_via(route.via)))) for route in config.route}
         self._port = config.delivery.smtp_port
@@ -141,19 +130,26 @@ class Router:
         way = self.known(domain)
         if way is not None:
             return way
-        exchangers = await self.resolver.exchangers(domain)
-        way = Way(
-            tuple(
-                (host.preference, Target(host.name, self._port, Security.OPPORTUNISTIC, address=host.address))
-                for host in sorted(exchangers.hosts, key=lambda host: (host.preference, host.name))
-            )
-        )
+        exchangers, rule = await self._tls.look_up(domain, self.resolver.exchangers(domain))
+        hosts = sorted(exchangers.hosts, key=lambda host: (host.preference, host.name))
+        way = Way(tuple((host.preference, self._exchanger(host, rule)) for host in hosts))
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
         lifetime = min(max(exchangers.ttl, _SHORTEST_KEPT), _LONGEST_KEPT)
         self._kept[domain] = time.monotonic() + lifetime, way
         return way
 
+    def _exchanger(self, host: MailHost, rule: DomainRule) -> Target:
+        return Target(
+            host.name,
+            self._port,
+            Security.OPPORTUNISTIC,
+            address=host.address,
+            ca_file=self._ca_file,
+            tls=rule.wanted(host.name),
+        )
+
     def forget(self) -> None:
         """Ask DNS anew for every domain."""
         self._kept.clear()
+        self._tls.forget()

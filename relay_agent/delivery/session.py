@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay_agent.delivery.client import Connection, Timeouts, TlsRefusedError
 from relay_agent.delivery.outcome import Deferred, HostTrouble, Scope, judge_error
-from relay_agent.delivery.reply import ReplyError, printable
+from relay_agent.delivery.reply import ReplyError
 from relay_agent.delivery.resolve import Resolver
 from relay_agent.delivery.route import Security, Target
+from relay_agent.delivery.tls.handshake import How, secure, ways
+from relay_agent.delivery.tls.outward import OutwardTls, recipients_domains
+from relay_agent.delivery.tls.policy import Demand, Kind, TlsError
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 
 __all__ = ["Opener", "TlsContexts"]
 
 _MOST_TRIED = 5  # addresses of one host in one attempt
-_TLS_ERRORS = (ssl.SSLError, ConnectionError, EOFError, TimeoutError)
+_NO_DEMAND = Demand(Kind.OPPORTUNISTIC)
 
 
 class TlsContexts:
@@ -59,20 +62,26 @@ class Opener:
     resolver: Resolver
     connect_timeout: float
     log: EventLog
+    tls: OutwardTls
     timeouts: Timeouts = field(default_factory=Timeouts)
     contexts: TlsContexts = field(default_factory=TlsContexts)
     note: Callable[[Connection], None] = lambda connection: None
 
-    async def open(self, target: Target) -> Connection:
+    async def open(self, target: Target, domains: Iterable[str] = ()) -> Connection:
         """A connection ready for MAIL. Tries the target's addresses in turn.
 
-        Raises HostTrouble with the last address's trouble, or UnresolvedError when there is none.
+        domains: of the recipients that it is for. Raises HostTrouble with the last address's trouble, or
+        UnresolvedError when there is none.
         """
+        names = recipients_domains(domains)
+        demand = _NO_DEMAND
+        if target.security is Security.OPPORTUNISTIC:
+            demand = await self.tls.demand(target.host, target.port, target.tls, names)
         addresses = await self._addresses(target)
         trouble: HostTrouble | None = None
         for address in addresses[:_MOST_TRIED]:
             try:
-                return await self._open_address(target, address)
+                return await self._open_address(target, address, demand, names)
             except HostTrouble as error:
                 trouble = error
                 measured.OUTGOING["failed"] += 1
@@ -93,27 +102,37 @@ class Opener:
             return await self.resolver.upstream_addresses(target.host)
         return await self.resolver.addresses(target.host)
 
-    async def _open_address(self, target: Target, address: str) -> Connection:
+    async def _open_address(self, target: Target, address: str, demand: Demand, domains: tuple[str, ...]) -> Connection:
+        """Raises HostTrouble."""
+        if target.security is not Security.OPPORTUNISTIC:
+            return await self._begin(target, address, demand, How.AS_DEMANDED, domains)
+        *others, last = ways(demand)
+        for how in others:
+            try:
+                return await self._begin(target, address, demand, how, domains)
+            except TlsError as error:
+                # Opportunistic TLS must never be worse than none: the same address again, with less.
+                self.log.event("tls_fallback", host=target.label, address=address, reason=str(error))
         try:
-            return await self._begin(target, address, encrypt=target.security is not Security.NONE)
-        except _FallBackError as error:
-            # Opportunistic TLS must never be worse than none: the same address again, in the clear.
-            self.log.event("tls_fallback", host=target.label, address=address, reason=str(error))
-            return await self._begin(target, address, encrypt=False)
+            return await self._begin(target, address, demand, last, domains)
+        except TlsError as error:
+            raise error.trouble(demand, target.host) from None
 
-    async def _begin(self, target: Target, address: str, *, encrypt: bool) -> Connection:
-        """Raises HostTrouble; _FallBackError when opportunistic TLS failed."""
+    async def _begin(
+        self, target: Target, address: str, demand: Demand, how: How, domains: tuple[str, ...]
+    ) -> Connection:
+        """Raises HostTrouble; TlsError when an MX host's TLS is not as it has to be."""
         connection = Connection(target.host, self.own_name, self.timeouts)
         doing = "while connecting"
         try:
             await self._connect(connection, target, address)
             doing = "before the greeting"
             await connection.greet()
-            if encrypt and target.security is Security.STARTTLS:
-                doing = "at STARTTLS"
+            doing = "at STARTTLS"
+            if target.security is Security.STARTTLS:
                 await connection.start_tls(await self._verified(target))
-            elif encrypt and target.security is Security.OPPORTUNISTIC and "STARTTLS" in connection.extensions:
-                await self._opportunistic(connection)
+            elif target.security is Security.OPPORTUNISTIC:
+                await self._secure(connection, target, demand, how, domains)
             if target.username is not None:
                 doing = "at sign-in"
                 await connection.sign_in(target.username, await _password(target))
@@ -133,6 +152,27 @@ class Opener:
         )
         return connection
 
+    async def _secure(
+        self, connection: Connection, target: Target, demand: Demand, how: How, domains: tuple[str, ...]
+    ) -> None:
+        """TLS with an MX host. Raises TlsError when it failed and the connection must not be gone on with."""
+        if how is How.CLEAR:
+            return
+        verify = how is How.TRIAL or (how is How.AS_DEMANDED and demand.kind is Kind.VERIFIED)
+        context = await self._verified(target) if verify else self.contexts.opportunistic()
+        counts = not demand.reported and (how is How.TRIAL or not demand.trial)
+        name = target.address or (None if target.host.startswith("[") else target.host)
+        try:
+            await secure(connection, demand, how, context=context, server_name=name, domains=domains)
+        except TlsError as error:
+            if counts:
+                self.tls.note(target.host, demand, domains, error, connection)
+            if error.lost or demand.strict:
+                raise
+        else:
+            if counts:
+                self.tls.note(target.host, demand, domains, None, connection)
+
     async def _connect(self, connection: Connection, target: Target, address: str) -> None:
         implicit = target.security is Security.IMPLICIT
         context = await self._verified(target) if implicit else None
@@ -151,18 +191,6 @@ class Opener:
         except OSError as error:
             text = f"certificate authority file {target.ca_file} cannot be used: {error.strerror or error}"
             raise HostTrouble(Deferred("4.3.5", text, "", Scope.HOST)) from None
-
-    async def _opportunistic(self, connection: Connection) -> None:
-        try:
-            await connection.start_tls(self.contexts.opportunistic())
-        except TlsRefusedError:
-            pass  # nothing broke: go on in the clear on this connection
-        except _TLS_ERRORS as error:
-            raise _FallBackError(printable(str(error) or type(error).__name__)) from None
-
-
-class _FallBackError(Exception):
-    """Opportunistic TLS failed half-way; the connection is lost."""
 
 
 async def _password(target: Target) -> str:

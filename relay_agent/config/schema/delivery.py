@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from relay_agent.config.schema.values import Duration, HopTls, Host, Port, Resolver, Section
+from relay_agent.config.schema.values import Duration, HopTls, Host, MxTls, Port, Resolver, Section
 
-__all__ = ["Delivery", "Hop", "Route"]
+__all__ = ["Delivery", "Hop", "Route", "TlsPolicy", "TlsReports"]
 
 
 class Hop(Section):
@@ -62,3 +63,49 @@ class Delivery(Section):
         description="DNS resolvers, `address` or `address:port`; empty: those of `/etc/resolv.conf`.",
     )
     smtp_port: Port = Field(default=25, description="Port of the recipients' MX hosts; other than 25 only in tests.")
+    tls: MxTls = Field(
+        default="opportunistic",
+        description="TLS with MX hosts of domains that ask for no more: `opportunistic` (used where offered), "
+        "`required` (encrypted or deferred) or `verified` (by DANE or a certificate authority, or deferred). "
+        "`[[tls_policy]]` sets it for some domains.",
+    )
+    dnssec: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether the resolvers validate DNSSEC and can be believed, so that DANE (RFC 7672) is used: "
+        "`auto` if all of them are on this host (loopback); `on` says that the way to others is safe, too.",
+    )
+    mta_sts: bool = Field(default=True, description="Whether domains' MTA-STS policies (RFC 8461) are kept to.")
+    mta_sts_port: Port = Field(
+        default=443, description="Port of the hosts that policies are fetched from; other than 443 only in tests."
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that MX hosts and MTA-STS hosts are verified with, instead of the "
+        "system's.",
+    )
+
+
+class TlsPolicy(Section):
+    """The TLS that is wanted of the MX hosts of some domains; the first match wins."""
+
+    domains: tuple[str, ...] = Field(
+        min_length=1,
+        description='Recipient domains: `"example.org"`, `"*.example.org"` (any name below) or `"*"` (all).',
+    )
+    tls: MxTls = Field(description="As `delivery.tls`. What a domain itself asks for, by DANE or MTA-STS, comes first.")
+
+
+class TlsReports(Section):
+    """Daily reports to the domains that ask for them, of the TLS we met there (RFC 8460)."""
+
+    contact: str = Field(
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}$",
+        description="Mail address for questions, and the sender of the reports, e.g. `postmaster@example.org`.",
+    )
+    organization: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Who reports; without it `hostname`.",
+    )

@@ -14,6 +14,7 @@ __all__ = [
     "Host",
     "Hostname",
     "ListenerTls",
+    "MxTls",
     "Port",
     "Resolver",
     "Section",
@@ -86,6 +87,7 @@ Host = Annotated[str, BeforeValidator(_host)]
 Resolver = Annotated[str, BeforeValidator(_resolver)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 HopTls = Literal["starttls", "implicit", "none"]
+MxTls = Literal["opportunistic", "required", "verified"]
 ListenerTls = Literal["starttls", "implicit", "auto", "none"]
 
 

@@ -24,6 +24,7 @@ from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Body, Envelope, Message, Recipient, new_queue_id
 
 from .peers import NameServer, Sink, free_port
+from .tls_world import TlsWorld
 
 _ZONE = """
 alpha       MX 10 mx.alpha
@@ -74,6 +75,16 @@ def name_server(workplace: Path) -> Iterator[NameServer]:
         yield server.start(_ZONE)
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def world(workplace: Path) -> Iterator[TlsWorld]:
+    """Signed zones, MX hosts with certificates, a host for MTA-STS policies."""
+    new = TlsWorld(workplace / "tls")
+    try:
+        yield new.start()
+    finally:
+        new.stop()
 
 
 @pytest.fixture
@@ -160,14 +171,15 @@ MakeRelay = Callable[..., Any]
 
 @pytest.fixture
 async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> AsyncIterator[MakeRelay]:
-    """Makes a running Relay; keyword arguments go into the configuration's [delivery], `routes` into [[route]]."""
+    """Makes a running Relay; keyword arguments go into the configuration's [delivery], `routes` into [[route]],
+    `sections` beside them. All relays of a test share the queue's directory, but for their stores."""
     made: list[Relay] = []
 
     async def make(
         *,
         routes: list[dict[str, Any]] | None = None,
         timeouts: Timeouts | None = None,
-        dkim: dict[str, Any] | None = None,
+        sections: dict[str, Any] | None = None,
         **delivery: Any,
     ) -> Relay:
         config = Config.model_validate(
@@ -176,7 +188,8 @@ async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> Asyn
                 "listener": [{"port": 2525, "tls": "none", "auth": "none"}],
                 "submission": {"trusted_networks": ["127.0.0.0/8"]},
                 "route": routes or [],
-                "dkim": dkim or {},
+                "queue": {"directory": str(tmp_path / "shared")},
+                **(sections or {}),
                 "delivery": {
                     "resolvers": [f"127.0.0.1:{name_server.port}"],
                     "smtp_port": smtp_port,

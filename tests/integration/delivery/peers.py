@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.integration.certificates import Certificate
 
-__all__ = ["NameServer", "Received", "Sink", "Smarthost", "free_port", "program", "wait_for"]
+__all__ = ["NameServer", "Received", "Sink", "Smarthost", "free_port", "listens", "program", "wait_for"]
 
 
 def program(name: str) -> str:
@@ -45,7 +45,8 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) 
         time.sleep(0.02)
 
 
-def _listens(address: str, port: int) -> bool:
+def listens(address: str, port: int) -> bool:
+    """Whether something takes connections there."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         return probe.connect_ex((address, port)) == 0
 
@@ -158,7 +159,7 @@ zone:
         )
         with (self.directory / "log").open("wb") as log:
             self.process = subprocess.Popen([program("nsd"), "-d", "-c", str(config)], stderr=log, stdout=log)
-        wait_for(lambda: _listens("127.0.0.1", self.port), "nsd")
+        wait_for(lambda: listens("127.0.0.1", self.port), "nsd")
         return self
 
     def stop(self) -> None:
@@ -240,7 +241,7 @@ smtpd_recipient_restrictions = permit_sasl_authenticated, reject
             [program("postfix"), "-c", str(self.directory), "start"], capture_output=True, text=True, timeout=30
         )
         assert done.returncode == 0, f"postfix did not start: {done.stdout}{done.stderr}{self.log()}"
-        wait_for(lambda: _listens(self.address, self.starttls_port), "the smarthost")
+        wait_for(lambda: listens(self.address, self.starttls_port), "the smarthost")
         return self
 
     def _accounts(self) -> None:

@@ -53,7 +53,7 @@ async def test_signed_by_the_keys_of_the_relay_s_own_name(relay: MakeRelay, sink
     (key,) = store.make("relay.test", (Algorithm.ED25519,), now)
     store.activate([key], now)
     home = sink()
-    sender = await relay(dkim={"directory": tmp_path / "dkim"})
+    sender = await relay(sections={"dkim": {"directory": tmp_path / "dkim"}})
     await sender.send("carol@nowhere.test", sender="alice@alpha.test")
     await sender.outcome("delivered")
     (bounce,) = home.received()

@@ -134,3 +134,18 @@ def test_signing_keys_go_into_files() -> None:
     assert "dkim" not in tomllib.loads(build(dkim={"keys": None}).toml)
     with pytest.raises(SettingsError, match=r"dkim\.keys\[0\]\.key: is empty"):
         build(dkim={"keys": [key | {"key": " "}]})
+
+
+def test_what_is_wanted_of_tls_outwards() -> None:
+    settings = build(
+        delivery={"tls": "required", "dnssec": "on", "mta_sts": False, "ca": "PEM", "retry_for": "3600"},
+        tls_policies=[{"domains": ["partner.example"], "tls": "verified"}],
+        tls_reports={"contact": "postmaster@example.org", "organization": None},
+    )
+    assert settings.secrets == {"delivery.ca.pem": "PEM\n"}
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.delivery.tls, config.delivery.dnssec, config.delivery.mta_sts) == ("required", "on", False)
+    assert str(config.delivery.ca_file) == "/etc/postroad/secrets/delivery.ca.pem"
+    assert config.tls_policy[0].tls == "verified"
+    assert config.tls_reports is not None
+    assert config.tls_reports.contact == "postmaster@example.org"

@@ -85,6 +85,8 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Policy,
         Submission,
         Tls,
+        TlsPolicy,
+        TlsReports,
     )
 
     options = agent_options()
@@ -98,7 +100,10 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert set(options["metrics"]["options"]) == set(Metrics.model_fields)
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
-    assert set(options["delivery"]["options"]) == set(Delivery.model_fields)
+    delivery = options["delivery"]["options"]
+    assert {"ca_file" if key == "ca" else key for key in delivery} == set(Delivery.model_fields)
+    assert set(options["tls_policies"]["options"]) == set(TlsPolicy.model_fields)
+    assert set(options["tls_reports"]["options"]) == set(TlsReports.model_fields)
     dkim = options["dkim"]["options"]
     assert {"key" if name == "keys" else name for name in dkim} == set(Dkim.model_fields)
     assert {"file" if name == "key" else name for name in dkim["keys"]["options"]} == set(DkimKey.model_fields)

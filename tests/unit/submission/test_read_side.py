@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -373,7 +374,7 @@ async def test_what_comes_behind_starttls_is_never_a_command(bench: Bench, monke
     loop = asyncio.get_running_loop()
     listener = bench.service.config.listener[0].model_copy(update={"tls": "starttls"})
     bench.service.tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    secure = Wire(ssl_object=object())
+    secure = Wire(ssl_object=SimpleNamespace(version=lambda: "TLSv1.3"))
     handshakes: list[asyncio.Future[None]] = []
 
     async def secured(session: Callable[[], SubmissionSession], connection: socket.socket, **_: object) -> None:

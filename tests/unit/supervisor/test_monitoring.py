@@ -15,8 +15,9 @@ import pytest
 from relay_agent.config.load import parse_config
 from relay_agent.config.schema import Config
 from relay_agent.control.protocol import FAILED, ControlError
+from relay_agent.observability import measured
 from relay_agent.observability.log import MailLog
-from relay_agent.observability.metrics import Snapshot
+from relay_agent.observability.metrics import Counter, Histogram, Snapshot
 from relay_agent.supervisor import monitoring
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
@@ -62,6 +63,16 @@ class FakeCrew:
 @pytest.fixture(autouse=True)
 def always_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitoring, "_FRESH", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted() -> None:
+    """Other tests of this process have counted, too."""
+    for metric in vars(measured).values():
+        if isinstance(metric, Counter):
+            metric.clear()
+        elif isinstance(metric, Histogram):
+            metric.counts, metric.sum = [0] * len(metric.counts), 0.0
 
 
 @pytest.fixture
