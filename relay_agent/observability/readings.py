@@ -98,14 +98,13 @@ async def worker_report(log: MailLog, lag: LoopLag, sessions: int, holdings: Map
 
 async def _store(holding: Opened) -> dict[str, Any]:
     counts = await holding.store.counts()
-    oldest = await holding.store.list(1) if counts.messages else []
     now = holding.dispatcher.snapshot()
     return {
         "messages": counts.messages,
         "recipients": counts.recipients,
         "held": counts.held,
         "bytes": counts.bytes,
-        "oldest": oldest[0].created if oldest else None,
+        "oldest": await holding.store.oldest(),
         "in_hand": now["in_hand"],
         "connections": now["connections"],
     }

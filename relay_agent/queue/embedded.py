@@ -191,6 +191,10 @@ class EmbeddedStore:
         """How much is in the queue; takes the same time however much that is."""
         return await self._read(self._reader.counts)
 
+    async def oldest(self) -> float | None:
+        """When the oldest message was accepted, seconds since the epoch; None when there is none."""
+        return await self._read(self._reader.oldest)
+
     @property
     def directory(self) -> StoreDirectory:
         """Where it is."""

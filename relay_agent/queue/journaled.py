@@ -167,6 +167,15 @@ class JournaledStore:
             counts.bytes + journal.bytes,
         )
 
+    async def oldest(self) -> float | None:
+        """When the oldest message was accepted, seconds since the epoch; None when there is none."""
+        oldest = await self._base.oldest()
+        first = next(iter(self._journal.live.values()), None)
+        if first is None:
+            return oldest
+        accepted = time.time() - (time.monotonic() - first.accepted)
+        return accepted if oldest is None else min(oldest, accepted)
+
     def spool_directory(self) -> Path:
         """Where the submission side puts large bodies while they arrive."""
         return self._base.spool_directory()

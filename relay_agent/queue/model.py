@@ -194,6 +194,9 @@ class QueueStore(Protocol):
     async def counts(self) -> Counts:
         """How much is in the queue."""
 
+    async def oldest(self) -> float | None:
+        """When the oldest message was accepted, seconds since the epoch; None when there is none."""
+
     def spool_directory(self) -> Path:
         """Where the submission side may put large bodies while they arrive (same file system)."""
 

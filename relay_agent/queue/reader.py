@@ -118,6 +118,12 @@ class Reader:
             (count,) = self._connection.execute("SELECT count(*) FROM recipients WHERE state = 0").fetchone()
         return int(count)
 
+    def oldest(self) -> float | None:
+        """When the oldest message was accepted; ids are in the order of time."""
+        with self._lock:
+            row = self._connection.execute("SELECT created FROM messages ORDER BY queue_id LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
+
     def next_due(self, after: float) -> float | None:
         """The earliest time later than `after` at which a recipient waits."""
         with self._lock:
