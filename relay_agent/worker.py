@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay_agent import event_loop
 from relay_agent.accounts.store import AccountsError, load_accounts
 from relay_agent.accounts.verifier import Verifier
 from relay_agent.board import Board
@@ -382,7 +383,7 @@ def main(arguments: list[str]) -> int:
     async def run() -> int:
         return await Worker(end, log).run()
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 if __name__ == "__main__":
