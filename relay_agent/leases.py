@@ -115,6 +115,7 @@ class Leases:
         self._accounts: dict[str, _Account] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping = False
+        self._retired = False
 
     def used(self, key: str) -> int:
         """How much of a limit this worker uses."""
@@ -155,6 +156,9 @@ class Leases:
             self._drop_unused(key, account)
             return
         account.last_use = time.monotonic()
+        if self._retired:
+            self.recalled(key)
+            return
         spare = account.leased - account.used
         lot = _lot(account.limit)
         if spare > 2 * lot:
@@ -175,6 +179,12 @@ class Leases:
         if account is not None and account.leased > account.used:
             self._give_back(key, account, account.leased - account.used)
             self._drop_unused(key, account)
+
+    def retire(self) -> None:
+        """This worker takes nothing more: others get what it does not use at once, and the rest as it gets free."""
+        self._retired = True
+        for key in list(self._accounts):
+            self.recalled(key)
 
     def _drop_unused(self, key: str, account: _Account) -> None:
         if not account.used and not account.leased and not account.asking:
@@ -206,6 +216,8 @@ class Leases:
         account.leased += granted
         if granted < amount or not amount:
             account.refused_until = time.monotonic() + _PAUSE
+        if self._retired:
+            self.recalled(key)
         self._sweep_later()
 
     def _sweep_later(self) -> None:

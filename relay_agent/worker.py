@@ -213,14 +213,17 @@ class Worker:
             take = session_maker(self._service, listener, self._loop)
             for fd in fds:
                 os.set_inheritable(fd, False)
-                self._acceptors.append(
-                    Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
-                )
+                acceptor = Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
+                acceptor.on_shortage = self._short
+                self._acceptors.append(acceptor)
         for acceptor in self._acceptors:
             acceptor.start()
         service = self._service
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
+
+    def _short(self, error: OSError) -> None:
+        self._log.event("connections_wait", level="error", error=str(error))
 
     async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:
@@ -330,6 +333,7 @@ class Worker:
     async def _shut_down(self) -> None:
         for acceptor in self._acceptors:  # leave the ports to others
             acceptor.stop()
+        self._leases.retire()
         if self._service is not None:
             self._service.sessions.leave()
         assert self._ending is not None

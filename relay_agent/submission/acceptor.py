@@ -37,6 +37,8 @@ class Acceptor:
         self._take = take
         self._patient = patient
         self._again: asyncio.TimerHandle | None = None
+        self._short = False
+        self.on_shortage: Callable[[OSError], None] = lambda error: None  # told when it begins
         listening.setblocking(False)
         if listening.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it.
@@ -74,8 +76,12 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
+                if not self._short:
+                    self._short = True
+                    self.on_shortage(error)
                 self._loop.remove_reader(self._listening)
                 self._again = self._loop.call_later(_PAUSE, self.start)
                 return
+            self._short = False
             connection.setblocking(False)
             self._take(connection, peer)

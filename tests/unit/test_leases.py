@@ -119,3 +119,14 @@ async def test_the_books_survive_a_replacement() -> None:
     assert other.held("k") == host.office.held("k") >= 20
     other.give(0, "k", other.held("k"))
     assert other.export() == {}
+
+
+async def test_who_retires_keeps_nothing_for_later() -> None:
+    host = Host(2)
+    first, second = host.workers
+    assert await taken(first, 16, 4) == 4
+    first.retire()
+    assert host.office.held("k") == 4
+    assert await taken(second, 16, 12) == 12
+    first.give("k")
+    assert host.office.held("k") <= 15
