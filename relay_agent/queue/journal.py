@@ -2,7 +2,8 @@
 """The journal: where new messages are synced before their 250, and most of them are all their lives.
 
 What is accepted in one turn of the event loop is written at the turn's end and synced together (group commit),
-and what comes meanwhile shares the next sync.
+and what comes meanwhile shares the next sync. A busy loop gathers for up to two milliseconds: a sync costs the
+machine about as much work as three messages. An idle one never waits.
 
 What became of messages is written behind them, but not synced for its own sake: a power cut before the next sync
 has them delivered a second time (RFC 5321 6.1), never lost.
@@ -31,6 +32,8 @@ __all__ = ["Journal", "JournalError", "Live"]
 
 log = logging.getLogger(__name__)
 
+_GATHER = 0.002  # seconds from one sync to the next, as long as the loop has other work meanwhile
+_IDLE = 0.00005  # seconds that a turn takes in which there was nothing to do
 _SYNC_WITHIN = 1.0  # seconds until what became of messages is synced, when no new message does it before
 _AFTER_ERROR = 1.0  # seconds until what became of messages is tried again to be written
 
@@ -87,6 +90,8 @@ class Journal:
         self.bytes = 0  # of the content of all live messages
         self.recipients = 0
         self._number = 0
+        self._synced_at = 0.0  # when the last sync began, monotonic clock
+        self._looked = 0.0  # when the loop's last turn began
         self._next = _Batch()  # what is to be written next
         self._scheduled = False
         self._syncing = False
@@ -173,10 +178,16 @@ class Journal:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled and not self._syncing:
             self._scheduled = True
+            self._looked = time.monotonic()
             loop.call_soon(self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The end of a turn of the loop: write what it brought."""
+        """The end of a turn of the loop: write what it brought, or, while it is busy, what a few turns bring."""
+        now = time.monotonic()
+        if now - self._synced_at < _GATHER and now - self._looked > _IDLE:
+            self._looked = now
+            loop.call_soon(self._turn, loop)
+            return
         self._scheduled = False
         batch, self._next = self._next, _Batch()
         entries = batch.entries()
@@ -189,6 +200,7 @@ class Journal:
             return
         if batch.messages or batch.barriers:
             self._syncing = True
+            self._synced_at = now
             self._syncer.begin(loop, place[0].fd, lambda error: self._synced(loop, batch, place, error))
         else:
             self._written(loop, batch, place)
