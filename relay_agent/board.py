@@ -14,10 +14,11 @@ import struct
 
 __all__ = ["Board"]
 
-_PLACES = 512
+_PLACES = 64
 _PLACE = struct.Struct("=I")
+_ALL = struct.Struct(f"={_PLACES}I")
 _NOBODY = 0xFFFFFFFF
-_SLACK = 1  # sessions more than another worker's that do not matter
+_SLACK = 2  # sessions more than another worker's that do not matter, and a quarter of that one's
 
 
 class Board:
@@ -47,8 +48,8 @@ class Board:
 
     def others_first(self, sessions: int) -> bool:
         """Whether a worker with so many sessions should let another one go first."""
-        fewest: int = min(struct.unpack_from(f"={_PLACES}I", self._memory))
-        return sessions > fewest + _SLACK
+        fewest: int = min(_ALL.unpack_from(self._memory))
+        return sessions > fewest + fewest // 4 + _SLACK
 
     def close(self) -> None:
         """Let go of the memory."""

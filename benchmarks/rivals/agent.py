@@ -14,7 +14,11 @@ from benchmarks.rivals.relay import ACCOUNT, PASSWORD, Certificate, Ports, Relay
 __all__ = ["MALLOC", "Agent"]
 
 #: As in the agent's systemd unit: without them glibc returns memory to the kernel after every large block.
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_ARENA_MAX": "2",
+}
 
 
 class Agent:
