@@ -31,10 +31,11 @@ from benchmarks.table import markdown, text
 
 __all__ = ["main"]
 
-OWN_ROWS = ("idle", "queued")
+OWN_ROWS = ("observed", "idle", "queued")
 _IDLE_LIMIT = 60 * 1024  # bytes a session
 _START_LIMIT = 10.0  # seconds with a full queue
 _QUEUED_RATIO = 0.8
+_OBSERVED_SHARE = 10.0  # percent
 
 
 def say(line: str) -> None:
@@ -78,6 +79,33 @@ def idle(bench: Bench) -> Result:
     say(f"idle: {each / 1024:.1f} KB a session, {ready} sessions")
     return Result(
         "idle", f"{count:,} idle TLS sessions", "KB", each / 1024, 0, 0, target, each <= _IDLE_LIMIT and not why, why
+    )
+
+
+def observed(bench: Bench) -> Result:
+    """What part of a busy agent's processor time goes into its log and its metrics; `postfix` stands for the agent
+    without them."""
+    taken: dict[str, list[Sample]] = {"agent": [], "muted": []}
+    for turn in range(max(2, bench.sizes.rounds)):
+        for name in ("agent", "muted") if turn % 2 == 0 else ("muted", "agent"):
+            with bench.relay(name) as (relay, sink):
+                taken[name].append(bench.sample(relay, sink, Load(kept=True)))
+            say(f"observed: {name} {taken[name][-1].cpu:.3f} ms/msg")
+    ours, muted = combine(taken["agent"]), combine(taken["muted"])
+    share = (1 - muted.cpu / ours.cpu) * 100 if ours.cpu else 0.0
+    return Result(
+        "observed",
+        "log and metrics: part of the CPU per message (plain, kept)",
+        "%",
+        share,
+        0,
+        0,
+        f"<= {_OBSERVED_SHARE:g} %",
+        share <= _OBSERVED_SHARE and not ours.failed and not muted.failed,
+        f"{ours.cpu:.3f} ms/msg with, {muted.cpu:.3f} without",
+        ours,
+        muted,
+        {name: [asdict(each) for each in samples] for name, samples in taken.items()},
     )
 
 
@@ -180,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checked = compare_generators(bench)
         peaks: list[float] = []
         results += [compare(bench, row, peaks) for row in ROWS if row.key in wanted]
+        if "observed" in wanted:
+            results.append(observed(bench))
         if "idle" in wanted:
             results.append(idle(bench))
         if "queued" in wanted:
