@@ -54,15 +54,21 @@ class Bench:
     @contextmanager
     def relay(self, name: str, *, sessions: int = 5000) -> Iterator[tuple[Relay, Sink]]:
         """A relay that has started with an empty queue, and the sink behind it. `muted` is the agent without log
-        and measurements."""
+        and measurements, `signing` the one with DKIM keys."""
         place = self.directory / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         sink = Sink()
         relay: Relay
-        if name in ("agent", "muted"):
-            muted = {"PYTHONPATH": f"{ROOT}/benchmarks/rivals/muted:{ROOT}"} if name == "muted" else None
-            relay = Agent(place, self.certificate, sink.port, sessions=sessions, environment=muted)
+        if name != "postfix":
+            relay = Agent(
+                place,
+                self.certificate,
+                sink.port,
+                sessions=sessions,
+                environment={"PYTHONPATH": f"{ROOT}/benchmarks/rivals/muted:{ROOT}"} if name == "muted" else None,
+                signing=name == "signing",
+            )
         else:
             relay = Postfix(place, self.certificate, sink.port)
         sink.start()

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.rivals.relay import ACCOUNT, PASSWORD, Certificate, Ports, RelayError, free_ports, wait_for_greeting
@@ -21,12 +23,15 @@ MALLOC = {
 }
 
 
+_SENDER_DOMAIN = "alpha.test"
+
+
 class Agent:
     """The project's own relay, run as its unit runs it but for the sandbox; its log goes to a file.
 
     directory: for configuration, log and queue, on a real disk. sink: the port of the next hop.
     sessions: how many the agent shall take at once. environment: further variables, e.g. for a profiler.
-    command: what is put in front of the interpreter, e.g. a profiler.
+    command: what is put in front of the interpreter, e.g. a profiler. signing: by DKIM, with RSA and Ed25519.
     """
 
     name = "agent"
@@ -40,6 +45,7 @@ class Agent:
         sessions: int = 5000,
         environment: dict[str, str] | None = None,
         command: tuple[str, ...] = (),
+        signing: bool = False,
     ) -> None:
         self.ports = Ports(*free_ports(3))
         self.pid = 0
@@ -49,6 +55,7 @@ class Agent:
         self._sessions = sessions
         self._environment = {**MALLOC, **(environment or {})}
         self._command = command
+        self._signing = signing
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,8 +91,24 @@ class Agent:
             f'[control]\nsocket = "{self.directory}/control.sock"\n'
             f'[[route]]\ndomains = ["*"]\nvia = [{{ host = "127.0.0.1", port = {self._sink}, tls = "none" }}]\n'
             "[delivery]\nmax_connections_per_destination = 20\n"
+            f"{self._signing_keys() if self._signing else ''}"
         )
         return config
+
+    def _signing_keys(self) -> str:
+        """Keys of both kinds for the senders' domain; returns their part of the configuration."""
+        from relay_agent.dkim.keys import Algorithm, KeyState, make_key, render_key
+
+        parts = []
+        for algorithm in Algorithm:
+            key = replace(
+                make_key(_SENDER_DOMAIN, algorithm.key_type, algorithm, datetime.now(UTC)), state=KeyState.ACTIVE
+            )
+            path = self.directory / f"{key.selector}.dkim"
+            path.write_bytes(render_key(key))
+            path.chmod(0o600)
+            parts.append(f'[[dkim.key]]\ndomain = "{key.domain}"\nselector = "{key.selector}"\nfile = "{path}"\n')
+        return "".join(parts)
 
     def start(self) -> None:
         """Raises RelayError with the end of the log."""
