@@ -21,11 +21,15 @@ from relay_agent.delivery.patterns import in_domains
 from relay_agent.delivery.route import matching_route
 from relay_agent.queue.model import AWAITS, Message, Recipient
 
-__all__ = ["Call", "OpenCalls", "not_waiting", "owned_routes", "site_route", "waiting", "waits"]
+__all__ = ["Call", "OpenCalls", "SitesBusyError", "not_waiting", "owned_routes", "site_route", "waiting", "waits"]
 
 _ONLINE = 300.0  # seconds after ETRN in which mail that comes in goes on at once: the site is there
 _MOST_CALLS = 1000  # remembered
 _WAITS = "4.3.2"  # RFC 3463: "System not accepting network messages"
+
+
+class SitesBusyError(Exception):
+    """Whoever has the mail did not answer, or could not do what a site called for; the text says why."""
 
 
 def site_route(routes: Sequence[Route], domain: str) -> Route | None:
@@ -83,7 +87,9 @@ class Call:
         if matching_route(config.route, domain) is route:
             return True
         return self.below and any(
-            name == domain or name.endswith(f".{domain}") or (pattern.startswith("*.") and in_domains([pattern], domain))
+            name == domain
+            or name.endswith(f".{domain}")
+            or (pattern.startswith("*.") and in_domains([pattern], domain))
             for pattern in route.domains
             for name in [pattern.removeprefix("*.").rstrip(".").lower()]
         )

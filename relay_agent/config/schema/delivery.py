@@ -49,8 +49,8 @@ class Route(Section):
     )
     etrn: bool = Field(
         default=False,
-        description="Keep the mail of these domains until their site calls in: with ETRN (RFC 1985) it is sent by `via`, "
-        "with ATRN (RFC 2645) over the site's own connection.",
+        description="Keep the mail of these domains until their site calls in: with ETRN (RFC 1985) it is sent by "
+        "`via`, with ATRN (RFC 2645) over the site's own connection.",
     )
     owners: tuple[str, ...] = Field(
         default=(), description="With `etrn`: the accounts that may call for the mail of these domains."
@@ -65,7 +65,9 @@ class Route(Section):
     def _check(self) -> Route:
         if not self.etrn:
             if not self.via:
-                raise ValueError('expected "via", at least one upstream relay (only a route with etrn = true may lack it)')
+                raise ValueError(
+                    'expected "via", at least one upstream relay (only a route with etrn = true may lack it)'
+                )
             if self.owners or "hold_for" in self.model_fields_set:
                 raise ValueError("owners and hold_for are for routes with etrn = true")
         elif not self.owners:
