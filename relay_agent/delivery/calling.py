@@ -84,14 +84,13 @@ class Call:
         return found
 
     def _meets(self, config: Config, route: Route, domain: str) -> bool:
+        """Whether the route has this domain, or with `below` any at or below it."""
         if matching_route(config.route, domain) is route:
             return True
-        return self.below and any(
-            name == domain
-            or name.endswith(f".{domain}")
-            or (pattern.startswith("*.") and in_domains([pattern], domain))
-            for pattern in route.domains
-            for name in [pattern.removeprefix("*.").rstrip(".").lower()]
+        if not self.below:
+            return False
+        return in_domains(route.domains, f"any.{domain}") or any(
+            in_domains([domain, f"*.{domain}"], pattern.removeprefix("*.")) for pattern in route.domains
         )
 
     def export(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class HelloCommands(SessionState):
 
         PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME and CHUNKING (RFC 3030), SMTPUTF8
         (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034: every reply of this package has one), DSN (RFC 3461), LIMITS
-        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865), ETRN (RFC 1985), ATRN
-        (RFC 2645).
+        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865), ETRN
+        (RFC 1985), ATRN (RFC 2645).
         """
         if not self._hello(arg, extended=True):
             return

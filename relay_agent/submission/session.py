@@ -139,8 +139,10 @@ def _is_in(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     return any(address in network for network in networks)
 
 
-_VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
-_VERBS += ("ETRN", "ATRN")
+_VERBS = (
+    *("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT"),
+    *("RSET", "NOOP", "VRFY", "HELP", "ETRN", "ATRN", "QUIT"),
+)
 _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
 
 

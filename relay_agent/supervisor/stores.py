@@ -91,7 +91,10 @@ class RemoteStore:
         self.number = number
 
     async def call(self, command: str, arguments: dict[str, Any], *, within: float = _PATIENCE * 6) -> Any:
-        """The result of a store's command, for which it has so many seconds. Raises ControlError, also when no worker opens the store in time."""
+        """The result of a store's command, for which it has `within` seconds.
+
+        Raises ControlError, also when no worker opens the store in time.
+        """
         deadline = time.monotonic() + _PATIENCE
         while True:
             worker = self._stores.holder(self.number)

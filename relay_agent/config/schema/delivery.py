@@ -65,9 +65,7 @@ class Route(Section):
     def _check(self) -> Route:
         if not self.etrn:
             if not self.via:
-                raise ValueError(
-                    'expected "via", at least one upstream relay (only a route with etrn = true may lack it)'
-                )
+                raise ValueError('"via" is missing (expected at least one upstream relay, or etrn = true)')
             if self.owners or "hold_for" in self.model_fields_set:
                 raise ValueError("owners and hold_for are for routes with etrn = true")
         elif not self.owners:
