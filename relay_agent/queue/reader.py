@@ -173,7 +173,7 @@ class Reader:
         with self._lock:
             rows = self._connection.execute(
                 "SELECT queue_id, address FROM recipients CROSS JOIN messages ON seq = message "
-                "WHERE state = 0 AND instr(options, ?) ORDER BY message",
+                "WHERE state = 0 AND instr(recipients.options, ?) ORDER BY message",
                 (f'"{AWAITS}":',),
             ).fetchall()
         verdicts: dict[str, bool] = {}
