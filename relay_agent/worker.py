@@ -87,10 +87,7 @@ class _Holding:
     handlers: dict[str, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.handlers = {
-            **store_handlers(self.store, self.dispatcher),
-            **site_handlers(self.store, self.dispatcher),
-        }
+        self.handlers = site_handlers(self.store, self.dispatcher, store_handlers(self.store, self.dispatcher))
 
 
 class _Lessor:

@@ -121,7 +121,10 @@ def agent_options() -> dict[str, Any]:
             "default": [],
             "options": {
                 "domains": strings | {"required": True},
-                "via": {"type": "list", "elements": "dict", "required": True, "options": hop},
+                "via": {"type": "list", "elements": "dict", "options": hop},
+                "etrn": {"type": "bool"},
+                "owners": strings,
+                "hold_for": text,
             },
         },
         "delivery": {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -108,8 +108,14 @@ class Collection:
         )
 
 
-def site_handlers(store: QueueStore, dispatcher: Dispatcher) -> dict[str, Handler]:
-    """What a store's worker does for a site that calls in; `relay_agent.supervisor.sites` asks for it."""
+def site_handlers(store: QueueStore, dispatcher: Dispatcher, others: Mapping[str, Handler]) -> dict[str, Handler]:
+    """What a store's worker does for a site that calls in, for which `relay_agent.supervisor.sites` asks, beside its
+    other commands; the status says what waits."""
+
+    async def status(arguments: dict[str, Any]) -> Any:
+        answer = await others["store.status"](arguments)
+        answer["delivery"]["sites"] = await dispatcher.sites()
+        return answer
 
     async def count(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"messages": len(await dispatcher.awaiting(Call.restore(arguments["call"])))}
@@ -137,4 +143,4 @@ def site_handlers(store: QueueStore, dispatcher: Dispatcher) -> dict[str, Handle
         await asyncio.wait([dispatcher.in_background(work())])
         return {"sent": collection.sent, "complete": collection.complete}
 
-    return {"site.count": count, "site.called": called, "site.collect": collect}
+    return {**others, "store.status": status, "site.count": count, "site.called": called, "site.collect": collect}

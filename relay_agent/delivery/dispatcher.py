@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -147,7 +147,14 @@ class Dispatcher:
     async def awaiting(self, call: Call) -> list[str]:
         """The messages that wait for this call, by queue id."""
         config = self._config
-        return await self._store.awaiting(lambda domain: call.covers(config, domain))
+        found = await self._store.awaiting(lambda domain: call.covers(config, domain))
+        return list(dict.fromkeys(queue_id for queue_id, _ in found))
+
+    async def sites(self) -> dict[str, int]:
+        """For the status: how many messages wait for the site of each domain."""
+        if not self._calls.any_sites:
+            return {}
+        return dict(Counter(domain for _, domain in await self._store.awaiting(lambda _: True)))
 
     def reserve(self, queue_id: str) -> bool:
         """Keep a message out of everybody else's hands until `take_reserved`; False when it is in some."""
@@ -195,9 +202,9 @@ class Dispatcher:
     async def _route_anew(self) -> None:
         """What waited for a site that has no such route any more goes the way that it has now."""
         config = self._config
-        queue_ids = await self._store.awaiting(lambda domain: site_route(config.route, domain) is None)
-        if queue_ids:
-            await self._store.retry(queue_ids)
+        moved = await self._store.awaiting(lambda domain: site_route(config.route, domain) is None)
+        if moved:
+            await self._store.retry(list(dict.fromkeys(queue_id for queue_id, _ in moved)))
             self._loader.wake()
 
     def reconfigure(self, config: Config) -> None:

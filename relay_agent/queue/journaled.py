@@ -125,7 +125,7 @@ class JournaledStore:
 
     # ---- the operator -----------------------------------------------------------------------------------
 
-    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[str]:
+    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
         """Messages that wait for a site to call in; none of them is in the journal."""
         return await self._base.awaiting(wanted)
 

@@ -185,9 +185,9 @@ class QueueStore(Protocol):
     async def next_due(self, *, after: float = 0.0) -> float | None:
         """Earliest next_attempt later than `after` of a waiting recipient; None when nothing waits."""
 
-    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[str]:
-        """Queue ids of the messages, oldest first, with a recipient that waits for its site to call in (`AWAITS`)
-        and whose domain, lower-case, is `wanted`; that is called in another thread."""
+    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Of the recipients that wait for their site to call in (`AWAITS`), those whose domain, lower-case, is
+        `wanted`, which is called in another thread: queue id and domain, each pair once, oldest message first."""
 
     async def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients."""

@@ -168,8 +168,8 @@ class Reader:
         finally:
             cursor.close()
 
-    def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[str]:
-        """Queue ids of messages with a recipient that waits for its site to call in; see QueueStore."""
+    def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Messages and domains that wait for a site to call in; see QueueStore."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT queue_id, address FROM recipients CROSS JOIN messages ON seq = message "
@@ -177,13 +177,13 @@ class Reader:
                 (f'"{AWAITS}":',),
             ).fetchall()
         verdicts: dict[str, bool] = {}
-        found: dict[str, None] = {}
+        found: dict[tuple[str, str], None] = {}
         for queue_id, address in rows:
             domain = address.rpartition("@")[2].lower()
             if domain not in verdicts:
                 verdicts[domain] = wanted(domain)
             if verdicts[domain]:
-                found[queue_id] = None
+                found[queue_id, domain] = None
         return [*found]
 
     def get(self, queue_id: str) -> Message | None:
