@@ -8,6 +8,7 @@ import os
 import signal
 import smtplib
 import ssl
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -132,6 +133,34 @@ def test_etrn_sends_what_every_worker_has_to_the_known_host(agent: Agent, sink: 
     assert "It goes on when the site of other.test calls in for its mail." in story
     status = agent.command("status", "--config", str(agent.config)).stdout
     assert "1 message waits until the site of other.test calls in" in status
+
+
+def test_fetchmail_calls_by_etrn(agent: Agent, sink: Sink, postfix: Smarthost) -> None:
+    sink.start()
+    start(agent, postfix.starttls_port)
+    for worker in workers(agent):
+        submit(agent, worker, f"by {worker}")
+    wait_for(lambda: len(agent.events("waits_for_call")) == 2, what="the waiting")
+    settings = agent.directory / "fetchmailrc"
+    settings.write_text(
+        f"poll 127.0.0.1 service {agent.implicit} protocol ETRN esmtpname site esmtppassword {PASSWORD} "
+        "fetchdomains site.test\n  ssl sslcertck sslcommonname relay.test "
+        f"sslcertfile {agent.certificate.certificate}\n"
+    )
+    settings.chmod(0o600)
+    command = [
+        "fetchmail",
+        "-f",
+        str(settings),
+        "--nosyslog",
+        "--pidfile",
+        str(agent.directory / "fetchmail.pid"),
+        "-v",
+    ]
+    home = {**os.environ, "FETCHMAILHOME": str(agent.directory)}
+    called = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=home)
+    assert "Pending messages for site.test started" in called.stdout, called.stdout + called.stderr
+    wait_for(lambda: len(sink.messages()) == 2, what="the mail at the site")
 
 
 @pytest.mark.parametrize("to", ["site.test", "nowhere.test"])
