@@ -63,7 +63,7 @@ class Call:
             return True
         try:
             name = ascii_domain(domain)
-        except ValueError:
+        except (ValueError, IndexError):
             return False
         return any(name == each or (self.below and name.endswith(f".{each}")) for each in self.domains)
 

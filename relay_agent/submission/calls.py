@@ -42,7 +42,7 @@ class CallCommands(SessionState):
             self.say("501 5.5.4 Say for which domain, as in: ETRN example.org")
             return
         call: Call | None = None
-        with suppress(ValueError):  # ``#queue`` is none either: there are no queues with names
+        with suppress(ValueError, IndexError):  # ``#queue`` is none either: there are no queues with names
             call = Call(self.account or "", (ascii_domain(name),), below)
         routes = call.routes(self.service.config) if call is not None else []
         node = shown(name)
@@ -83,7 +83,7 @@ class CallCommands(SessionState):
             self.say(f"501 5.5.4 Say for which domains, {_MOST_DOMAINS} at most, as in: ATRN example.org,example.com")
             return
         call: Call | None = None
-        with suppress(ValueError):
+        with suppress(ValueError, IndexError):
             call = Call(self.account or "", tuple(ascii_domain(name) for name in names))
         if call is None or not call.routes(self.service.config):
             self._called("atrn", "refused", arg)

@@ -23,6 +23,8 @@ from relay_agent.delivery.reply import ReplyError
 __all__ = ["TurnedConnection"]
 
 _CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
+_TAKEN_WITHIN = 30.0  # seconds; a store that is between two workers has ten
+_ANSWERED_WITHIN = 5.0  # seconds after the line was closed
 
 
 class TurnedConnection(asyncio.Protocol):
@@ -61,16 +63,26 @@ class TurnedConnection(asyncio.Protocol):
         return ""
 
     async def lend(self, use: Callable[[str], Awaitable[tuple[int, bool]]]) -> tuple[int, bool]:
-        """Open a line, let `use` have its name, and return what that returns, once the line is closed again."""
+        """Open a line, let `use` have its name, and return what that returns, once the line is closed again.
+
+        0 and False when nobody takes the line, or `use` has no answer though the line is closed: a supervisor that is
+        replaced has forgotten what it was asked.
+        """
         if not self._client.usable:
             return 0, False
         name = f"postroad-line-{secrets.token_hex(16)}"
         line = _Line(self)
-        server = await asyncio.get_running_loop().create_unix_server(line.accept, "\0" + name, backlog=1)
+        server = await asyncio.get_running_loop().create_unix_server(lambda: _End(line), "\0" + name, backlog=1)
         line.server = server
+        using = asyncio.ensure_future(use(name))
         try:
-            sent, complete = await use(name)
+            for moment, patience in ((line.taken, _TAKEN_WITHIN), (line.gone, None), (using, _ANSWERED_WITHIN)):
+                await asyncio.wait((using, moment), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if using.done() or not moment.done():
+                    break
+            sent, complete = using.result() if using.done() else (0, False)
         finally:
+            using.cancel()
             server.close()
             line.close()
             self._line = None
@@ -135,40 +147,35 @@ class TurnedConnection(asyncio.Protocol):
             self._line.hold(full=False)
 
 
-class _Line(asyncio.Protocol):
-    """Our end of a line; it takes one connection, and once only."""
+class _Line:
+    """Our side of a line; it takes one connection, and once only."""
 
     def __init__(self, site: TurnedConnection) -> None:
-        self._site = site
-        self._transport: asyncio.Transport | None = None
-        self._closed = False
+        loop = asyncio.get_running_loop()
+        self.site = site
         self.server: asyncio.AbstractServer | None = None
+        self.taken: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.Transport | None = None
 
-    def accept(self) -> asyncio.Protocol:
-        """The protocol of a connection: this one for the first."""
-        return self if self._transport is None and not self._closed else _Refused()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def take(self, transport: asyncio.Transport) -> bool:
+        """A connection has come; whether it is the one."""
         connection: socket.socket = transport.get_extra_info("socket")
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, user, _ = _CREDENTIALS.unpack(credentials)
-        if user != os.geteuid() or self._closed or self._transport is not None:
-            cast(asyncio.Transport, transport).abort()  # anybody on this host can find the name
-            return
-        self._transport = cast(asyncio.Transport, transport)
+        if user != os.geteuid() or self.taken.done() or self.gone.done():
+            return False  # anybody on this host can find the name
+        self._transport = transport
+        self.taken.set_result(None)
         if self.server is not None:
             self.server.close()
-        self._site.use(self)
+        self.site.use(self)
+        return True
 
-    def data_received(self, data: bytes) -> None:
-        if not self._closed:
-            self._site.write(data)
-
-    def pause_writing(self) -> None:
-        self._site.hold(full=True)
-
-    def resume_writing(self) -> None:
-        self._site.hold(full=False)
+    def lost(self) -> None:
+        """The connection is gone."""
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def write(self, data: bytes) -> None:
         """What the site said."""
@@ -186,13 +193,34 @@ class _Line(asyncio.Protocol):
 
     def close(self) -> None:
         """No more."""
-        self._closed = True
+        self.lost()
         if self._transport is not None:
             self._transport.abort()
 
 
-class _Refused(asyncio.Protocol):
-    """A connection that is not wanted."""
+class _End(asyncio.Protocol):
+    """A connection to a line."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self._good = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()
+        made = cast(asyncio.Transport, transport)
+        self._good = self._line.take(made)
+        if not self._good:
+            made.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._good and not self._line.gone.done():
+            self._line.site.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._good:
+            self._line.lost()
+
+    def pause_writing(self) -> None:
+        self._line.site.hold(full=True)
+
+    def resume_writing(self) -> None:
+        self._line.site.hold(full=False)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from relay_agent.delivery.client import Connection, Timeouts
+from relay_agent.submission import turned as module
 from relay_agent.submission.transport import PlainTransport
 from relay_agent.submission.turned import TurnedConnection
 
@@ -187,3 +188,29 @@ async def test_a_site_that_hangs_up_takes_the_line_along() -> None:
         assert await there.turned.lend(use) == (0, False)
         assert seen == [b""]
         assert there.session.lost == 1
+
+
+async def test_whoever_does_not_take_the_line_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TAKEN_WITHIN", 0.05)
+    async with site() as there:
+        await there.begin()
+
+        async def use(name: str) -> tuple[int, bool]:
+            await asyncio.sleep(60)
+            return 1, True
+
+        assert await there.turned.lend(use) == (0, False)
+
+
+async def test_an_answer_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ANSWERED_WITHIN", 0.05)
+    async with site() as there:
+        await there.begin()
+
+        async def use(name: str) -> tuple[int, bool]:
+            _, writer = await asyncio.open_unix_connection("\0" + name)
+            writer.close()
+            await asyncio.sleep(60)
+            return 1, True
+
+        assert await there.turned.lend(use) == (0, False)
