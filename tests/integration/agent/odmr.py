@@ -11,6 +11,7 @@ import base64
 import selectors
 import socket
 import ssl
+from collections.abc import Callable
 from types import TracebackType
 
 __all__ = ["Site"]
@@ -78,8 +79,11 @@ class Site:
                         return
                     to.sendall(data)
 
-    def take(self, count: int) -> list[str]:
-        """Be the server oneself, and hang up instead of the 250 of the message after `count`; the bodies taken."""
+    def take(self, count: int, between: Callable[[int], None] = lambda taken: None) -> list[str]:
+        """Be the server oneself, and hang up instead of the 250 of the message after `count`; the bodies taken.
+
+        between: called before each 250 with the number of the message.
+        """
         self.say("220 site.test at your service")
         taken: list[str] = []
         while True:
@@ -93,6 +97,7 @@ class Site:
                 if len(taken) == count:
                     return taken
                 taken.append(lines[-1])
+                between(len(taken))
                 self.say("250 2.0.0 taken")
             elif verb == "QUIT":
                 self.say("221 2.0.0 bye")

@@ -10,6 +10,7 @@ import smtplib
 import ssl
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +249,32 @@ def test_a_worker_that_dies_in_the_middle_ends_the_connection(agent: Agent) -> N
             if again.ask("ATRN")[0].startswith("250 "):
                 got += again.take(9)
     assert sorted(each[:5] for each in got if each != "one") == ["large", "two"]
+
+
+def test_nothing_is_lost_or_doubled_over_a_reload(agent: Agent) -> None:
+    start(agent, free_port())
+    wanted = [f"{worker} {number}" for worker in workers(agent) for number in range(3)]
+    for worker in workers(agent):
+        submit(agent, worker, *(f"{worker} {number}" for number in range(3)))
+    wait_for(lambda: len(agent.events("waits_for_call")) == 6, what="the waiting")
+
+    def reload(taken: int) -> None:
+        if taken == 2:
+            agent.signal(signal.SIGHUP)
+            wait_for(lambda: bool(agent.events("reloaded")), 60, "the reload")
+
+    with call(agent) as site:
+        assert site.ask("ATRN")[0].startswith("250 ")
+        got = site.take(9, reload)
+    assert len(got) >= 2
+    deadline = time.monotonic() + 60
+    while queue(agent):
+        assert time.monotonic() < deadline, "the rest did not come"
+        time.sleep(1)
+        with call(agent) as again:
+            if again.ask("ATRN")[0].startswith("250 "):
+                got += again.take(9)
+    assert sorted(got) == sorted(wanted)
 
 
 def test_mail_for_the_site_is_the_next_hops_when_its_route_is(agent: Agent, sink: Sink) -> None:
