@@ -135,20 +135,24 @@ class Dispatcher:
     async def called(self, call: Call) -> int:
         """A site has called by ETRN: send what waits for it. Returns how many messages that are."""
         self._calls.open(call)
-        queue_ids = await self.awaiting(call)
+        found = await self._awaiting(call)
+        for domain in {domain for _, domain in found}:
+            way = self._router.known(domain)
+            if way is not None and way in self._destinations:
+                self._destinations[way].unblock()
+        queue_ids = list(dict.fromkeys(queue_id for queue_id, _ in found))
         if queue_ids:
             await self._store.retry(queue_ids)
-            for destination in self._destinations.values():
-                if any(target.upstream for _, target in destination.way.choices):
-                    destination.unblock()
             self._loader.wake()
         return len(queue_ids)
 
     async def awaiting(self, call: Call) -> list[str]:
         """The messages that wait for this call, by queue id."""
+        return list(dict.fromkeys(queue_id for queue_id, _ in await self._awaiting(call)))
+
+    async def _awaiting(self, call: Call) -> list[tuple[str, str]]:
         config = self._config
-        found = await self._store.awaiting(lambda domain: call.covers(config, domain))
-        return list(dict.fromkeys(queue_id for queue_id, _ in found))
+        return await self._store.awaiting(lambda domain: call.covers(config, domain))
 
     async def sites(self) -> dict[str, int]:
         """For the status: how many messages wait for the site of each domain."""
