@@ -26,6 +26,7 @@ from relay_agent.config.schema import Config
 from relay_agent.control.handlers import store_handlers
 from relay_agent.control.protocol import FAILED, MOVED, ControlError
 from relay_agent.control.server import Handler
+from relay_agent.delivery.collection import site_handlers
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
@@ -45,6 +46,7 @@ from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import session_maker
 from relay_agent.submission.tls import server_context
 from relay_agent.supervisor.channel import Channel
+from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
 
 __all__ = ["Ending", "Worker", "main"]
@@ -86,7 +88,7 @@ class _Holding:
     handlers: dict[str, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.handlers = store_handlers(self.store, self.dispatcher)
+        self.handlers = site_handlers(self.store, self.dispatcher, store_handlers(self.store, self.dispatcher))
 
 
 class _Lessor:
@@ -203,6 +205,7 @@ class Worker:
             quotas=Quotas(self._buckets, self._leases),
             guard=self._guard,
             signer=self._signer,
+            sites=Sites(self._channel, self._buckets),
         )
         for guess in self._heard_early:
             self._guessed_elsewhere(guess)

@@ -12,6 +12,8 @@ packages="$packages swaks msmtp curl s-nail mutt git-email libauthen-sasl-perl l
 packages="$packages unbound ldnsutils"
 # opendkim-testmsg, which verifies DKIM signatures.
 packages="$packages opendkim-tools"
+# A program that calls in for its mail.
+packages="$packages fetchmail"
 # What reads the metrics and checks the alerts.
 packages="$packages prometheus"
 

@@ -121,7 +121,10 @@ def agent_options() -> dict[str, Any]:
             "default": [],
             "options": {
                 "domains": strings | {"required": True},
-                "via": {"type": "list", "elements": "dict", "required": True, "options": hop},
+                "via": {"type": "list", "elements": "dict", "options": hop},
+                "etrn": {"type": "bool"},
+                "owners": strings,
+                "hold_for": text,
             },
         },
         "delivery": {
@@ -231,10 +234,12 @@ def _with_durations(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _route(route: Mapping[str, Any], number: int, secrets: dict[str, str]) -> dict[str, object]:
-    hops = [
-        _hop(_given(hop), f"routes[{number}].via[{place}]", secrets) for place, hop in enumerate(route["via"])
-    ]  # fmt: skip
-    return {"domains": route["domains"], "via": hops}
+    given = _with_durations(route, "hold_for")
+    if "via" in given:
+        given["via"] = [
+            _hop(_given(hop), f"routes[{number}].via[{place}]", secrets) for place, hop in enumerate(given["via"])
+        ]
+    return given
 
 
 def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, Any]:

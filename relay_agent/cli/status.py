@@ -64,11 +64,19 @@ def _in_words(status: dict[str, Any]) -> str:
         lines += ["", style("since the start", "bold"), *_values(counters)]
     delivery = dict(status["delivery"])
     destinations = delivery.pop("destinations", [])
+    sites = delivery.pop("sites", {})
     if delivery:
         lines += ["", style("delivery now", "bold"), *_values(delivery)]
+    if sites:
+        lines += ["", *(_site(domain, count) for domain, count in sorted(sites.items()))]
     if destinations:
         lines += ["", _destinations(destinations)]
     return "\n".join(lines)
+
+
+def _site(domain: str, count: int) -> str:
+    """What is kept for a site."""
+    return f"{_many(count, 'message')} wait{'s' if count == 1 else ''} until the site of {escape(domain)} calls in"
 
 
 def _workers(workers: list[dict[str, Any]]) -> str:

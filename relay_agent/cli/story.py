@@ -54,6 +54,8 @@ def _recipient(recipient: dict[str, Any], now: float) -> list[str]:
         sentences.append(f"{escape(host)} {what}: {shown}" if host else f"The reason: {shown}")
     if recipient["state"] == "held":
         sentences.append("It is held: nothing happens until it is released.")
+    elif recipient.get("options", {}).get("AWAITS") and recipient["next_attempt"] > now:
+        sentences.append(f"It goes on when the site of {escape(recipient['options']['AWAITS'])} calls in for its mail.")
     elif recipient["next_attempt"] <= now:
         sentences.append("It is due now.")
     else:
@@ -63,8 +65,11 @@ def _recipient(recipient: dict[str, Any], now: float) -> list[str]:
 
 
 def _ending(message: dict[str, Any], now: float) -> str:
-    left = message["expires"] - now
+    # What waits for a site is kept for as long as its route says.
+    kept = [each["next_attempt"] for each in message["recipients"] if each.get("options", {}).get("AWAITS")]
+    expires = max([message["expires"], *kept])
+    left = expires - now
     who = "it is given up" if not message["sender"] else f"<{escape(message['sender'])}> gets it back as a bounce"
     if left <= 0:
-        return f"Its time is over since {moment(message['expires'])}: at the next failure {who}."
-    return f"What is not delivered by {moment(message['expires'])} (in {duration(left)}): {who}."
+        return f"Its time is over since {moment(expires)}: at the next failure {who}."
+    return f"What is not delivered by {moment(expires)} (in {duration(left)}): {who}."

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from relay_agent.accounts.store import normalise_name
+
 from .explain import shown
 from .schema import Config, Listener
 
@@ -25,6 +27,7 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _balancers(config)
     yield from _domains("route", [route.domains for route in config.route])
     yield from _domains("tls_policy", [each.domains for each in config.tls_policy])
+    yield from _sites(config)
     yield from _dkim(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
@@ -135,6 +138,22 @@ def _is_pattern(pattern: str) -> bool:
         return True
     name = pattern.removeprefix("*.").rstrip(".")
     return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _sites(config: Config) -> Iterator[tuple[str, str]]:
+    for index, route in enumerate(config.route):
+        if not route.etrn:
+            continue
+        if route.hold_for < config.delivery.retry_for:
+            yield (
+                f"route[{index}].hold_for",
+                f"is shorter than delivery.retry_for (expected at least {config.delivery.retry_for:.0f} seconds)",
+            )
+        for place, owner in enumerate(route.owners):
+            try:
+                normalise_name(owner)
+            except ValueError as error:
+                yield f"route[{index}].owners[{place}]", f"{shown(owner)} is no account name: {error}"
 
 
 def _dkim(config: Config) -> Iterator[tuple[str, str]]:

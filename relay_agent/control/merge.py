@@ -81,7 +81,8 @@ def merge_numbers(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def merge_delivery(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One delivery side out of several: numbers added up, destinations of the same name made one."""
+    """One delivery side out of several: numbers added up, destinations of the same name made one; and what
+    waits for sites to call in, if anything does."""
     destinations: dict[str, dict[str, Any]] = {}
     for snapshot in snapshots:
         for each in snapshot.get("destinations", ()):
@@ -94,7 +95,8 @@ def merge_delivery(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 elif known.get(key) in (None, ""):
                     known[key] = value
     ordered = sorted(destinations.values(), key=lambda each: (-each.get("waiting", 0), each["name"]))
-    return {**merge_numbers(snapshots), "destinations": ordered}
+    sites = merge_numbers([snapshot.get("sites", {}) for snapshot in snapshots])
+    return {**merge_numbers(snapshots), "destinations": ordered, **({"sites": sites} if sites else {})}
 
 
 class _Pages:

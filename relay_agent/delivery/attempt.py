@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from relay_agent.delivery.client import Connection
 from relay_agent.delivery.content import is_binary, needs_utf8_header
 from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.outcome import Deferred, Delivered, Failed, HostTrouble, Outcome, Scope
 from relay_agent.delivery.resolve import UnresolvedError
 from relay_agent.delivery.route import Target
-from relay_agent.delivery.session import Opener
 from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import ContentError, Mail, send
 from relay_agent.queue.model import Recipient
@@ -32,10 +34,17 @@ class Result:
     dead: Deferred | None = None
 
 
+class Opens(Protocol):
+    """What opens sessions; see `relay_agent.delivery.session.Opener`."""
+
+    async def open(self, target: Target, domains: Iterable[str] = ()) -> Connection:
+        """Raises HostTrouble and UnresolvedError."""
+
+
 class Attempt:
     """Carries one job to one destination. `limit`: most connections that the destination may have."""
 
-    def __init__(self, opener: Opener, destination: Destination, job: Job, *, limit: int) -> None:
+    def __init__(self, opener: Opens, destination: Destination, job: Job, *, limit: int) -> None:
         self._opener = opener
         self._destination = destination
         self._job = job

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay_agent.config.schema import Config
 from relay_agent.delivery.attempt import Attempt, Result
+from relay_agent.delivery.calling import Call, OpenCalls, site_route
 from relay_agent.delivery.client import Connection, Timeouts
 from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.hand import FAULT, Hand
@@ -28,7 +29,8 @@ from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import MAX_RECIPIENTS, ContentError
 from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Message, QueueStore, Recipient
+from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.model import Envelope, Message, QueueStore, Recipient
 
 __all__ = ["Dispatcher"]
 
@@ -95,6 +97,7 @@ class Dispatcher:
         self._running = True
         loop = asyncio.get_running_loop()
         self._background = [loop.create_task(self._loader.run()), loop.create_task(self._forget())]
+        self._spawn(self._route_anew())
 
     def submit(self, message: Message) -> None:
         """Deliver a message that the queue has just stored. Without room for it, it waits in the queue."""
@@ -126,6 +129,87 @@ class Dispatcher:
             self._asking[domain] = [each for each in waiting if each[0].queue_id not in ids]
         for job in dropped:
             self._release(job.message.queue_id, job.recipients)
+
+    # What waits for its site to call in.
+
+    async def called(self, call: Call) -> int:
+        """A site has called by ETRN: send what waits for it. Returns how many messages that are."""
+        self._calls.open(call)
+        found = await self._awaiting(call)
+        for domain in {domain for _, domain in found}:
+            way = self._router.known(domain)
+            if way is not None and way in self._destinations:
+                self._destinations[way].unblock()
+        queue_ids = list(dict.fromkeys(queue_id for queue_id, _ in found))
+        if queue_ids:
+            await self._store.retry(queue_ids)
+            self._loader.wake()
+        return len(queue_ids)
+
+    async def awaiting(self, call: Call) -> list[str]:
+        """The messages that wait for this call, by queue id."""
+        return list(dict.fromkeys(queue_id for queue_id, _ in await self._awaiting(call)))
+
+    async def _awaiting(self, call: Call) -> list[tuple[str, str]]:
+        config = self._config
+        return await self._store.awaiting(lambda domain: call.covers(config, domain))
+
+    async def sites(self) -> dict[str, int]:
+        """For the status: how many messages wait for the site of each domain."""
+        if not self._calls.any_sites:
+            return {}
+        return dict(Counter(domain for _, domain in await self._store.awaiting(lambda _: True)))
+
+    def reserve(self, queue_id: str) -> bool:
+        """Keep a message out of everybody else's hands until `take_reserved`; False when it is in some."""
+        if not self._running or queue_id in self._hands:
+            return False
+        self._hands[queue_id] = Hand(Message(queue_id, Envelope(""), {}, MemoryBody(b""), 0.0, 0.0))
+        return True
+
+    def take_reserved(self, queue_id: str, message: Message | None) -> None:
+        """Have a reserved message in hand with these recipients, whose outcomes `conclude` or `fault` takes; or None:
+        let go of it."""
+        if message is None:
+            self._release(queue_id, ())
+            return
+        self._hands[queue_id] = Hand(message)
+        self._loader.begun(message)
+
+    async def conclude(self, message: Message, outcomes: Mapping[int, Outcome], started: float) -> None:
+        """What became of recipients of a message that `take_reserved` took."""
+        await self._conclude(message, outcomes, started)
+
+    def fault(self, message: Message, error: Exception) -> None:
+        """A fault of our own while a message was in hand that `take_reserved` took."""
+        self._fault(message, message.recipients, error)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that `stop` waits for."""
+        return self._spawn(work)
+
+    @property
+    def config(self) -> Config:
+        """What it goes by."""
+        return self._config
+
+    @property
+    def running(self) -> bool:
+        """Whether anything more may be begun."""
+        return self._running
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long servers are waited for."""
+        return self._timeouts
+
+    async def _route_anew(self) -> None:
+        """What waited for a site that has no such route any more goes the way that it has now."""
+        config = self._config
+        moved = await self._store.awaiting(lambda domain: site_route(config.route, domain) is None)
+        if moved:
+            await self._store.retry(list(dict.fromkeys(queue_id for queue_id, _ in moved)))
+            self._loader.wake()
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
@@ -191,6 +275,7 @@ class Dispatcher:
     def _use(self, config: Config) -> None:
         delivery = config.delivery
         self._resolver = Resolver(delivery.resolvers, config.hostname)
+        self._calls = OpenCalls(config)
         self._tls = OutwardTls(config, self._resolver, self._log, self._store_and_submit)
         self._router = Router(config, self._resolver, self._tls)
         self._opener = Opener(
@@ -216,8 +301,13 @@ class Dispatcher:
 
     def _send_on(self, message: Message, recipients: Mapping[int, Recipient]) -> None:
         """Put recipients into their destinations' lines, asking DNS first where the way is not known."""
+        held = self._calls.held(message, recipients.items())
+        if held:
+            self._spawn(self._conclude(message, held, time.time()))
         domains: dict[str, dict[int, Recipient]] = {}
         for number, recipient in recipients.items():
+            if number in held:
+                continue
             domains.setdefault(recipient.domain, {})[number] = recipient
         for domain, group in domains.items():
             if domain in self._asking:
@@ -426,10 +516,11 @@ class Dispatcher:
 
     # Housekeeping.
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

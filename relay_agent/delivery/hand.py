@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from relay_agent.config.schema import Config
+from relay_agent.delivery.calling import not_waiting, site_route, waiting
 from relay_agent.delivery.content import header_block, is_binary
 from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
 from relay_agent.delivery.reply import printable
@@ -46,7 +47,8 @@ class Hand:
         started: when the attempt began, seconds since the epoch.
         """
         now = time.time()
-        measured.ATTEMPT_SECONDS.observe(now - started)
+        if not all(isinstance(each, Deferred) and each.untried for each in outcomes.values()):
+            measured.ATTEMPT_SECONDS.observe(now - started)
         updates = []
         for number, found in outcomes.items():
             if number not in self.undecided:
@@ -59,7 +61,10 @@ class Hand:
                     outcome = self._expired(outcome, now)
             recipient = later or self._attempted(number, outcome, now)
             event = "delivered" if isinstance(outcome, Delivered) else "deferred" if later else "failed"
-            measured.OUTCOMES[event] += 1
+            if later is not None and isinstance(outcome, Deferred) and outcome.untried:
+                event = "waits_for_call"
+            else:
+                measured.OUTCOMES[event] += 1
             if event == "delivered":
                 measured.DELIVERY_SECONDS.observe(now - self.message.created)
             held = later is not None and later.state is RecipientState.HELD
@@ -105,12 +110,15 @@ class Hand:
         blame the recipient. The operator finds it in the queue with the reason.
         """
         before = self.message.recipients[number]
-        recipient = self._attempted(number, outcome, now)
+        recipient = _told(before, outcome) if outcome.untried else self._attempted(number, outcome, now)
         if outcome.fault and before.last_status == FAULT and not before.last_host:
             return replace(recipient, state=RecipientState.HELD)
+        route = site_route(config.route, recipient.domain)
+        if route is not None:
+            return waiting(recipient, self.message, route, now)
         first, longest = config.delivery.retry_first, config.delivery.retry_max
         due = next_attempt(now, recipient.attempts, self.message.expires, first=first, longest=longest)
-        return None if due is None else replace(recipient, next_attempt=due)
+        return None if due is None else replace(not_waiting(recipient), next_attempt=due)
 
     def _later_or_held(self, number: int, fault: Deferred, config: Config) -> Recipient:
         now = time.time()
@@ -208,3 +216,10 @@ class Hand:
             recipients=[each.recipient.address for each in told],
         )
         return updates, [bounce]
+
+
+def _told(recipient: Recipient, outcome: Deferred) -> Recipient:
+    """The recipient with what it waits for, unless an attempt has left better news."""
+    if recipient.last_reply:
+        return recipient
+    return replace(recipient, last_status=outcome.status, last_reply=outcome.text)

@@ -46,6 +46,7 @@ class Deferred:
     """Not now. `again`: the rest of the recipients may follow at once in a further transaction.
 
     fault: nobody refused; something of our own went wrong (the code, the queue's disk).
+    untried: it was no attempt; the mail waits for its site to call in.
     """
 
     status: str
@@ -54,6 +55,7 @@ class Deferred:
     scope: Scope = Scope.RECIPIENT
     again: bool = False
     fault: bool = False
+    untried: bool = False
 
 
 @dataclass(slots=True, frozen=True)

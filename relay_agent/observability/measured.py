@@ -44,6 +44,7 @@ __all__ = [
     "SESSIONS",
     "SESSION_SECONDS",
     "SHUT_OUTS",
+    "SITE_CALLS",
     "SIGN_INS",
     "STARTED",
     "TURNED_AWAY",
@@ -135,6 +136,12 @@ OUTCOMES = _counter(
     "delivery_outcomes",
     "Recipients by what an attempt made of them; deferred ones count at every attempt.",
     Label("outcome", ("delivered", "deferred", "failed")),
+)
+SITE_CALLS = _counter(
+    "site_calls",
+    "Calls of sites for the mail that waits for them.",
+    Label("verb", ("etrn", "atrn")),
+    Label("result", ("started", "empty", "refused", "limited", "failed")),
 )
 BOUNCES = _counter("bounces", "Bounces sent to senders.")
 DELIVERY_SECONDS = _histogram(

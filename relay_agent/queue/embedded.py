@@ -154,6 +154,10 @@ class EmbeddedStore:
         """Earliest next_attempt later than `after` of a waiting recipient; None when nothing waits."""
         return await self._read(self._reader.next_due, after)
 
+    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Messages that wait for a site to call in; see QueueStore."""
+        return await self._read(self._reader.awaiting, wanted)
+
     async def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients; its body is read when asked for."""
         return await self._read(self._reader.get, queue_id)

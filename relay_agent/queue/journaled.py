@@ -125,6 +125,10 @@ class JournaledStore:
 
     # ---- the operator -----------------------------------------------------------------------------------
 
+    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Messages that wait for a site to call in; none of them is in the journal."""
+        return await self._base.awaiting(wanted)
+
     async def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients."""
         await self._move([queue_id])

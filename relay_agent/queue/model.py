@@ -8,17 +8,19 @@ and records). They know nothing of SQLite or PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import itertools
 import random
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 __all__ = [
+    "AWAITS",
     "Body",
     "Committed",
     "Counts",
@@ -32,6 +34,10 @@ __all__ = [
     "Update",
     "new_queue_id",
 ]
+
+#: Option of a recipient that waits until its site calls in (ETRN, ATRN): the domain that is waited for. Its
+#: `next_attempt` is when it is given up. No client can set it: it is no parameter of RCPT.
+AWAITS = "AWAITS"
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U to misread
 _PAIRS = ["".join(each) for each in itertools.product(_ALPHABET, repeat=2)]  # 10 bits each
@@ -84,7 +90,7 @@ class Recipient:
     """One recipient and its own history; times are seconds since the epoch."""
 
     address: str
-    options: Mapping[str, str] = field(default_factory=dict)  # NOTIFY, ORCPT
+    options: Mapping[str, str] = field(default_factory=dict)  # NOTIFY, ORCPT; AWAITS
     state: RecipientState = RecipientState.WAITING
     attempts: int = 0
     next_attempt: float = 0.0
@@ -173,6 +179,10 @@ class QueueStore(Protocol):
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
         """Earliest next_attempt later than `after` of a waiting recipient; None when nothing waits."""
+
+    async def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Of the recipients that wait for their site to call in (`AWAITS`), those whose domain, lower-case, is
+        `wanted`, which is called in another thread: queue id and domain, each pair once, oldest message first."""
 
     async def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients."""

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.directory import StoreDirectory
-from relay_agent.queue.model import Body, Counts, Message
+from relay_agent.queue.model import AWAITS, Body, Counts, Message
 from relay_agent.queue.schema import (
     MESSAGE_BY_QUEUE_ID,
     MESSAGE_BY_SEQ,
@@ -172,6 +173,24 @@ class Reader:
                         yield seq
         finally:
             cursor.close()
+
+    def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
+        """Messages and domains that wait for a site to call in; see QueueStore."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT queue_id, address FROM recipients CROSS JOIN messages ON seq = message "
+                "WHERE state = 0 AND instr(recipients.options, ?) ORDER BY message",
+                (f'"{AWAITS}":',),
+            ).fetchall()
+        verdicts: dict[str, bool] = {}
+        found: dict[tuple[str, str], None] = {}
+        for queue_id, address in rows:
+            domain = address.rpartition("@")[2].lower()
+            if domain not in verdicts:
+                verdicts[domain] = wanted(domain)
+            if verdicts[domain]:
+                found[queue_id, domain] = None
+        return [*found]
 
     def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients."""

@@ -21,7 +21,8 @@ class HelloCommands(SessionState):
 
         PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME and CHUNKING (RFC 3030), SMTPUTF8
         (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034: every reply of this package has one), DSN (RFC 3461), LIMITS
-        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865).
+        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865), ETRN
+        (RFC 1985), ATRN (RFC 2645).
         """
         if not self._hello(arg, extended=True):
             return
@@ -37,6 +38,8 @@ class HelloCommands(SessionState):
             hold = self.service.config.submission.max_hold
             if hold:  # RFC 4865 3; only for those who sign in
                 lines.append(f"FUTURERELEASE {hold:.0f} {datetime.fromtimestamp(time.time() + hold, UTC):{_DATE}}")
+            if self.calls_offered():
+                lines += ["ETRN", "ATRN"]
         for line in lines[:-1]:
             self.say(f"250-{line}")
         self.say(f"250 {lines[-1]}")

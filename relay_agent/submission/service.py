@@ -16,6 +16,8 @@ from relay_agent.accounts.scram import ScramKeys, decoy_scram, parse_scram
 from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.schema import Config, OAuth
+from relay_agent.delivery.calling import Call
+from relay_agent.delivery.client import Timeouts
 from relay_agent.dkim.signer import Signer
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
@@ -30,6 +32,18 @@ if TYPE_CHECKING:
     from relay_agent.oauth.tokens import TokenChecker
 
 __all__ = ["Carrier", "SubmissionService"]
+
+
+class Sites(Protocol):
+    """The mail that waits for sites to call in, wherever on this host it is; see `relay_agent.supervisor.sites`."""
+
+    def wait(self, account: str) -> float: ...
+
+    async def count(self, call: Call) -> dict[int, int]: ...
+
+    async def called(self, call: Call) -> int: ...
+
+    async def collect(self, store: int, call: Call, line: str, host: str, peer: str) -> tuple[int, bool]: ...
 
 
 class Carrier(Protocol):
@@ -53,6 +67,8 @@ class SubmissionService:
     quotas: Quotas = field(default_factory=Quotas)
     guard: Guard = field(default_factory=Guard)
     signer: Signer | None = None
+    sites: Sites | None = None
+    site_timeouts: Timeouts = field(default_factory=Timeouts)
     _secret: bytes | None = None
     _tokens: tuple[OAuth, TokenChecker] | None = None
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A submission session: the commands a mail program gives, and what it is told (RFC 5321, RFC 6409).
 
-The commands that make up a message are in `hello`, `authentication`, `envelope` and `intake`.
+The commands that make up a message are in `hello`, `authentication`, `envelope` and `intake`; those of
+a site that fetches its mail in `calls`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from relay_agent.config.schema import Listener
 from relay_agent.observability import measured
 from relay_agent.submission.authentication import AuthCommands
+from relay_agent.submission.calls import CallCommands
 from relay_agent.submission.envelope import EnvelopeCommands
 from relay_agent.submission.hello import HelloCommands
 from relay_agent.submission.intake import ContentCommands
@@ -30,7 +32,7 @@ _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI *
 _BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH", "BDAT"})
 
 
-class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCommands):
+class SubmissionSession(CallCommands, HelloCommands, AuthCommands, EnvelopeCommands, ContentCommands):
     """One mail program's session on one listener."""
 
     # ---- beginning and end ----------------------------------------------------------------------------
@@ -45,6 +47,7 @@ class SubmissionSession(HelloCommands, AuthCommands, EnvelopeCommands, ContentCo
         self._trusted = False
         self._auth_failures = 0
         self._counted = False
+        self._turned = None
         self.implicit_tls = self.service.tls_context if self.listener.tls == "implicit" else None
         self.auto_tls = self.service.tls_context if self.listener.tls == "auto" else None
         self.auto_wait = self.service.config.submission.auto_wait
@@ -136,7 +139,10 @@ def _is_in(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
     return any(address in network for network in networks)
 
 
-_VERBS = ("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT")
+_VERBS = (
+    *("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT"),
+    *("RSET", "NOOP", "VRFY", "HELP", "ETRN", "ATRN", "QUIT"),
+)
 _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
 
 

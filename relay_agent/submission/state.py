@@ -51,6 +51,10 @@ class SessionState(Opening):
     def _create_envelope(self) -> MailEnvelope:
         return MailEnvelope()
 
+    def calls_offered(self) -> bool:
+        """Whether sites can call in here for mail that waits for them."""
+        raise LookupError
+
     @property
     def mail(self) -> MailEnvelope:
         """The envelope of the message under way."""

@@ -90,15 +90,18 @@ class RemoteStore:
         self._stores = stores
         self.number = number
 
-    async def call(self, command: str, arguments: dict[str, Any]) -> Any:
-        """The result of a store's command. Raises ControlError, also when no worker opens the store in time."""
+    async def call(self, command: str, arguments: dict[str, Any], *, within: float = _PATIENCE * 6) -> Any:
+        """The result of a store's command, for which it has `within` seconds.
+
+        Raises ControlError, also when no worker opens the store in time.
+        """
         deadline = time.monotonic() + _PATIENCE
         while True:
             worker = self._stores.holder(self.number)
             if worker is not None:
                 try:
                     return await worker.channel.call(
-                        "store", store=self.number, run=command, arguments=arguments, within=_PATIENCE * 6
+                        "store", store=self.number, run=command, arguments=arguments, within=within
                     )
                 except ControlError as error:
                     if not isinstance(error, ChannelClosedError) and error.code != MOVED:

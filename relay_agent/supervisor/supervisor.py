@@ -34,6 +34,7 @@ from relay_agent.supervisor.monitoring import Monitoring, State
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
+from relay_agent.supervisor.sites import site_commands
 from relay_agent.supervisor.spending import spend_all
 from relay_agent.supervisor.stores import Stores
 
@@ -276,6 +277,7 @@ class Supervisor:
             "lease.give": lambda a: self._office.give(worker.serial, a["key"], a["amount"]),
             "spent": lambda a: self._spent(worker, a["spent"]),
             "guessed": lambda a: self._guessed(worker, a["guess"]),
+            **site_commands(self._stores.all),
             "released": lambda a: self._stores.released(worker, a["store"]),
             "farewell": lambda a: self._farewell(worker, a),
         }

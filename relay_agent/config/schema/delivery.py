@@ -44,7 +44,35 @@ class Route(Section):
         min_length=1,
         description='Recipient domains: `"example.org"`, `"*.example.org"` (any name below) or `"*"` (all).',
     )
-    via: tuple[Hop, ...] = Field(min_length=1, description="Upstream relays, tried in this order.")
+    via: tuple[Hop, ...] = Field(
+        default=(), description="Upstream relays, tried in this order. May be missing only with `etrn`."
+    )
+    etrn: bool = Field(
+        default=False,
+        description="Keep the mail of these domains until their site calls in: with ETRN (RFC 1985) it is sent by "
+        "`via`, with ATRN (RFC 2645) over the site's own connection.",
+    )
+    owners: tuple[str, ...] = Field(
+        default=(), description="With `etrn`: the accounts that may call for the mail of these domains."
+    )
+    hold_for: Duration = Field(
+        default=2_592_000.0,
+        ge=60,
+        description="With `etrn`: how long mail is kept for the site before the bounce; `delivery.retry_for` at least.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Route:
+        if not self.etrn:
+            if not self.via:
+                raise ValueError('"via" is missing (expected at least one upstream relay, or etrn = true)')
+            if self.owners or "hold_for" in self.model_fields_set:
+                raise ValueError("owners and hold_for are for routes with etrn = true")
+        elif not self.owners:
+            raise ValueError("etrn needs owners: the accounts that may call for this mail")
+        elif "*" in self.domains:
+            raise ValueError('etrn is for the domains of one site, not for "*"')
+        return self
 
 
 class Delivery(Section):

@@ -19,6 +19,7 @@ The steps:
     sign in            AUTH PLAIN with the right password
     account {...}      the one account, with this name (alice's without), these addresses, limits and SCRAM keys (a
                        Python dictionary)
+    asks NOOP          the relay, whose side has changed (ATRN), gives this command
     closed             the relay has closed the connection
     accepted 1         so many messages are in the queue
     content "a\\r\\n"     the last of them ends with exactly this
@@ -69,6 +70,8 @@ EXTENSIONS = {
     "STARTTLS": "3207",
     "AUTH": "4954",
     "FUTURERELEASE": "4865",
+    "ETRN": "1985",
+    "ATRN": "2645",
 }
 # Without an enhanced status code: the greeting, EHLO and HELO (RFC 2034 4), and what is no answer yet.
 _BARE = re.compile(rf"220 relay\.test.*|250[ -](?:relay\.test|(?:{'|'.join(EXTENSIONS)})(?: .*)?)|354 .*|334 \S*")
@@ -127,6 +130,9 @@ async def play(client: Client, relay: Relay, stage: Stage, step: str) -> None:
         for line in lines:
             well_formed(line)
         assert {line[:3] for line in lines} == {step[3:]}, f"the relay said {lines!r}"
+    elif step.startswith("asks "):
+        line = await client.line()
+        assert line == step[5:], f"the relay said {line!r}"
     elif step.startswith("send "):
         size = int(step[5:])
         await client.send((b"x" * 78 + b"\r\n") * (size // 80) + b"x" * (size % 80))
@@ -203,7 +209,8 @@ async def test_every_extension_and_mechanism_that_is_offered_has_a_script(
 ) -> None:
     """Named for it, and with the number of its RFC."""
     people = Authority(tmp_path / "people")
-    options = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_url = "https://127.0.0.1:9/none"'
+    options = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_url = "https://127.0.0.1:9/none"\n'
+    options += '[[route]]\ndomains = ["site.test"]\netrn = true\nowners = ["alice"]'
     async with running(tls="starttls", certificates=f'client_ca = "{people.certificate}"', settings=options) as relay:
         relay.own = people.issue("", [RFC822Name("a@b.test")])
         relay.service.verifier.reload({"a@b.test": replace(account, name="a@b.test", scram="any")})

@@ -123,3 +123,10 @@ async def test_an_agent_that_cannot_tell_is_an_error(
     assert "the disk" in captured.err
     assert "\x1b" not in captured.err
     assert captured.out == ""
+
+
+async def test_what_waits_for_sites(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = IDLE | {"delivery": {"in_hand": 0, "destinations": [], "sites": {"site.test": 1, "other.test": 20}}}
+    assert await shown(config, state) == 0
+    text = capsys.readouterr().out
+    assert "20 messages wait until the site of other.test calls in\n1 message waits until the site of site.test" in text

@@ -125,3 +125,17 @@ def test_nothing_that_a_terminal_acts_on_gets_out(text: str, account: str) -> No
     assert told.replace("\n", "").isprintable()
     # Nor a line that looks like one of ours.
     assert len(told.splitlines()) <= len(story(attempts=1, last_reply="451 x", last_host="h").splitlines())
+
+
+def test_what_waits_for_a_site() -> None:
+    waiting = RECIPIENT | {
+        "options": {"AWAITS": "site.test"},
+        "last_reply": "waits until the site of site.test calls in",
+        "next_attempt": NOW + 30 * 86_400,
+    }
+    text = story(recipients=[waiting])
+    assert "  The reason: waits until the site of site.test calls in\n" in text
+    assert "  It goes on when the site of site.test calls in for its mail.\n" in text
+    assert "next attempt" not in text
+    assert "(in 30 d)" in text
+    assert "It is due now." in story(recipients=[waiting | {"next_attempt": NOW}])

@@ -280,3 +280,28 @@ def test_the_port_for_metrics() -> None:
     taken = changed("port = 587\ntls", "port = 2587\ntls") + '[metrics]\naddress = "::"\nport = 2587\n'
     assert parse_config(taken, "agent.toml").metrics is not None  # the listener has IPv4 alone
     assert "listener[0]" in problems(taken.replace('"::"', '"127.0.0.1"'))["metrics.port"]
+
+
+SITE = '[[route]]\ndomains = ["site.test"]\netrn = true\nowners = ["site"]\n'
+
+
+@pytest.mark.parametrize(
+    ("route", "key", "words"),
+    [
+        ('domains = ["a.test"]', "route[0]", '"via" is missing (expected at least one upstream relay, or etrn = true)'),
+        ('domains = ["a.test"]\netrn = true', "route[0]", "etrn needs owners"),
+        ('domains = ["*"]\netrn = true\nowners = ["a"]', "route[0]", "for the domains of one site"),
+        ('domains = ["a.test"]\nvia = [{ host = "b.test" }]\nowners = ["a"]', "route[0]", "with etrn = true"),
+        ('domains = ["a.test"]\netrn = true\nowners = ["a b"]', "route[0].owners[0]", "is no account name"),
+        ('domains = ["a.test"]\netrn = true\nowners = ["a"]\nhold_for = "1d"', "route[0].hold_for", "432000 seconds"),
+    ],
+)
+def test_rules_of_mail_that_waits_for_a_site(route: str, key: str, words: str) -> None:
+    (problem,) = problems(changed("[[route]]", f"[[route]]\n{route}\n[[route]]")).items()
+    assert problem[0] == key
+    assert words in problem[1]
+
+
+def test_mail_may_wait_for_a_site_without_a_known_host() -> None:
+    (site, _) = parse_config(changed("[[route]]", f"{SITE}[[route]]"), "agent.toml").route
+    assert (site.etrn, site.owners, site.via, site.hold_for) == (True, ("site",), (), 30 * 86_400)

@@ -74,3 +74,8 @@ def test_destinations_of_several_workers_are_one() -> None:
         "in_hand": 7,
         "destinations": [{"name": "mx.test", "waiting": 7, "active": 2, "blocked_for": 5.0, "last_error": "busy"}],
     }
+
+
+def test_what_waits_for_sites_is_added_up() -> None:
+    merged = merge_delivery([{"sites": {"a.test": 1, "b.test": 2}}, {"sites": {"b.test": 3}}, {}])
+    assert merged["sites"] == {"a.test": 1, "b.test": 5}

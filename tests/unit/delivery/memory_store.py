@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import (
+    AWAITS,
     Envelope,
     Message,
     QueueFullError,
@@ -73,6 +75,28 @@ class MemoryStore:
             if due and message.queue_id not in exclude and len(found) < limit:
                 found.append(replace(message, recipients=due))
         return found
+
+    async def awaiting(self, wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
+        found = [
+            (message.queue_id, recipient.domain)
+            for message in self.messages.values()
+            for recipient in message.recipients.values()
+            if recipient.state is RecipientState.WAITING and AWAITS in recipient.options and wanted(recipient.domain)
+        ]
+        return list(dict.fromkeys(found))
+
+    async def get(self, queue_id: str) -> Message | None:
+        message = self.messages.get(queue_id)
+        return None if message is None else replace(message, recipients=dict(message.recipients))
+
+    async def retry(self, queue_ids: Sequence[str] | None) -> int:
+        concerned = 0
+        for message in self.messages.values():
+            for number, recipient in message.recipients.items():
+                if recipient.state is RecipientState.WAITING and (queue_ids is None or message.queue_id in queue_ids):
+                    message.recipients[number] = replace(recipient, next_attempt=time.time())
+                    concerned += 1
+        return concerned
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
         times = (

@@ -149,3 +149,11 @@ def test_what_is_wanted_of_tls_outwards() -> None:
     assert config.tls_policy[0].tls == "verified"
     assert config.tls_reports is not None
     assert config.tls_reports.contact == "postmaster@example.org"
+
+
+def test_mail_that_waits_for_a_site() -> None:
+    site = {"domains": ["site.test"], "etrn": True, "owners": ["alice"], "hold_for": "864000", "via": None}
+    document = tomllib.loads(build(routes=[site]).toml)
+    assert document["route"] == [
+        {"domains": ["site.test"], "etrn": True, "owners": ["alice"], "hold_for": 864_000},
+    ]

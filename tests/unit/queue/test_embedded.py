@@ -15,6 +15,7 @@ import pytest
 from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import (
+    AWAITS,
     Counts,
     Envelope,
     QueueStore,
@@ -314,3 +315,19 @@ async def test_a_queue_id_is_no_path(store: EmbeddedStore, queue_id: str) -> Non
     kept.queue_id = queue_id
     with pytest.raises(ValueError, match="not a queue id"):
         await store.store(kept)
+
+
+async def test_what_waits_for_a_site_is_found_by_its_domain(store: EmbeddedStore) -> None:
+    def kept(address: str, **more: object) -> Recipient:
+        return Recipient(address, {AWAITS: "x", "NOTIFY": "NEVER"}, next_attempt=1e12, **more)  # type: ignore[arg-type]
+
+    first = message(kept("bob@Site.test"), kept("carol@site.test"), kept("dave@other.test"), recipient("eve@site.test"))
+    second = message(kept("bob@site.test"))
+    held = message(kept("bob@site.test", state=RecipientState.HELD))
+    claimed = message(Recipient("bob@site.test", {"ORCPT": 'rfc822;"AWAITS":'}))
+    for each in (first, second, held, claimed):
+        await store.store(each)
+    found = await store.awaiting(lambda domain: domain == "site.test")
+    assert found == [(first.queue_id, "site.test"), (second.queue_id, "site.test")]
+    assert await store.awaiting(lambda domain: domain == "other.test") == [(first.queue_id, "other.test")]
+    assert await store.awaiting(lambda _: False) == []
