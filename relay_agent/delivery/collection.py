@@ -9,6 +9,7 @@ outcome recorded, by the worker that has it, as in any other attempt; a message 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -127,7 +128,13 @@ def site_handlers(store: QueueStore, dispatcher: Dispatcher, others: Mapping[str
         loop = asyncio.get_running_loop()
         host = str(arguments["host"])
         connection = Connection(host, dispatcher.config.hostname, dispatcher.timeouts)
-        await loop.create_unix_connection(lambda: connection, "\0" + str(arguments["line"]))
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            line.connect("\0" + str(arguments["line"]))  # uvloop knows no abstract names; this one never waits
+            await loop.create_unix_connection(lambda: connection, sock=line)
+        except BaseException:
+            line.close()
+            raise
         connection.peer_address = str(arguments["peer"])
         collection = Collection(dispatcher, store, Call.restore(arguments["call"]), connection, host)
 

@@ -72,7 +72,13 @@ class TurnedConnection(asyncio.Protocol):
             return 0, False
         name = f"postroad-line-{secrets.token_hex(16)}"
         line = _Line(self)
-        server = await asyncio.get_running_loop().create_unix_server(lambda: _End(line), "\0" + name, backlog=1)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listening.bind("\0" + name)  # uvloop knows no abstract names
+            server = await asyncio.get_running_loop().create_unix_server(lambda: _End(line), sock=listening, backlog=1)
+        except BaseException:
+            listening.close()
+            raise
         line.server = server
         using = asyncio.ensure_future(use(name))
         try:
