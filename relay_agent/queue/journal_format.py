@@ -47,7 +47,7 @@ _ENTRY = struct.Struct("<III")
 _META = struct.Struct("<I")
 BATCH_SIZE = _BATCH.size  # bytes
 ENTRY_SIZE = _ENTRY.size  # bytes
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Kind:
@@ -99,7 +99,8 @@ def is_fresh(message: Message) -> bool:
 
 
 def encode_message(message: Message) -> bytes:
-    """An entry with a message that `is_fresh`."""
+    """An entry with a message that `is_fresh`. Raises UnicodeEncodeError for what is no text (lone surrogates), as
+    the database does."""
     envelope = message.envelope
     meta = _encode(
         (
@@ -114,7 +115,7 @@ def encode_message(message: Message) -> bytes:
                 for number, each in message.recipients.items()
             ],
         )
-    ).encode("ascii")
+    ).encode()
     content = message.body.read()
     head = _META.pack(len(meta)) + meta
     crc = zlib.crc32(content, zlib.crc32(head))
@@ -135,7 +136,7 @@ def decode_message(payload: bytes) -> Message:
         (length,) = _META.unpack_from(payload)
         begin = _META.size + length
         queue_id, created, expires, reverse_path, account, options, recipients = json.loads(
-            payload[_META.size : begin].decode("ascii")
+            payload[_META.size : begin].decode()
         )
         return Message(
             queue_id=queue_id,
@@ -154,7 +155,7 @@ def decode_message(payload: bytes) -> Message:
 
 def encode_done(done: Mapping[str, Iterable[int]]) -> bytes:
     """An entry that says which recipients, by number, of which messages need nothing more."""
-    return _entry(Kind.DONE, _encode({queue_id: list(numbers) for queue_id, numbers in done.items()}).encode("ascii"))
+    return _entry(Kind.DONE, _encode({queue_id: list(numbers) for queue_id, numbers in done.items()}).encode())
 
 
 def decode_done(payload: bytes) -> dict[str, list[int]]:
@@ -169,7 +170,7 @@ def decode_done(payload: bytes) -> dict[str, list[int]]:
 
 def encode_gone(queue_ids: Iterable[str]) -> bytes:
     """An entry that says which messages are the journal's no more."""
-    return _entry(Kind.GONE, _encode(list(queue_ids)).encode("ascii"))
+    return _entry(Kind.GONE, _encode(list(queue_ids)).encode())
 
 
 def decode_gone(payload: bytes) -> list[str]:

@@ -13,7 +13,6 @@ import asyncio
 import builtins
 import contextlib
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -68,7 +67,9 @@ class JournaledStore:
 
     async def store(self, message: Message) -> None:
         """Keep a new message; returns when it is synced to disk. Raises what `EmbeddedStore.store` raises."""
-        if (
+        if message.queue_id in self._journal.live:
+            await self._move([message.queue_id])  # the database refuses it then
+        elif (
             message.body.size <= _LARGEST
             and self._journal.size <= 2 * _MOST_BYTES
             and not self._closed
@@ -76,8 +77,6 @@ class JournaledStore:
             and all(recipient.next_attempt <= message.created for recipient in message.recipients.values())
         ):
             Store(message).check()
-            if message.queue_id in self._journal.live:
-                raise sqlite3.IntegrityError(f"there is a message {message.queue_id}")
             if self._tidying is None:
                 self._tidying = asyncio.get_running_loop().create_task(self._tidy())
             try:
@@ -94,7 +93,12 @@ class JournaledStore:
         """Keep the outcome of an attempt; see QueueStore. That a recipient is done is on the disk a moment later
         only: a power cut in that moment has it delivered twice."""
         live = self._journal.live
-        await self._move({each.queue_id for each in updates if bounces or each.recipient is not None})
+        await self._move(
+            {
+                *(each.queue_id for each in updates if bounces or each.recipient is not None),
+                *(each.queue_id for each in bounces),
+            }
+        )
         while moving := {self._moving[each.queue_id] for each in updates if each.queue_id in self._moving}:
             await asyncio.wait(moving)
         # From here on without a pause, so that nothing is moved between the question and the answer.

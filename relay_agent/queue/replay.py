@@ -59,7 +59,8 @@ def replay(directory: StoreDirectory) -> list[str]:
     connection = connect(directory.database)
     try:
         for index, (path, epoch) in enumerate(files):
-            _insert(connection, index, _content(path)[0], epoch, fates)
+            if bad := _insert(connection, index, _content(path)[0], epoch, fates):
+                fates.damaged.setdefault(path, f"the database does not take {', '.join(bad)}")
     except sqlite3.Error as error:
         raise refusal(error, directory.root) from error
     finally:
@@ -138,8 +139,10 @@ def _note(fates: _Fates, place: _Place, kind: int, payload: bytes) -> None:
         raise DamagedEntryError("no such kind in this release")
 
 
-def _insert(connection: sqlite3.Connection, index: int, segment: bytes, epoch: int, fates: _Fates) -> None:
+def _insert(connection: sqlite3.Connection, index: int, segment: bytes, epoch: int, fates: _Fates) -> list[str]:
+    """Returns the queue ids of what the database does not take."""
     nowhere = (-1, -1)
+    bad: list[str] = []
     messages: list[Message] = []
     for batch in read_batches(segment, epoch):
         place = (index, batch.at)
@@ -158,14 +161,26 @@ def _insert(connection: sqlite3.Connection, index: int, segment: bytes, epoch: i
             if message.recipients:
                 messages.append(message)
         if len(messages) >= _AT_ONCE:
-            _store(connection, messages)
+            bad += _store(connection, messages)
             messages = []
-    _store(connection, messages)
+    return bad + _store(connection, messages)
 
 
-def _store(connection: sqlite3.Connection, messages: list[Message]) -> None:
+def _store(connection: sqlite3.Connection, messages: list[Message]) -> list[str]:
+    """Returns the queue ids of what cannot be stored. Raises sqlite3.Error when the disk refuses."""
     if not messages:
-        return
+        return []
+    try:
+        _transact(connection, messages)
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, ValueError, TypeError, OverflowError):
+        # One that nobody can have written as it is must not keep the others.
+        if len(messages) == 1:
+            return [messages[0].queue_id]
+        return [bad for message in messages for bad in _store(connection, [message])]
+    return []
+
+
+def _transact(connection: sqlite3.Connection, messages: list[Message]) -> None:
     (highest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
     transaction = Transaction(connection, highest + 1)
     connection.execute("BEGIN IMMEDIATE")

@@ -7,9 +7,14 @@ import time
 from pathlib import Path
 
 from relay_agent.queue.body import FileBody, MemoryBody, Spool
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 
-__all__ = ["large", "message", "recipient", "whole"]
+__all__ = ["Kind", "Opened", "large", "message", "recipient", "whole"]
+
+Opened = EmbeddedStore | JournaledStore
+Kind = type[EmbeddedStore] | type[JournaledStore]
 
 
 def recipient(address: str = "bob@beta.test", due: float = 0.0) -> Recipient:
