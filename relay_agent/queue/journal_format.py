@@ -4,7 +4,7 @@
 A segment is a row of batches; what was written together, and synced together, is one batch:
 
     batch   magic, entries, epoch, number, length of the entries, CRC-32 of these
-    entry   kind, length, CRC-32 of the payload, payload
+    entry   kind, length, CRC-32 of the payload (beginning with the kind), payload
 
 The epoch is a random number, new at each use of a segment: one that is used again still holds batches of its
 earlier use, which must not be taken for its own, and nobody who writes a mail can put something into it that
@@ -84,7 +84,7 @@ def batch_header(epoch: int, number: int, count: int, length: int) -> bytes:
 
 
 def _entry(kind: int, payload: bytes) -> bytes:
-    return _ENTRY.pack(kind, len(payload), zlib.crc32(payload)) + payload
+    return _ENTRY.pack(kind, len(payload), zlib.crc32(payload, kind)) + payload
 
 
 # ---- entries --------------------------------------------------------------------------------------------
@@ -118,16 +118,18 @@ def encode_message(message: Message) -> bytes:
     ).encode()
     content = message.body.read()
     head = _META.pack(len(meta)) + meta
-    crc = zlib.crc32(content, zlib.crc32(head))
+    crc = zlib.crc32(content, zlib.crc32(head, Kind.MESSAGE))
     return b"".join((_ENTRY.pack(Kind.MESSAGE, len(head) + len(content), crc), head, content))
 
 
 def entry_payload(entry: bytes) -> bytes:
     """The payload of an entry that was read from its place. Raises DamagedEntryError when it is not as it was."""
     payload = entry[ENTRY_SIZE:]
-    if len(entry) < ENTRY_SIZE or _ENTRY.unpack_from(entry)[1:] != (len(payload), zlib.crc32(payload)):
-        raise DamagedEntryError("not what was written")
-    return payload
+    if len(entry) > ENTRY_SIZE:
+        kind, length, crc = _ENTRY.unpack_from(entry)
+        if length == len(payload) and zlib.crc32(payload, kind) == crc:
+            return payload
+    raise DamagedEntryError("not what was written")
 
 
 def decode_message(payload: bytes) -> Message:
@@ -261,7 +263,7 @@ def _read_entries(segment: bytes, batch: Batch, count: int | None) -> None:
             batch.damaged += left or 0
             return
         payload = segment[begin:end]
-        if kind and zlib.crc32(payload) == crc:
+        if kind and length and zlib.crc32(payload, kind) == crc:
             batch.entries.append((kind, begin, payload))
         elif left is None:
             return
