@@ -128,10 +128,10 @@ class Journal:
     def done(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients of a live message need nothing more; with the last one it is forgotten."""
         live = self.live[queue_id]
-        numbers = [number for number in numbers if number in live.recipients]
-        live.recipients.difference_update(numbers)
-        self.recipients -= len(numbers)
-        self._next.done[queue_id] += numbers
+        done = live.recipients.intersection(numbers)
+        live.recipients -= done
+        self.recipients -= len(done)
+        self._next.done[queue_id] += done
         if not live.recipients:
             self._drop(queue_id)
         self._schedule(asyncio.get_running_loop())

@@ -114,8 +114,7 @@ class JournaledStore:
 
     async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
         """Due messages; see QueueStore. New ones have their part, however many old ones there are."""
-        if self._moving:  # those would be neither here nor there
-            await asyncio.wait(set(self._moving.values()))
+        moving = set(self._moving.values())
         fresh: list[str] = []
         large: list[str] = []  # more than shall be read along: the database gives them without their content
         size = 0
@@ -128,6 +127,8 @@ class JournaledStore:
         new = self._read(fresh)
         share = (limit + 1) // 2
         messages, new = new[:share], new[share:]
+        if moving:  # the database shall not be asked before it has those
+            await asyncio.wait(moving)
         with contextlib.suppress(QueueFullError):  # they come another time
             await self._move(large)
         if len(messages) < limit:

@@ -44,6 +44,7 @@ class _Fates:
     done: dict[tuple[str, int], _Place] = field(default_factory=dict)
     gone: dict[str, _Place] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+    before: list[int | None] = field(default_factory=list)  # the number of the last batch before each segment
 
 
 def replay(directory: StoreDirectory) -> list[str]:
@@ -108,6 +109,7 @@ def _read_fates(files: list[tuple[Path, int]]) -> _Fates:
     fates = _Fates()
     last: int | None = None
     for index, (path, epoch) in enumerate(files):
+        fates.before.append(last)
         content, lost = _content(path)
         if lost:
             fates.damaged[path] = f"the disk cannot read {lost} bytes of it"
@@ -144,7 +146,7 @@ def _insert(connection: sqlite3.Connection, index: int, segment: bytes, epoch: i
     nowhere = (-1, -1)
     bad: list[str] = []
     messages: list[Message] = []
-    for batch in read_batches(segment, epoch):
+    for batch in read_batches(segment, epoch, fates.before[index]):
         place = (index, batch.at)
         for kind, _, payload in batch.entries:
             if kind != Kind.MESSAGE:

@@ -52,9 +52,7 @@ def raw(kind: int, payload: bytes) -> bytes:
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 400, b"PRJ1" * 50])
 def test_a_message_comes_back_whole(content: bytes) -> None:
-    kept = message(
-        Recipient("bøb@beta.test", {"NOTIFY": "NEVER"}, next_attempt=5.0), recipient("c@x"), content=content
-    )
+    kept = message(Recipient("bøb@beta.test", {"NOTIFY": "NEVER"}, next_attempt=5.0), recipient("c@x"), content=content)
     assert whole(decode_message(entry_payload(encode_message(kept)))) == whole(kept)
     null = replace(message(), envelope=Envelope(""), recipients={7: recipient('"a\\"\n b"@x', 1.25)})
     assert whole(decode_message(encode_message(null)[ENTRY_SIZE:])) == whole(null)
@@ -169,7 +167,9 @@ def test_any_prefix_is_what_it_is() -> None:
         assert saved == [each.queue_id for each in kept][: len(saved)]
         assert len(saved) >= 2 * sum(begin <= length for begin in begins[1:])
         for each in found:
-            assert each.damaged or each.end <= length or not each.entries or content[length:each.end].strip(b"\0") == b""
+            assert (
+                each.damaged or each.end <= length or not each.entries or content[length : each.end].strip(b"\0") == b""
+            )
 
 
 def test_a_blotted_header_is_the_end() -> None:

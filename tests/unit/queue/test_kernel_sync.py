@@ -95,9 +95,7 @@ async def test_without_the_calls_a_thread_does_it(syncer: Syncer, fd: int, monke
 
 
 @pytest.mark.parametrize("call", ["_setup", "_submit", "_getevents"])
-async def test_calls_that_are_forbidden(
-    syncer: Syncer, fd: int, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+async def test_calls_that_are_forbidden(syncer: Syncer, fd: int, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """As by a sandbox, or aio-max-nr: whichever call it is, the file is synced all the same."""
     place = ["_setup", "_destroy", "_getevents", "_submit"].index(call)
     numbers = list(kernel_sync._NUMBERS[platform.machine()])
@@ -135,9 +133,7 @@ async def test_an_io_error_of_the_kernel_is_one(syncer: Syncer, fd: int, monkeyp
     assert by_kernel(syncer)
 
 
-async def test_no_descriptor_for_the_kernels_answer(
-    syncer: Syncer, fd: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_descriptor_for_the_kernels_answer(syncer: Syncer, fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: int) -> int:
         raise OSError(errno.EMFILE, "no descriptors")
 

@@ -51,8 +51,7 @@ def names(directory: Path) -> list[str]:
 def numbers(directory: Path) -> list[list[int]]:
     """The numbers of the batches in each segment."""
     return [
-        [batch.number for batch in read_batches(path.read_bytes(), epoch)]
-        for path, epoch in segment_files(directory)
+        [batch.number for batch in read_batches(path.read_bytes(), epoch)] for path, epoch in segment_files(directory)
     ]
 
 
