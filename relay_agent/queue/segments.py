@@ -146,9 +146,9 @@ class Segments:
         path = self._directory / f"spare-{next(self._names)}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            self._own(path)
             os.posix_fallocate(fd, 0, size)
             os.fsync(fd)
-            self._own(path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -170,12 +170,12 @@ class Segments:
         path = self._directory / f"spare-{next(self._names)}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            self._own(path)
             zeros = memoryview(bytes(min(SEGMENT_SIZE, 1 << 20)))
             written = 0
             while written < SEGMENT_SIZE:
                 written += os.write(fd, zeros[: SEGMENT_SIZE - written])
             os.fsync(fd)
-            self._own(path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

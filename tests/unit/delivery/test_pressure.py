@@ -94,11 +94,11 @@ async def test_figures_that_end(pressure: Pressure, monkeypatch: pytest.MonkeyPa
 
 
 async def test_it_leaves_no_descriptor() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     pressure = Pressure()
     pressure.stop()
     pressure.accepted()
     pressure.stop()
     pressure.stop()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert not pressure.high

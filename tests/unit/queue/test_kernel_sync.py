@@ -179,7 +179,7 @@ async def test_closed_while_under_way(fd: int, monkeypatch: pytest.MonkeyPatch, 
     """Nobody is told, nothing is left: neither a descriptor nor a reader of one."""
     if not kernel:
         no_kernel(monkeypatch)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     told: list[object] = []
     for _ in range(20):
         syncer = Syncer()
@@ -189,7 +189,7 @@ async def test_closed_while_under_way(fd: int, monkeypatch: pytest.MonkeyPatch, 
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)
     assert told == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 async def test_a_program_that_is_started_gets_nothing_of_it(syncer: Syncer, fd: int) -> None:

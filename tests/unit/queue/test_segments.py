@@ -146,7 +146,7 @@ def test_a_segment_that_cannot_be_made_leaves_nothing(
 ) -> None:
     for number in (1, 2):
         segments.append([ENTRY], number)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
 
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, "no descriptors")
@@ -158,7 +158,7 @@ def test_a_segment_that_cannot_be_made_leaves_nothing(
     monkeypatch.undo()
     monkeypatch.setattr(module, "SEGMENT_SIZE", SIZE)
     assert names(tmp_path) == ["000000000001"]
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     segments.append([ENTRY], 3)
     assert numbers(tmp_path) == [[1, 2], [3]]
 
