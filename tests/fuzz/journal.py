@@ -8,8 +8,8 @@ import tempfile
 import zlib
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
-from relay_agent.queue import replay as replaying
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.journal_format import (
@@ -26,6 +26,7 @@ from relay_agent.queue.journal_format import (
     read_batches,
 )
 from relay_agent.queue.model import Envelope, Message, Recipient
+from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
 from relay_agent.queue.schema import connect
 
@@ -55,7 +56,8 @@ def _segments() -> tuple[bytes, bytes]:
         batch_header(_EPOCH, number, len(each), sum(map(len, each))) + b"".join(each)
         for number, each in enumerate(entries, 1)
     ]
-    return tuple(b"".join(batches[at : at + 2]).ljust(_SIZE, b"\0") for at in (0, 2))  # type: ignore[return-value]
+    first, second = (b"".join(batches[at : at + 2]).ljust(_SIZE, b"\0") for at in (0, 2))
+    return first, second
 
 
 def _damaged(data: bytes) -> list[bytes]:
@@ -97,13 +99,13 @@ def journal(data: bytes) -> None:
 
 def _replayed(segments: list[bytes]) -> None:
     root = Path(tempfile.mkdtemp(prefix="postroad-fuzz-"))
-    before, replaying.SEGMENT_SIZE = replaying.SEGMENT_SIZE, _SIZE  # type: ignore[attr-defined]
     directory = StoreDirectory(root)
     try:
         open_database(directory)
         for serial, segment in enumerate(segments, 1):
             (directory.journal / f"{serial:012d}-{_EPOCH:016x}.log").write_bytes(segment)
-        notices = replaying.replay(directory)
+        with patch("relay_agent.queue.replay.SEGMENT_SIZE", _SIZE):
+            notices = replay(directory)
         assert list(directory.journal.iterdir()) == []
         aside = [path.read_bytes() for path in directory.root.glob("journal.damaged-*/*")]
         assert len(aside) == len(notices)
@@ -117,8 +119,7 @@ def _replayed(segments: list[bytes]) -> None:
             connection.close()
         if not aside and segments == list(_segments()):
             assert saved == {"Q1", "Q3", "Q4", "Q5", "Q6", "Q7"}
-        assert replaying.replay(directory) == []
+        assert replay(directory) == []
     finally:
-        replaying.SEGMENT_SIZE = before  # type: ignore[attr-defined]
         directory.close()
         shutil.rmtree(root)

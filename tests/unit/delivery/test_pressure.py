@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,11 @@ def pressure() -> Iterator[Pressure]:
     made = Pressure()
     yield made
     made.stop()
+
+
+def descriptors() -> int:
+    """How many are open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def figures(monkeypatch: pytest.MonkeyPatch, path: Path, text: str) -> None:
@@ -94,11 +98,11 @@ async def test_figures_that_end(pressure: Pressure, monkeypatch: pytest.MonkeyPa
 
 
 async def test_it_leaves_no_descriptor() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     pressure = Pressure()
     pressure.stop()
     pressure.accepted()
     pressure.stop()
     pressure.stop()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() == before
     assert not pressure.high

@@ -113,13 +113,20 @@ async def test_files_are_freed_and_used_again(journal: Journal, tmp_path: Path) 
     assert journal.size <= 2 * 65_536
 
 
-async def test_outcomes_are_synced_soon_without_new_mail(journal: Journal, tmp_path: Path) -> None:
+async def test_outcomes_are_synced_soon_without_new_mail(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = message()
     await journal.add(kept)
     journal.done(kept.queue_id, [0])
     synced: list[int] = []
     begin = journal._syncer.begin
-    journal._syncer.begin = lambda loop, fd, done: (synced.append(fd), begin(loop, fd, done))[1]  # type: ignore
+
+    def noted(loop: asyncio.AbstractEventLoop, fd: int, done: Callable[[OSError | None], None]) -> None:
+        synced.append(fd)
+        begin(loop, fd, done)
+
+    monkeypatch.setattr(journal._syncer, "begin", noted)
     await asyncio.sleep(0.2)
     assert len(synced) == 1
     assert [decode_done(payload) for kind, payload in entries(tmp_path) if kind == Kind.DONE] == [{kept.queue_id: [0]}]
@@ -229,9 +236,10 @@ async def test_after_its_end_nothing_is_written(tmp_path: Path, monkeypatch: pyt
     journal.close()
     with pytest.raises(JournalError):
         await late
-    for call in (lambda: journal.add(message()), lambda: journal.forget([])):
-        with pytest.raises(JournalError):
-            await call()
+    with pytest.raises(JournalError):
+        await journal.add(message())
+    with pytest.raises(JournalError):
+        await journal.forget([])
     await journal.settle()
     await asyncio.sleep(0.05)
     assert list((tmp_path / "0" / "journal").iterdir()) == []

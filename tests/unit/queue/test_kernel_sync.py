@@ -39,6 +39,11 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "vax")
 
 
+def descriptors() -> int:
+    """How many are open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def sync(syncer: Syncer, fd: int) -> OSError | None:
     """One sync; what it ended with."""
     loop = asyncio.get_running_loop()
@@ -179,7 +184,7 @@ async def test_closed_while_under_way(fd: int, monkeypatch: pytest.MonkeyPatch, 
     """Nobody is told, nothing is left: neither a descriptor nor a reader of one."""
     if not kernel:
         no_kernel(monkeypatch)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     told: list[object] = []
     for _ in range(20):
         syncer = Syncer()
@@ -189,7 +194,7 @@ async def test_closed_while_under_way(fd: int, monkeypatch: pytest.MonkeyPatch, 
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)
     assert told == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() == before
 
 
 async def test_a_program_that_is_started_gets_nothing_of_it(syncer: Syncer, fd: int) -> None:

@@ -22,6 +22,7 @@ from relay_agent.queue.journal_format import (
     BATCH_SIZE,
     ENTRY_SIZE,
     batch_header,
+    decode_message,
     encode_done,
     encode_gone,
     encode_message,
@@ -251,7 +252,7 @@ def test_one_that_the_database_does_not_take(
     directory: StoreDirectory, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = [two() for _ in range(3)]
-    decode = module.decode_message
+    decode = decode_message
 
     def odd(payload: bytes) -> Message:
         found = decode(payload)

@@ -43,6 +43,11 @@ def segments(tmp_path: Path, room: Room) -> Iterator[Segments]:
     made.close()
 
 
+def descriptors() -> int:
+    """How many are open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def names(directory: Path) -> list[str]:
     """What lies there, in order."""
     return sorted(path.name.split("-")[0] for path in directory.iterdir())
@@ -146,7 +151,7 @@ def test_a_segment_that_cannot_be_made_leaves_nothing(
 ) -> None:
     for number in (1, 2):
         segments.append([ENTRY], number)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
 
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, "no descriptors")
@@ -158,7 +163,7 @@ def test_a_segment_that_cannot_be_made_leaves_nothing(
     monkeypatch.undo()
     monkeypatch.setattr(module, "SEGMENT_SIZE", SIZE)
     assert names(tmp_path) == ["000000000001"]
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert descriptors() == before
     segments.append([ENTRY], 3)
     assert numbers(tmp_path) == [[1, 2], [3]]
 
