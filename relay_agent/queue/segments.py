@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 SEGMENT_SIZE = 16 << 20  # bytes
 _SPARES = 2
+_AMPLE = 8  # segments for which there must be room before a spare is made: it is only to be faster
 _NAME = re.compile(r"([0-9]{1,18})-([0-9a-f]{16})\.log")
 
 
@@ -164,9 +165,9 @@ class Segments:
     def prepare(self) -> None:
         """Make a spare segment; blocks for tens of milliseconds. Any thread may do it, one at a time.
 
-        Raises OSError when the disk has no room for it, which does not matter.
+        Raises OSError when the disk has not plenty of room, which does not matter.
         """
-        self._room(SEGMENT_SIZE)
+        self._room(_AMPLE * SEGMENT_SIZE)
         path = self._directory / f"spare-{next(self._names)}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
