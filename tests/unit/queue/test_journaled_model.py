@@ -131,7 +131,16 @@ class Machine(RuleBasedStateMachine):
         assert self.run(self.store.delete([queue_id, "GONE"])) == 1
         self.forget(queue_id, {0, 1, 2})
 
-    @rule()
+    @rule(which=st.sampled_from(["retry", "due", "list"]))
+    def look(self, which: str) -> None:
+        match which:
+            case "retry":
+                self.retry()
+            case "due":
+                self.everything_is_due()
+            case _:
+                self.compare({})
+
     def retry(self) -> None:
         assert self.run(self.store.retry(None)) == sum(map(len, self.must.values()))
 
@@ -139,16 +148,11 @@ class Machine(RuleBasedStateMachine):
     def idle(self) -> None:
         self.run(asyncio.sleep(0.001))
 
-    @rule()
     def everything_is_due(self) -> None:
         due = {one.queue_id: set(one.recipients) for one in self.run(self.store.due(time.time(), 10_000))}
         assert due == self.must
         some = self.run(self.store.due(time.time(), 3, exclude=frozenset(list(self.must)[:2])))
         assert len(some) == min(3, max(0, len(self.must) - 2))
-
-    @rule()
-    def listed(self) -> None:
-        self.compare({})
 
     # ---- ends ---------------------------------------------------------------------------------------
 
@@ -160,6 +164,13 @@ class Machine(RuleBasedStateMachine):
         self.open()
         assert self.store.notices == []
         self.compare({})
+
+    @rule()
+    def crash_at_rest(self) -> None:
+        """Nothing was under way: nothing that was done comes back."""
+        self.run(self.store._journal.settle())
+        self.may.clear()
+        self.crash(None)
 
     @rule(cut=st.none() | st.floats(0, 1))
     def crash(self, cut: float | None) -> None:
