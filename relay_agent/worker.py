@@ -217,16 +217,12 @@ class Worker:
             for fd in fds:
                 os.set_inheritable(fd, False)
                 acceptor = Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
-                acceptor.on_shortage = self._short
                 self._acceptors.append(acceptor)
         for acceptor in self._acceptors:
             acceptor.start()
         service = self._service
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
-
-    def _short(self, error: OSError) -> None:
-        self._log.event("connections_wait", level="error", error=str(error))
 
     async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:

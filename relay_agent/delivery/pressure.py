@@ -14,6 +14,7 @@ import time
 
 __all__ = ["Pressure"]
 
+_SCHEDSTAT = "/proc/thread-self/schedstat"
 _TICK = 0.05  # seconds
 _BUSY = 0.8  # part of the time that this thread runs, or would if it had a processor
 _LATE = 0.001  # seconds that timers are late on the average, where the kernel does not tell how busy a thread is
@@ -47,7 +48,7 @@ class Pressure:
             if self._fd < 0:
                 # How long this thread ran, and how long it waited for a processor (Linux, sched-stats.rst).
                 with contextlib.suppress(OSError):
-                    self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+                    self._fd = os.open(_SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
             self._busy = self._late = 0.0
             self._quiet = 0
             self._looked, self._used = time.monotonic(), self._running()
@@ -58,16 +59,24 @@ class Pressure:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._close()
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _running(self) -> float:
-        """Seconds that this thread has run or wanted to."""
+        """Seconds that this thread has run or wanted to; 0 when the kernel does not tell."""
         if self._fd < 0:
             return 0.0
-        run, waited, *_ = os.pread(self._fd, 64, 0).split()
-        return (int(run) + int(waited)) / 1e9
+        try:
+            run, waited, *_ = map(int, os.pread(self._fd, 64, 0).split())
+        except (OSError, ValueError):
+            run = waited = 0
+        if not run:  # a kernel without these figures has zeros
+            self._close()
+        return (run + waited) / 1e9
 
     def _set(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + _TICK

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
-from relay_agent.queue.operations import Delete, Hold, Operation, Record, Retry, Store
+from relay_agent.queue.operations import Delete, Hold, MoveIn, Operation, Record, Retry, Store
 from relay_agent.queue.reader import Reader
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
@@ -121,10 +121,12 @@ class EmbeddedStore:
         else:
             await self._write(operation)
 
-    async def store_all(self, messages: Sequence[Message]) -> None:
-        """Keep messages that are in memory, in as few syncs as can be. Raises what `store` raises; some of them
-        may be kept then."""
-        await asyncio.gather(*(self._write(Store(message)) for message in messages))
+    async def move_in(self, messages: Sequence[Message]) -> None:
+        """Keep messages that the journal has, all or none; those that are here already stay as they are.
+
+        Raises QueueFullError and QueueDamagedError.
+        """
+        await self._write(MoveIn(messages))
 
     async def record(self, updates: Sequence[Update], bounces: Sequence[Message] = ()) -> None:
         """Keep the outcome of an attempt, and the bounces it caused, in one transaction; see QueueStore.

@@ -23,7 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from relay_agent.queue.directory import StoreDirectory
-from relay_agent.queue.journal_format import ENTRY_SIZE, decode_message, encode_done, encode_gone, encode_message
+from relay_agent.queue.journal_format import (
+    ENTRY_SIZE,
+    decode_message,
+    encode_done,
+    encode_gone,
+    encode_message,
+    entry_payload,
+)
 from relay_agent.queue.kernel_sync import Syncer
 from relay_agent.queue.model import Committed, Message
 from relay_agent.queue.segments import SEGMENT_SIZE, Segment, Segments
@@ -35,7 +42,7 @@ log = logging.getLogger(__name__)
 _GATHER = 0.002  # seconds from one sync to the next, as long as the loop has other work meanwhile
 _IDLE = 0.00005  # seconds that a turn takes in which there was nothing to do
 _SYNC_WITHIN = 1.0  # seconds until what became of messages is synced, when no new message does it before
-_AFTER_ERROR = 1.0  # seconds until what became of messages is tried again to be written
+_AFTER_ERROR = 1.0  # seconds in which no message is taken; then what became of messages is tried again to be written
 
 
 class JournalError(Exception):
@@ -66,14 +73,19 @@ class _Batch:
     gone: list[str] = field(default_factory=list)
     barriers: list[asyncio.Future[None]] = field(default_factory=list)
 
-    def entries(self) -> list[bytes]:
-        """The entries, a message's before what became of it."""
-        entries = [entry for _, entry, _ in self.messages]
+    def fates(self) -> list[bytes]:
+        """The entries that say what became of messages, all of earlier batches. They stand before the messages of
+        this one: a message that was refused and is tried again under its id comes after its GONE."""
+        entries = []
         if self.done:
             entries.append(encode_done(self.done))
         if self.gone:
             entries.append(encode_gone(self.gone))
         return entries
+
+    def empty(self) -> bool:
+        """Whether there is nothing to write and nobody waits."""
+        return not (self.messages or self.done or self.gone or self.barriers)
 
 
 class Journal:
@@ -89,10 +101,12 @@ class Journal:
         self.live: dict[str, Live] = {}  # by queue id, oldest first
         self.bytes = 0  # of the content of all live messages
         self.recipients = 0
-        self._number = 0
+        self._number = 0  # of the last batch that is written
         self._synced_at = 0.0  # when the last sync began, monotonic clock
         self._looked = 0.0  # when the loop's last turn began
         self._next = _Batch()  # what is to be written next
+        self._resting_until = 0.0  # monotonic clock
+        self._closed = False
         self._scheduled = False
         self._syncing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -106,7 +120,10 @@ class Journal:
         return self._segments.size
 
     def add(self, message: Message) -> Committed:
-        """Keep a message that `is_fresh`; done once it is synced. JournalError: it is not kept."""
+        """Keep a message that `is_fresh`; done once it is synced. JournalError (of the call or of what it returns):
+        it is not kept."""
+        if self._closed or time.monotonic() < self._resting_until:
+            raise JournalError("the journal takes nothing at present")
         loop = asyncio.get_running_loop()
         committed = Committed(loop=loop)
         self._next.messages.append((message, encode_message(message), committed))
@@ -116,10 +133,10 @@ class Journal:
     def done(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients of a live message need nothing more; with the last one it is forgotten."""
         live = self.live[queue_id]
-        numbers = [number for number in numbers if number in live.recipients]
-        live.recipients.difference_update(numbers)
-        self.recipients -= len(numbers)
-        self._next.done[queue_id] += numbers
+        done = live.recipients.intersection(numbers)
+        live.recipients -= done
+        self.recipients -= len(done)
+        self._next.done[queue_id] += done
         if not live.recipients:
             self._drop(queue_id)
         self._schedule(asyncio.get_running_loop())
@@ -131,7 +148,19 @@ class Journal:
             self._next.gone.append(queue_id)
             self.recipients -= len(self.live[queue_id].recipients)
             self._drop(queue_id)
+        return self._barrier(loop)
+
+    async def settle(self) -> None:
+        """Wait until all that was begun is on the disk, or refused."""
+        with contextlib.suppress(JournalError):
+            await self._barrier(asyncio.get_running_loop())
+
+    def _barrier(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Done when everything up to here is synced."""
         barrier: asyncio.Future[None] = loop.create_future()
+        if self._closed:
+            barrier.set_exception(JournalError("the journal is closed"))
+            return barrier
         self._next.barriers.append(barrier)
         self._schedule(loop)
         return barrier
@@ -145,8 +174,8 @@ class Journal:
         """A live message with its recipients that are not done; reads a few kilobytes, which the disk has lately
         written. Raises OSError, and DamagedEntryError for what cannot be read as it was written."""
         live = self.live[queue_id]
-        payload = os.pread(live.segment.fd, live.length, live.offset)
-        message = decode_message(payload)
+        entry = os.pread(live.segment.fd, ENTRY_SIZE + live.length, live.offset - ENTRY_SIZE)
+        message = decode_message(entry_payload(entry))
         return replace(message, recipients={number: message.recipients[number] for number in sorted(live.recipients)})
 
     def old(self, most: int, before: float) -> list[str]:
@@ -161,17 +190,28 @@ class Journal:
         ]
 
     def close(self) -> None:
-        """End; blocks. What is waiting to be written is written, as far as the disk takes it."""
+        """End; blocks. Nothing is under way, see `settle`; what became of messages since is written, as far as the
+        disk takes it."""
+        if self._closed:
+            return
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._syncer.close()
         self._preparer.shutdown()
-        with contextlib.suppress(OSError):
-            if entries := self._next.entries():
-                segment, _ = self._put(entries)
+        batch, self._next = self._next, _Batch()
+        refused = JournalError("the journal is closed")
+        for waiting in (*(committed for _, _, committed in batch.messages), *batch.barriers):
+            if not waiting.done():
+                waiting.set_exception(refused)
+        if entries := batch.fates():
+            with contextlib.suppress(OSError):
+                segment, _ = self._segments.append(entries, self._number + 1, grows=False)
                 os.fdatasync(segment.fd)
         self._segments.free()
         self._segments.close()
+        self.live.clear()
+        self.bytes = self.recipients = 0
 
     # ---- writing --------------------------------------------------------------------------------------
 
@@ -189,40 +229,46 @@ class Journal:
             loop.call_soon(self._turn, loop)
             return
         self._scheduled = False
-        batch, self._next = self._next, _Batch()
-        entries = batch.entries()
-        if not entries and not batch.barriers:
+        if self._closed or self._syncing or self._next.empty():
             return
+        batch, self._next = self._next, _Batch()
+        fates = batch.fates()
         try:
-            place = self._put(entries)
-        except OSError as error:
+            segment, at = self._segments.append(
+                fates + [entry for _, entry, _ in batch.messages], self._number + 1, grows=bool(batch.messages)
+            )
+        except Exception as error:  # whatever it is, nobody must wait for ever
             self._failed(loop, batch, error)
             return
+        place = segment, at + sum(map(len, fates))
         if batch.messages or batch.barriers:
             self._syncing = True
             self._synced_at = now
-            self._syncer.begin(loop, place[0].fd, lambda error: self._synced(loop, batch, place, error))
+            self._syncer.begin(loop, segment.fd, lambda error: self._synced(loop, batch, place, at, error))
         else:
             self._written(loop, batch, place)
             if self._timer is None:
                 self._timer = loop.call_later(_SYNC_WITHIN, self._sync_later, loop)
 
     def _synced(
-        self, loop: asyncio.AbstractEventLoop, batch: _Batch, place: tuple[Segment, int], error: OSError | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: _Batch,
+        place: tuple[Segment, int],
+        begin: int,
+        error: OSError | None,
     ) -> None:
         self._syncing = False
         if error is None:
             self._written(loop, batch, place)
         else:
-            place[0].sealed = True
+            self._segments.void(place[0], begin)
             self._failed(loop, batch, error)
 
-    def _put(self, entries: list[bytes]) -> tuple[Segment, int]:
-        self._number += 1
-        return self._segments.append(entries, self._number)
-
     def _written(self, loop: asyncio.AbstractEventLoop, batch: _Batch, place: tuple[Segment, int]) -> None:
+        """place: the segment, and where in it the first message's entry is."""
         segment, at = place
+        self._number += 1
         now = time.monotonic()
         for message, entry, committed in batch.messages:
             size, recipients = message.body.size, message.recipients
@@ -239,14 +285,15 @@ class Journal:
             if not barrier.done():
                 barrier.set_result(None)
         self._segments.free()
+        if not self._next.empty():
+            self._schedule(loop)
         if self._segments.wants_spare and self._preparing.done():
             self._preparing = self._preparer.submit(self._prepare)
-        if self._next.messages or self._next.done or self._next.barriers:
-            self._schedule(loop)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, batch: _Batch, error: BaseException) -> None:
         """Whether any of the batch is on the disk nobody knows: the next one says that its messages do not count."""
         log.warning("the queue's journal cannot be written: %s", error)
+        self._resting_until = time.monotonic() + _AFTER_ERROR
         later = self._next
         later.gone += batch.gone
         for queue_id, numbers in batch.done.items():
@@ -277,10 +324,7 @@ class Journal:
         """Sync what became of messages; a new message would have done it before."""
         self._timer = None
         if not self._syncing:
-            barrier: asyncio.Future[None] = loop.create_future()
-            barrier.add_done_callback(lambda ended: ended.exception())  # nobody else asks for it
-            self._next.barriers.append(barrier)
-            self._schedule(loop)
+            self._barrier(loop).add_done_callback(lambda ended: ended.exception())  # nobody else asks for it
 
     def _room(self, size: int) -> None:
         """What is live here may have to go into the database, which then grows by as much."""

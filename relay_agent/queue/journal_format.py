@@ -4,7 +4,7 @@
 A segment is a row of batches; what was written together, and synced together, is one batch:
 
     batch   magic, entries, epoch, number, length of the entries, CRC-32 of these
-    entry   kind, length, CRC-32 of the payload, payload
+    entry   kind, length, CRC-32 of the payload (beginning with the kind), payload
 
 The epoch is a random number, new at each use of a segment: one that is used again still holds batches of its
 earlier use, which must not be taken for its own, and nobody who writes a mail can put something into it that
@@ -18,7 +18,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient, RecipientState
@@ -36,6 +36,7 @@ __all__ = [
     "encode_done",
     "encode_gone",
     "encode_message",
+    "entry_payload",
     "is_fresh",
     "read_batches",
 ]
@@ -46,7 +47,7 @@ _ENTRY = struct.Struct("<III")
 _META = struct.Struct("<I")
 BATCH_SIZE = _BATCH.size  # bytes
 ENTRY_SIZE = _ENTRY.size  # bytes
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Kind:
@@ -66,7 +67,7 @@ class Batch:
     """A batch found in a segment.
 
     at: where it begins. end: where the next would begin. entries: kind, offset of the payload and payload of
-    the entries that are as they were written. damaged: how many are not.
+    the entries that are as they were written. damaged: how many are not; a header counts as one.
     """
 
     at: int
@@ -83,7 +84,7 @@ def batch_header(epoch: int, number: int, count: int, length: int) -> bytes:
 
 
 def _entry(kind: int, payload: bytes) -> bytes:
-    return _ENTRY.pack(kind, len(payload), zlib.crc32(payload)) + payload
+    return _ENTRY.pack(kind, len(payload), zlib.crc32(payload, kind)) + payload
 
 
 # ---- entries --------------------------------------------------------------------------------------------
@@ -98,7 +99,8 @@ def is_fresh(message: Message) -> bool:
 
 
 def encode_message(message: Message) -> bytes:
-    """An entry with a message that `is_fresh`."""
+    """An entry with a message that `is_fresh`. Raises UnicodeEncodeError for what is no text (lone surrogates), as
+    the database does."""
     envelope = message.envelope
     meta = _encode(
         (
@@ -113,11 +115,21 @@ def encode_message(message: Message) -> bytes:
                 for number, each in message.recipients.items()
             ],
         )
-    ).encode("ascii")
+    ).encode()
     content = message.body.read()
     head = _META.pack(len(meta)) + meta
-    crc = zlib.crc32(content, zlib.crc32(head))
+    crc = zlib.crc32(content, zlib.crc32(head, Kind.MESSAGE))
     return b"".join((_ENTRY.pack(Kind.MESSAGE, len(head) + len(content), crc), head, content))
+
+
+def entry_payload(entry: bytes) -> bytes:
+    """The payload of an entry that was read from its place. Raises DamagedEntryError when it is not as it was."""
+    payload = entry[ENTRY_SIZE:]
+    if len(entry) > ENTRY_SIZE:
+        kind, length, crc = _ENTRY.unpack_from(entry)
+        if length == len(payload) and zlib.crc32(payload, kind) == crc:
+            return payload
+    raise DamagedEntryError("not what was written")
 
 
 def decode_message(payload: bytes) -> Message:
@@ -126,7 +138,7 @@ def decode_message(payload: bytes) -> Message:
         (length,) = _META.unpack_from(payload)
         begin = _META.size + length
         queue_id, created, expires, reverse_path, account, options, recipients = json.loads(
-            payload[_META.size : begin].decode("ascii")
+            payload[_META.size : begin].decode()
         )
         return Message(
             queue_id=queue_id,
@@ -139,65 +151,86 @@ def decode_message(payload: bytes) -> Message:
             created=created,
             expires=expires,
         )
-    except (struct.error, ValueError, TypeError) as error:
+    except (struct.error, ValueError, TypeError, RecursionError) as error:
         raise DamagedEntryError(str(error)) from error
 
 
 def encode_done(done: Mapping[str, Iterable[int]]) -> bytes:
     """An entry that says which recipients, by number, of which messages need nothing more."""
-    return _entry(Kind.DONE, _encode({queue_id: list(numbers) for queue_id, numbers in done.items()}).encode("ascii"))
+    return _entry(Kind.DONE, _encode({queue_id: list(numbers) for queue_id, numbers in done.items()}).encode())
 
 
 def decode_done(payload: bytes) -> dict[str, list[int]]:
     """What `encode_done` was given. Raises DamagedEntryError."""
-    found: dict[str, list[int]] = _decode(payload, dict)
-    return found
+    found = _decode(payload)
+    if not isinstance(found, dict) or not all(
+        isinstance(numbers, list) and all(type(number) is int for number in numbers) for numbers in found.values()
+    ):
+        raise DamagedEntryError("not recipients of messages")
+    return cast("dict[str, list[int]]", found)
 
 
 def encode_gone(queue_ids: Iterable[str]) -> bytes:
     """An entry that says which messages are the journal's no more."""
-    return _entry(Kind.GONE, _encode(list(queue_ids)).encode("ascii"))
+    return _entry(Kind.GONE, _encode(list(queue_ids)).encode())
 
 
 def decode_gone(payload: bytes) -> list[str]:
     """What `encode_gone` was given. Raises DamagedEntryError."""
-    found: list[str] = _decode(payload, list)
-    return found
+    found = _decode(payload)
+    if not isinstance(found, list) or not all(isinstance(queue_id, str) for queue_id in found):
+        raise DamagedEntryError("not a list of messages")
+    return cast("list[str]", found)
 
 
-def _decode(payload: bytes, expected: type) -> Any:
+def _decode(payload: bytes) -> Any:
     try:
-        found = json.loads(payload)
-    except ValueError as error:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as error:
         raise DamagedEntryError(str(error)) from error
-    if not isinstance(found, expected):
-        raise DamagedEntryError(f"not a {expected.__name__}")
-    return found
 
 
 # ---- reading a segment ----------------------------------------------------------------------------------
 
 
-def read_batches(segment: bytes, epoch: int) -> Iterator[Batch]:
+def read_batches(segment: bytes, epoch: int, last: int | None = None) -> Iterator[Batch]:
     """The batches of a segment, in order, until nothing follows that was written in this epoch.
 
-    What stands between two batches and is none itself is passed over: the second one's `at` then is not the
-    first one's `end`.
+    last: the number of the batch before them, when it is known. A batch with a damaged header is told from the
+    leftovers of an earlier epoch by what is left of the header, or by what follows; its entries are read as far
+    as they are in order.
     """
     at = 0
     while True:
         header = _header(segment, at, epoch)
         if header is None:
-            at = _next_header(segment, at + 1, epoch)
-            if at < 0:
+            following = _next_header(segment, at + 1, epoch)
+            batch = _headless(segment, at, epoch, following, 1 if last is None else last + 1)
+            if batch is not None:
+                yield batch
+            if following < 0:
                 return
-            header = _header(segment, at, epoch)
+            at, header = following, _header(segment, following, epoch)
             assert header is not None
         count, number, length = header
         batch = Batch(at, at + BATCH_SIZE + length, number)
         _read_entries(segment, batch, count)
         yield batch
-        at = batch.end
+        at, last = batch.end, number
+
+
+def _headless(segment: bytes, at: int, epoch: int, following: int, expected: int) -> Batch | None:
+    """The batch that must have begun here; None when nothing of this epoch did."""
+    if len(segment) - at < BATCH_SIZE:
+        return None
+    magic, _, found, number, _, _ = _BATCH.unpack_from(segment, at)
+    if following < 0 and (magic == _MAGIC) + (found == epoch) + (number == expected) < 2:
+        return None
+    batch = Batch(at, following if following >= 0 else len(segment), expected)
+    if following >= 0 or found == epoch:  # nobody who writes a mail knows the epoch
+        _read_entries(segment, batch, None)
+    batch.damaged = 1
+    return batch
 
 
 def _header(segment: bytes, at: int, epoch: int) -> tuple[int, int, int] | None:
@@ -218,20 +251,23 @@ def _next_header(segment: bytes, start: int, epoch: int) -> int:
     return -1
 
 
-def _read_entries(segment: bytes, batch: Batch, count: int) -> None:
+def _read_entries(segment: bytes, batch: Batch, count: int | None) -> None:
+    """Read so many entries; None: as many as are in order."""
     at = batch.at + BATCH_SIZE
-    for left in range(count, 0, -1):
-        if at + ENTRY_SIZE > min(batch.end, len(segment)):
-            batch.damaged += left
-            return
-        kind, length, crc = _ENTRY.unpack_from(segment, at)
+    limit = min(batch.end, len(segment))
+    left = count
+    while left is None or left:
+        kind, length, crc = _ENTRY.unpack_from(segment, at) if at + ENTRY_SIZE <= limit else (0, 0, 0)
         begin, end = at + ENTRY_SIZE, at + ENTRY_SIZE + length
-        if end > min(batch.end, len(segment)):
-            batch.damaged += left
+        if end > limit:
+            batch.damaged += left or 0
             return
         payload = segment[begin:end]
-        if zlib.crc32(payload) == crc:
+        if kind and length and zlib.crc32(payload, kind) == crc:
             batch.entries.append((kind, begin, payload))
+        elif left is None:
+            return
         else:
             batch.damaged += 1
         at = end
+        left = None if left is None else left - 1

@@ -21,7 +21,7 @@ from relay_agent.queue.body import MINIMUM_FREE
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journal import Journal, JournalError
 from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
-from relay_agent.queue.model import Counts, Message, QueueDamagedError, Update
+from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Store
 
 __all__ = ["JournaledStore"]
@@ -33,6 +33,7 @@ _MOST_BYTES = 256 << 20  # of segments; what is older goes into the database
 _TIDY_EVERY = 2.0  # seconds
 _FRESH_FOR = 30.0  # seconds after which a message that is still there goes into the database
 _AT_ONCE = 200  # messages moved in one go
+_BYTES_AT_ONCE = 8 << 20  # of content that is read in one go
 
 
 class JournaledStore:
@@ -49,7 +50,10 @@ class JournaledStore:
         self._base = EmbeddedStore(directory, worker, minimum_free=minimum_free, on_damage=on_damage)
         self.notices = self._base.notices
         self._journal = Journal(self._base.directory, minimum_free=minimum_free)
-        self._moving: dict[str, asyncio.Future[None]] = {}
+        self._on_damage = on_damage
+        self._damage_told = False
+        self._moving: dict[str, asyncio.Task[Exception | None]] = {}
+        self._moves = 0  # begun, ever
         self._tidying: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -63,7 +67,9 @@ class JournaledStore:
 
     async def store(self, message: Message) -> None:
         """Keep a new message; returns when it is synced to disk. Raises what `EmbeddedStore.store` raises."""
-        if (
+        if message.queue_id in self._journal.live:
+            await self._move([message.queue_id])  # the database refuses it then
+        elif (
             message.body.size <= _LARGEST
             and self._journal.size <= 2 * _MOST_BYTES
             and not self._closed
@@ -87,37 +93,48 @@ class JournaledStore:
         """Keep the outcome of an attempt; see QueueStore. That a recipient is done is on the disk a moment later
         only: a power cut in that moment has it delivered twice."""
         live = self._journal.live
-        kept = {each.queue_id for each in updates if bounces or each.recipient is not None}
-        await self._move(kept)
+        await self._move(
+            {
+                *(each.queue_id for each in updates if bounces or each.recipient is not None),
+                *(each.queue_id for each in bounces),
+            }
+        )
         while moving := {self._moving[each.queue_id] for each in updates if each.queue_id in self._moving}:
             await asyncio.wait(moving)
         # From here on without a pause, so that nothing is moved between the question and the answer.
-        rest = []
         for each in updates:
-            if each.queue_id not in live:
-                rest.append(each)
-            elif each.queue_id in kept:
+            if each.queue_id in live and each.recipient is not None:
                 raise QueueDamagedError(f"message {each.queue_id} cannot be read from the journal")
-            else:
+        rest = [each for each in updates if each.queue_id not in live]
+        for each in updates:
+            if each.queue_id in live:  # it leaves with its last recipient
                 self._journal.done(each.queue_id, (each.number,))
         if rest or bounces:
             await self._base.record(rest, bounces)
 
     async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
         """Due messages; see QueueStore. New ones have their part, however many old ones there are."""
+        moving = set(self._moving.values())
         fresh: list[str] = []
-        for queue_id in self._journal.live:
-            if len(fresh) >= limit:
+        large: list[str] = []  # more than shall be read along: the database gives them without their content
+        size = 0
+        for queue_id, live in self._journal.live.items():
+            if len(fresh) + len(large) >= limit:
                 break
             if queue_id not in exclude and queue_id not in self._moving:
-                fresh.append(queue_id)
-        messages = self._read(fresh[: (limit + 1) // 2])
+                size += live.size
+                (fresh if size <= _BYTES_AT_ONCE else large).append(queue_id)
+        new = self._read(fresh)
+        share = (limit + 1) // 2
+        messages, new = new[:share], new[share:]
+        if moving:  # the database shall not be asked before it has those
+            await asyncio.wait(moving)
+        with contextlib.suppress(QueueFullError):  # they come another time
+            await self._move(large)
         if len(messages) < limit:
-            messages += await self._base.due(now, limit - len(messages), exclude=exclude)
-        if len(messages) < limit:
-            rest = fresh[(limit + 1) // 2 :][: limit - len(messages)]
-            messages += self._read(queue_id for queue_id in rest if queue_id in self._journal.live)
-        return messages
+            # What is moved from now on is not to come twice.
+            messages += await self._base.due(now, limit - len(messages), exclude=exclude.union(fresh))
+        return messages + new[: limit - len(messages)]
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
         """The earliest attempt later than `after`; what is in the journal has none to wait for."""
@@ -161,9 +178,12 @@ class JournaledStore:
 
     async def counts(self) -> Counts:
         """How much is in the queue."""
-        if self._moving:  # those are in both for a moment
-            await asyncio.wait(set(self._moving.values()))
-        counts, journal = await self._base.counts(), self._journal
+        journal, moves = self._journal, -1
+        while self._moving or moves != self._moves:  # what is on its way is in both for a moment
+            if self._moving:
+                await asyncio.wait(set(self._moving.values()))
+            moves = self._moves
+            counts = await self._base.counts()
         return Counts(
             counts.messages + len(journal.live),
             counts.recipients + journal.recipients,
@@ -191,28 +211,45 @@ class JournaledStore:
 
         Raises QueueFullError and QueueDamagedError; those not moved stay where they are.
         """
-        wanted = [queue_id for queue_id in queue_ids if queue_id in self._journal.live]
-        for start in range(0, len(wanted), _AT_ONCE):
-            await self._move_some(wanted[start : start + _AT_ONCE])
-        while moving := {self._moving[each] for each in wanted if each in self._moving}:  # somebody else moves them
-            await asyncio.wait(moving)
+        wanted = [queue_id for queue_id in dict.fromkeys(queue_ids) if queue_id in self._journal.live]
+        wanted.reverse()
+        while wanted:
+            some: builtins.list[str] = []
+            size = 0
+            while wanted and len(some) < _AT_ONCE and size < _BYTES_AT_ONCE:
+                if (live := self._journal.live.get(queue_id := wanted.pop())) is not None:
+                    some.append(queue_id)
+                    size += live.size
+            await self._move_some(some)
 
     async def _move_some(self, queue_ids: Iterable[str]) -> None:
-        ids = [each for each in queue_ids if each in self._journal.live and each not in self._moving]
-        if not ids:
-            return
-        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._moving.update(dict.fromkeys(ids, moved))
+        ids = [each for each in queue_ids if each in self._journal.live]
+        free = [each for each in ids if each not in self._moving]
+        if free:
+            self._moves += 1
+            # A task of its own: whoever waits for it may be cancelled, and half a move is mail in two places.
+            moved = asyncio.get_running_loop().create_task(self._move_now(free))
+            self._moving.update(dict.fromkeys(free, moved))
+        moves = {self._moving[each] for each in ids if each in self._moving}
+        if moves:
+            await asyncio.wait(moves)
+        for move in moves:
+            if (error := move.result()) is not None:
+                raise error
+
+    async def _move_now(self, queue_ids: Sequence[str]) -> Exception | None:
         try:
-            messages = self._read(ids)
-            await asyncio.shield(self._base.store_all(messages))
-            # Before anybody acts on them there: an agent that is killed must not find them in the journal again.
-            with contextlib.suppress(JournalError):
-                await self._journal.forget(message.queue_id for message in messages)
+            if messages := self._read(queue_ids):
+                await self._base.move_in(messages)
+                # Before anybody acts on them there: an agent that is killed must not find them in the journal again.
+                with contextlib.suppress(JournalError):
+                    await self._journal.forget(message.queue_id for message in messages)
+        except Exception as error:
+            return error
         finally:
-            for each in ids:
+            for each in queue_ids:
                 del self._moving[each]
-            moved.set_result(None)
+        return None
 
     def _read(self, queue_ids: Iterable[str]) -> builtins.list[Message]:
         messages = []
@@ -220,9 +257,17 @@ class JournaledStore:
             try:
                 messages.append(self._journal.read(queue_id))
             except (OSError, DamagedEntryError) as error:
-                # It is there again, and set aside with what can be saved, when the store is next opened.
-                log.error("message %s cannot be read from the journal: %s", queue_id, error)
+                # What holds it is set aside, and the rest of it saved, when the store is next opened.
+                self._damaged(f"message {queue_id} cannot be read from the journal: {error}")
         return messages
+
+    def _damaged(self, description: str) -> None:
+        if self._damage_told:
+            return
+        self._damage_told = True
+        log.critical("the queue is damaged: %s; it is repaired when the agent starts again", description)
+        if self._on_damage is not None:
+            self._on_damage(description)
 
     async def _tidy(self) -> None:
         """Have the journal hold new messages only, for as long as the store is open."""
@@ -242,6 +287,7 @@ class JournaledStore:
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.wait([self._tidying])
+        await self._journal.settle()  # messages that are just being accepted
         try:
             await self._move(builtins.list(self._journal.live))
         except Exception as error:

@@ -14,6 +14,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -36,7 +37,8 @@ class _Context:
 
     def __init__(self) -> None:
         numbers = _NUMBERS.get(platform.machine())
-        if numbers is None or not hasattr(os, "eventfd"):
+        # A 32-bit Python has other numbers, whatever the kernel is.
+        if numbers is None or sys.platform != "linux" or struct.calcsize("P") != 8:
             raise _Unavailable(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._setup, self._destroy, self._getevents, self._submit = map(ctypes.c_long, numbers)
         # These calls only hand something over: the interpreter's lock is not worth giving up for them.
@@ -44,7 +46,11 @@ class _Context:
         self._syscall.restype = ctypes.c_long
         self._id = ctypes.c_ulong(0)
         self._call(self._setup, ctypes.c_long(1), ctypes.byref(self._id))
-        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:
+            self._call(self._destroy, self._id)
+            raise
         self._iocb = ctypes.create_string_buffer(_IOCB.size)
         self._pointers = (ctypes.c_void_p * 1)(ctypes.addressof(self._iocb))
         self._event = ctypes.create_string_buffer(_EVENT.size)
@@ -85,6 +91,7 @@ class Syncer:
         self._thread: ThreadPoolExecutor | None = None
         self._done: Callable[[OSError | None], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._fd = -1
 
     def begin(self, loop: asyncio.AbstractEventLoop, fd: int, done: Callable[[OSError | None], None]) -> None:
         """Sync a file; `done` gets None or the error, on the loop. To be called again only after that."""
@@ -96,24 +103,39 @@ class Syncer:
             except OSError:
                 self._context = None
         self._done = done
+        self._fd = fd
         if self._context is not None:
             try:
                 self._context.begin(fd)
                 return
             except OSError:
                 self._give_up()
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue-sync")
-        loop.run_in_executor(self._thread, os.fdatasync, fd).add_done_callback(self._thread_ended)
+        self._begin_in_thread(loop)
+
+    def _begin_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="queue-sync")
+            ended = loop.run_in_executor(self._thread, os.fdatasync, self._fd)
+        except RuntimeError as error:  # the system gives no thread
+            loop.call_soon(self._tell, OSError(errno.EAGAIN, str(error)))
+        else:
+            ended.add_done_callback(self._thread_ended)
 
     def _ended(self) -> None:
         assert self._context is not None
-        result = self._context.result()
+        assert self._loop is not None
+        try:
+            result = self._context.result()
+        except OSError:
+            result = -errno.ENOSYS
         if result is None:
             return
         if -result in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             # Not on this file system.
             self._give_up()
+            self._begin_in_thread(self._loop)
+            return
         self._tell(OSError(-result, os.strerror(-result)) if result else None)
 
     def _give_up(self) -> None:
@@ -124,8 +146,11 @@ class Syncer:
             context.close()
 
     def _thread_ended(self, future: asyncio.Future[None]) -> None:
+        if future.cancelled():
+            self._tell(OSError(errno.ECANCELED, os.strerror(errno.ECANCELED)))
+            return
         error = future.exception()
-        self._tell(error if isinstance(error, OSError) else None)
+        self._tell(error if error is None or isinstance(error, OSError) else OSError(errno.EIO, repr(error)))
 
     def _tell(self, error: OSError | None) -> None:
         done, self._done = self._done, None

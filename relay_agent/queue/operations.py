@@ -28,7 +28,7 @@ from relay_agent.queue.schema import (
     text,
 )
 
-__all__ = ["Delete", "Hold", "Operation", "Record", "Retry", "Store", "Transaction"]
+__all__ = ["Delete", "Hold", "MoveIn", "Operation", "Record", "Retry", "Store", "Transaction"]
 
 ResultT = TypeVar("ResultT")
 _ROWS_AT_ONCE = (32, 8, 1)
@@ -176,6 +176,27 @@ class Store(Operation[None]):
     def apply(transaction: Transaction, operations: Sequence[Store]) -> Sequence[None]:
         """Insert the messages."""
         transaction.insert(operation.message for operation in operations)
+        return [None] * len(operations)
+
+
+class MoveIn(Operation[None]):
+    """Insert messages that the journal has; all of them or none. Those that are there already stay as they are: an
+    earlier move of them was cut off before the journal knew.
+
+    The room for them was kept free when the journal took them.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self.weight = sum(message.body.size + 512 for message in messages)
+
+    @staticmethod
+    def apply(transaction: Transaction, operations: Sequence[MoveIn]) -> Sequence[None]:
+        """Insert what is not there."""
+        messages = {message.queue_id: message for operation in operations for message in operation.messages}
+        for queue_id, *_ in transaction.find(messages):
+            del messages[queue_id]
+        transaction.insert(messages.values())
         return [None] * len(operations)
 
 

@@ -7,9 +7,9 @@ something cannot be read as it was written is set aside under a name that the op
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,23 +23,28 @@ from relay_agent.queue.journal_format import (
     read_batches,
 )
 from relay_agent.queue.model import Message
-from relay_agent.queue.operations import Transaction
+from relay_agent.queue.operations import MoveIn, Transaction
 from relay_agent.queue.schema import connect
-from relay_agent.queue.segments import segment_files
+from relay_agent.queue.segments import SEGMENT_SIZE, segment_files
 from relay_agent.queue.writer import refusal
 
 __all__ = ["replay"]
 
 _AT_ONCE = 500  # messages a transaction
+_BLOCK = 4096  # bytes that are lost together on a disk that cannot read them
+
+_Place = tuple[int, int]  # of a batch: which segment, and where in it
 
 
 @dataclass(slots=True)
 class _Fates:
-    """What became of messages, as far as the journal says."""
+    """What became of messages, as far as the journal says, and where it last says so: that concerns only what stands
+    before. (A message that the disk refused may have been tried again under its id.)"""
 
-    done: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    gone: set[str] = field(default_factory=set)
+    done: dict[tuple[str, int], _Place] = field(default_factory=dict)
+    gone: dict[str, _Place] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+    before: list[int | None] = field(default_factory=list)  # the number of the last batch before each segment
 
 
 def replay(directory: StoreDirectory) -> list[str]:
@@ -54,8 +59,9 @@ def replay(directory: StoreDirectory) -> list[str]:
     fates = _read_fates(files)
     connection = connect(directory.database)
     try:
-        for path, epoch in files:
-            _insert(connection, path.read_bytes(), epoch, fates)
+        for index, (path, epoch) in enumerate(files):
+            if bad := _insert(connection, index, _content(path)[0], epoch, fates):
+                fates.damaged.setdefault(path, f"the database does not take {', '.join(bad)}")
     except sqlite3.Error as error:
         raise refusal(error, directory.root) from error
     finally:
@@ -70,45 +76,78 @@ def replay(directory: StoreDirectory) -> list[str]:
         aside.mkdir(mode=0o700, exist_ok=True)
         directory.own(aside)
         path.rename(aside / path.name)
+        sync_directory(aside)
         notices.append(f"{path}: {what}; the rest was saved, the file is now {aside / path.name}")
+    if notices:
+        sync_directory(directory.root)
     sync_directory(directory.journal)
     return notices
+
+
+def _content(path: Path) -> tuple[bytes, int]:
+    """A segment, with zeros for what the disk cannot read, and how many bytes these are."""
+    try:
+        return path.read_bytes(), 0
+    except OSError:
+        pass
+    parts: list[bytes] = []
+    lost = 0
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        for at in range(0, size, _BLOCK):
+            length = min(_BLOCK, size - at)
+            try:
+                part = os.pread(file.fileno(), length, at)
+            except OSError:
+                part = b""
+                lost += length
+            parts.append(part.ljust(length, b"\0"))
+    return b"".join(parts), lost
 
 
 def _read_fates(files: list[tuple[Path, int]]) -> _Fates:
     fates = _Fates()
     last: int | None = None
-    for path, epoch in files:
-        end = 0
-        for batch in read_batches(path.read_bytes(), epoch):
+    for index, (path, epoch) in enumerate(files):
+        fates.before.append(last)
+        content, lost = _content(path)
+        if lost:
+            fates.damaged[path] = f"the disk cannot read {lost} bytes of it"
+        elif len(content) < SEGMENT_SIZE:
+            fates.damaged[path] = f"it is cut short at byte {len(content)}"
+        for batch in read_batches(content, epoch, last):
+            if last is not None and batch.number != last + 1:
+                fates.damaged.setdefault(path, f"what was before byte {batch.at} is missing")
             if batch.damaged:
-                fates.damaged[path] = f"{batch.damaged} entries of a batch are incomplete or damaged"
-            if batch.at != end or (last is not None and batch.number != last + 1):
-                fates.damaged[path] = f"something before byte {batch.at} cannot be read"
-            end, last = batch.end, batch.number
+                fates.damaged.setdefault(path, f"the batch at byte {batch.at} is incomplete or damaged")
+            last = batch.number
             for kind, _, payload in batch.entries:
                 try:
-                    _note(fates, kind, payload)
+                    _note(fates, (index, batch.at), kind, payload)
                 except DamagedEntryError as error:
-                    fates.damaged[path] = f"an entry of kind {kind} cannot be understood: {error}"
+                    fates.damaged.setdefault(path, f"an entry of kind {kind} cannot be understood: {error}")
     return fates
 
 
-def _note(fates: _Fates, kind: int, payload: bytes) -> None:
+def _note(fates: _Fates, place: _Place, kind: int, payload: bytes) -> None:
     if kind == Kind.DONE:
         for queue_id, numbers in decode_done(payload).items():
-            fates.done[queue_id].update(numbers)
+            fates.done.update(((queue_id, number), place) for number in numbers)
     elif kind == Kind.GONE:
-        fates.gone.update(decode_gone(payload))
+        fates.gone.update((queue_id, place) for queue_id in decode_gone(payload))
     elif kind == Kind.MESSAGE:
         decode_message(payload)
     else:
         raise DamagedEntryError("no such kind in this release")
 
 
-def _insert(connection: sqlite3.Connection, segment: bytes, epoch: int, fates: _Fates) -> None:
+def _insert(connection: sqlite3.Connection, index: int, segment: bytes, epoch: int, fates: _Fates) -> list[str]:
+    """Returns the queue ids of what the database does not take."""
+    nowhere = (-1, -1)
+    bad: list[str] = []
     messages: list[Message] = []
-    for batch in read_batches(segment, epoch):
+    for batch in read_batches(segment, epoch, fates.before[index]):
+        place = (index, batch.at)
         for kind, _, payload in batch.entries:
             if kind != Kind.MESSAGE:
                 continue
@@ -116,28 +155,39 @@ def _insert(connection: sqlite3.Connection, segment: bytes, epoch: int, fates: _
                 message = decode_message(payload)
             except DamagedEntryError:
                 continue  # the operator is told
-            if message.queue_id in fates.gone:
+            if fates.gone.get(message.queue_id, nowhere) > place:
                 continue
-            for number in fates.done.get(message.queue_id, ()):
-                message.recipients.pop(number, None)
+            for number in list(message.recipients):
+                if fates.done.get((message.queue_id, number), nowhere) > place:
+                    del message.recipients[number]
             if message.recipients:
                 messages.append(message)
         if len(messages) >= _AT_ONCE:
-            _store(connection, messages)
+            bad += _store(connection, messages)
             messages = []
-    _store(connection, messages)
+    return bad + _store(connection, messages)
 
 
-def _store(connection: sqlite3.Connection, messages: list[Message]) -> None:
+def _store(connection: sqlite3.Connection, messages: list[Message]) -> list[str]:
+    """Returns the queue ids of what cannot be stored. Raises sqlite3.Error when the disk refuses."""
     if not messages:
-        return
+        return []
+    try:
+        _transact(connection, messages)
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, ValueError, TypeError, OverflowError):
+        # One that nobody can have written as it is must not keep the others.
+        if len(messages) == 1:
+            return [messages[0].queue_id]
+        return [bad for message in messages for bad in _store(connection, [message])]
+    return []
+
+
+def _transact(connection: sqlite3.Connection, messages: list[Message]) -> None:
     (highest,) = connection.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
     transaction = Transaction(connection, highest + 1)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Moved already, but the agent ended before the journal knew.
-        there = {queue_id for queue_id, *_ in transaction.find(message.queue_id for message in messages)}
-        transaction.insert(message for message in messages if message.queue_id not in there)
+        MoveIn.apply(transaction, [MoveIn(messages)])
         transaction.finish()
         connection.execute("COMMIT")
     except BaseException:

@@ -10,7 +10,11 @@ spare segments are filled with zeros before they are needed, and used again afte
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import os
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,19 +25,25 @@ from relay_agent.queue.journal_format import BATCH_SIZE, batch_header
 
 __all__ = ["SEGMENT_SIZE", "Segment", "Segments", "segment_files"]
 
+log = logging.getLogger(__name__)
+
 SEGMENT_SIZE = 16 << 20  # bytes
 _SPARES = 2
+_AMPLE = 8  # segments for which there must be room before a spare is made: it is only to be faster
+_NAME = re.compile(r"([0-9]{1,18})-([0-9a-f]{16})\.log")
 
 
 class Segment:
-    """An open segment. end: where the next batch goes. live: how many messages in it still need it."""
+    """An open segment of `size` bytes. end: where the next batch goes. live: how many messages in it still need
+    it."""
 
-    __slots__ = ("end", "epoch", "fd", "live", "path", "sealed")
+    __slots__ = ("end", "epoch", "fd", "live", "path", "sealed", "size")
 
-    def __init__(self, path: Path, fd: int, epoch: int) -> None:
+    def __init__(self, path: Path, fd: int, epoch: int, size: int) -> None:
         self.path = path
         self.fd = fd
         self.epoch = epoch
+        self.size = size
         self.end = 0
         self.live = 0
         self.sealed = False  # nothing more is written to it
@@ -41,11 +51,11 @@ class Segment:
 
 def segment_files(directory: Path) -> list[tuple[Path, int]]:
     """The segments that there are, oldest first, with their epochs."""
-    found = []
-    for path in directory.glob("*-*.log"):
-        serial, _, epoch = path.name.removesuffix(".log").partition("-")
-        if serial.isdigit() and len(epoch) == 16:
-            found.append((int(serial), path, int(epoch, 16)))
+    found = [
+        (int(matched[1]), path, int(matched[2], 16))
+        for path in directory.iterdir()
+        if (matched := _NAME.fullmatch(path.name))
+    ]
     return [(path, epoch) for _, path, epoch in sorted(found)]
 
 
@@ -61,7 +71,7 @@ class Segments:
         self._room = room
         self._own = own
         self._serial = 0
-        self._made = 0  # spares, ever: their names
+        self._names = itertools.count(1)  # of spares; two threads give them
         self._spares: list[Path] = []
         for left in directory.glob("spare-*"):
             left.unlink()  # perhaps not whole
@@ -70,58 +80,82 @@ class Segments:
     @property
     def size(self) -> int:
         """Bytes of all segments in use."""
-        return len(self.open) * SEGMENT_SIZE
+        return sum(segment.size for segment in self.open)
 
-    def append(self, entries: Sequence[bytes], number: int) -> tuple[Segment, int]:
+    def append(self, entries: Sequence[bytes], number: int, *, grows: bool = True) -> tuple[Segment, int]:
         """Write a batch behind what there is, in a new segment where it does not fit; it is not synced.
 
+        grows: False for what only says what became of messages, which may use room that is otherwise kept free.
         Returns the segment and where in it the first entry begins. Raises OSError; nothing of the batch counts
-        then, but some of it may be on the disk: the segment is sealed.
+        then, but some of it may be on the disk: see `void`.
         """
         length = sum(map(len, entries))
-        segment = self._place(BATCH_SIZE + length)
+        segment = self._place(BATCH_SIZE + length, grows)
         data = memoryview(b"".join((batch_header(segment.epoch, number, len(entries), length), *entries)))
         at = segment.end
         try:
             written = 0
             while written < len(data):
                 written += os.pwrite(segment.fd, data[written:], at + written)
-        except OSError:
-            segment.sealed = True
+        except BaseException:
+            self.void(segment, at + BATCH_SIZE)
             raise
         segment.end = at + len(data)
         return segment, at + BATCH_SIZE
 
-    def _place(self, length: int) -> Segment:
-        """The segment in which the next `length` bytes go. Raises OSError when a new one cannot be made."""
-        if self.open and not self.open[-1].sealed and self.open[-1].end + length <= SEGMENT_SIZE:
-            return self.open[-1]
-        return self._begin(max(length, SEGMENT_SIZE))
+    def void(self, segment: Segment, at: int) -> None:
+        """The batch whose first entry is at this place, the segment's last, does not count: blot out its header, as
+        far as the disk takes it. Nothing more is written to the segment."""
+        segment.sealed = True
+        with contextlib.suppress(OSError):
+            os.pwrite(segment.fd, bytes(BATCH_SIZE), at - BATCH_SIZE)
 
-    def _begin(self, size: int) -> Segment:
+    def _place(self, length: int, grows: bool) -> Segment:
+        """The segment in which the next `length` bytes go. Raises OSError when a new one cannot be made."""
+        if self.open and not self.open[-1].sealed and self.open[-1].end + length <= self.open[-1].size:
+            return self.open[-1]
         if self.open and not self.open[-1].sealed:
             os.fdatasync(self.open[-1].fd)
-        self._room(size)
+        size = max(length, SEGMENT_SIZE)
+        if grows:
+            self._room(size)
+        return self._begin(size)
+
+    def _begin(self, size: int) -> Segment:
         epoch = secrets.randbits(64)
         path = self._directory / f"{self._serial + 1:012d}-{epoch:016x}.log"
-        spare = self._spares.pop() if self._spares and size == SEGMENT_SIZE else None
-        if spare is not None:
-            spare.rename(path)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # It has its name only when it has its size: a segment that is shorter has lost something.
+        made = self._spares.pop() if self._spares and size == SEGMENT_SIZE else self._quick(size)
+        fd = -1
         try:
-            if spare is None:
-                os.posix_fallocate(fd, 0, size)
-                os.fsync(fd)
-                self._own(path)
+            fd = os.open(made, os.O_RDWR | os.O_CLOEXEC)
+            made.rename(path)
             sync_directory(self._directory)
         except BaseException:
-            os.close(fd)
-            path.unlink(missing_ok=True)
+            if fd >= 0:
+                os.close(fd)
+            for each in (made, path):
+                each.unlink(missing_ok=True)
             raise
         self._serial += 1
-        segment = Segment(path, fd, epoch)
+        segment = Segment(path, fd, epoch, size)
         self.open.append(segment)
         return segment
+
+    def _quick(self, size: int) -> Path:
+        """A file for a segment that could not be prepared."""
+        path = self._directory / f"spare-{next(self._names)}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self._own(path)
+            os.posix_fallocate(fd, 0, size)
+            os.fsync(fd)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        return path
 
     @property
     def wants_spare(self) -> bool:
@@ -131,19 +165,19 @@ class Segments:
     def prepare(self) -> None:
         """Make a spare segment; blocks for tens of milliseconds. Any thread may do it, one at a time.
 
-        Raises OSError when the disk has no room for it, which does not matter.
+        Raises OSError when the disk has not plenty of room, which does not matter.
         """
-        self._room(SEGMENT_SIZE)
-        self._made += 1
-        path = self._directory / f"spare-{self._made}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._room(_AMPLE * SEGMENT_SIZE)
+        path = self._directory / f"spare-{next(self._names)}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            zeros = bytes(1 << 20)
-            for _ in range(SEGMENT_SIZE >> 20):
-                os.write(fd, zeros)
-            os.fsync(fd)
             self._own(path)
-        except OSError:
+            zeros = memoryview(bytes(min(SEGMENT_SIZE, 1 << 20)))
+            written = 0
+            while written < SEGMENT_SIZE:
+                written += os.write(fd, zeros[: SEGMENT_SIZE - written])
+            os.fsync(fd)
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
         finally:
@@ -157,23 +191,29 @@ class Segments:
         """
         while len(self.open) > 1 and not self.open[0].live:
             segment = self.open.popleft()
-            os.close(segment.fd)
-            if self.wants_spare and not segment.sealed:
-                self._made += 1
-                spare = self._directory / f"spare-{self._made}"
-                segment.path.rename(spare)
-                self._spares.append(spare)
-            else:
-                segment.path.unlink(missing_ok=True)
+            try:
+                os.close(segment.fd)
+                if self.wants_spare and not segment.sealed and segment.size == SEGMENT_SIZE:
+                    spare = self._directory / f"spare-{next(self._names)}"
+                    segment.path.rename(spare)
+                    self._spares.append(spare)
+                else:
+                    segment.path.unlink(missing_ok=True)
+            except OSError as error:
+                # Mail that was delivered is in it, and would be again after the next start.
+                log.warning("a part of the queue's journal that is done with cannot be removed: %s", error)
 
     def close(self) -> None:
-        """Close the files; those that are not needed any more are removed, unless messages are left in some."""
+        """Close the files; those that are not needed any more are removed, unless messages are left in some.
+
+        The oldest goes first: what became of its messages is in later ones.
+        """
         empty = not any(segment.live for segment in self.open)
         for segment in self.open:
-            os.close(segment.fd)
-            if empty:
-                segment.path.unlink(missing_ok=True)
-        self.open.clear()
+            with contextlib.suppress(OSError):
+                os.close(segment.fd)
         if empty:
-            for path in self._spares:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start removes the rest
+                for path in [*(segment.path for segment in self.open), *self._spares]:
+                    path.unlink(missing_ok=True)
+        self.open.clear()

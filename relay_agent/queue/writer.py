@@ -16,6 +16,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
@@ -109,6 +110,7 @@ class Writer:
         self._written = 0  # about how many bytes since the last checkpoint was asked for
         self._suspect = False  # a sync failed; nothing is written before the log was started afresh
         self._copy_failed = False  # said so already
+        self._emptied = 0.0  # monotonic clock: when the log was last made as small as it can be
         self._damage: str | None = None
         self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._thread.start()
@@ -246,10 +248,21 @@ class Writer:
         """Whether so many bytes more would take from the room that is kept; two system calls."""
         # All that is in the log may have to be copied into the database, which then grows by as much.
         needed = self._minimum_free + 2 * growing + self._directory.log_size()
-        nearly_full = self._directory.free() < needed
-        if nearly_full:
-            self._checkpointer.wake()
-        return nearly_full
+        free = self._directory.free()
+        if free >= needed:
+            return False
+        self._checkpointer.wake()
+        now = time.monotonic()
+        if now - self._emptied >= _IDLE_SECONDS:
+            # The log, too, has room that may be needed elsewhere, once it is copied back.
+            self._emptied = now
+            with contextlib.suppress(sqlite3.Error):
+                self._checkpoint("TRUNCATE")
+            free, needed = self._directory.free(), self._minimum_free + 2 * growing + self._directory.log_size()
+        # A database that was large keeps its pages: what was delivered has made room there.
+        (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        return bool(free < self._minimum_free // 2 or free + pages * size < needed)
 
     def _may_go_on(self, error: Exception, batch: Sequence[Pending]) -> bool:
         """Take note of what went wrong; whether trying other operations makes sense."""

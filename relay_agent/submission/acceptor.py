@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 __all__ = ["Acceptor"]
 
 _AT_ONCE = 2  # connections taken in a turn: more would let one worker have a whole burst for itself
-_PAUSE = 0.2  # seconds without descriptors
+_PAUSE = 0.2  # seconds, when there are no descriptors
 _MOMENT = 0.001  # seconds
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+log = logging.getLogger(__name__)
 
 
 class Acceptor:
@@ -22,7 +23,8 @@ class Acceptor:
 
     patient: whether to wait a moment, in which another worker may take the connection.
 
-    When no descriptors are left new connections wait, and are looked at again after a moment.
+    When no descriptors are left, or whatever else keeps connections from being taken, they wait and are looked at
+    again after a moment.
     """
 
     def __init__(
@@ -37,8 +39,7 @@ class Acceptor:
         self._take = take
         self._patient = patient
         self._again: asyncio.TimerHandle | None = None
-        self._short = False
-        self.on_shortage: Callable[[OSError], None] = lambda error: None  # told when it begins
+        self._trouble: int | None = None  # the error that was logged last
         listening.setblocking(False)
         if listening.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it.
@@ -74,14 +75,14 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                if not self._short:
-                    self._short = True
-                    self.on_shortage(error)
+                if self._listening.fileno() < 0:
+                    return  # `take` has stopped us
+                if error.errno != self._trouble:  # without a descriptor it is the same one for long
+                    self._trouble = error.errno
+                    log.warning("connections wait: %s", error)
                 self._loop.remove_reader(self._listening)
                 self._again = self._loop.call_later(_PAUSE, self.start)
                 return
-            self._short = False
+            self._trouble = None
             connection.setblocking(False)
             self._take(connection, peer)

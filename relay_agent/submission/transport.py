@@ -75,7 +75,14 @@ class PlainTransport(asyncio.Transport):
             self._fail(error)
             return
         if count:
-            self._protocol.data_received(_VIEW[:count])  # type: ignore[arg-type]
+            try:
+                self._protocol.data_received(_VIEW[:count])  # type: ignore[arg-type]
+            except Exception as error:
+                # Whatever it was about to do with these bytes is half done: as in asyncio, that is the end.
+                self._loop.call_exception_handler(
+                    {"message": "a session failed", "exception": error, "transport": self, "protocol": self._protocol}
+                )
+                self._fail(error)
             return
         self.pause_reading()
         if not self._protocol.eof_received():
@@ -171,5 +178,7 @@ class PlainTransport(asyncio.Transport):
         if self._out:
             self._drained = self._loop.create_future()
             await self._drained
+            if self._closing:  # since then
+                raise ConnectionAbortedError
         self._closing = True
         return self._socket

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import smtplib
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -114,6 +115,44 @@ def test_a_damaged_database_is_saved_as_far_as_can_be(agent: Agent, sink: Sink, 
     assert all(body.count(b"x" * 2000) == 1 for body in bodies if b"Subject: load" in body)
     saved = [token for token in load.acknowledged if token in arrived.times]
     assert len(saved) > len(load.acknowledged) // 10, notices(agent)
+    assert arrived.duplicates == {}
+
+
+@pytest.mark.parametrize("fault", ["cut short", "flipped"])
+def test_a_damaged_journal_is_saved_as_far_as_can_be(agent: Agent, sink: Sink, load: Load, fault: str) -> None:
+    """Killed with mail in the journal, which is not what was written when the agent starts again."""
+    agent.configure("[process]\nworkers = 1", listeners=PLAIN)
+    with socket.create_server(("127.0.0.1", sink.port), backlog=1):  # says nothing: all mail is on its way
+        agent.start()
+        fill(agent, load, 300)
+        children = workers(agent)
+        assert agent.signal(signal.SIGKILL) == -signal.SIGKILL
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+    journal = agent.directory / "queue" / "0" / "journal"
+    path = max(journal.glob("*.log"), key=lambda each: each.read_bytes().count(b"token-"))
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"x" * 2000)
+    if fault == "cut short":
+        del content[end * 2 // 3 :]
+    else:
+        for place in range(end // 4, end // 2, 40_000):
+            content[place] ^= 0x55
+    path.write_bytes(content)
+    sink.start()
+    agent.start()
+    wait_for(lambda: bool(agent.events("queue_repaired")), what="the repair")
+    named = [Path(word) for word in re.findall(r"/[^\s,;:']+", notices(agent))]
+    assert any(each.exists() and each.read_bytes() == content for each in named), notices(agent)
+    assert submit(agent, "after", 100) == 250
+    wait_until_empty(agent)
+    arrived = Arrivals(sink.directory)
+    assert "after" in arrived.times
+    bodies = [each.read_bytes() for each in sink.directory.iterdir()]
+    assert all(body.count(b"x" * 2000) == 1 for body in bodies if b"Subject: load" in body)
+    saved = [token for token in load.acknowledged if token in arrived.times]
+    assert len(saved) > len(load.acknowledged) // 2, notices(agent)
+    assert len(saved) < len(load.acknowledged)
     assert arrived.duplicates == {}
 
 

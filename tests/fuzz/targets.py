@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import local, messages, remote, session, submission
+from . import journal, local, messages, remote, session, submission
 
 __all__ = ["CORPUS", "TARGETS", "Target", "corpus"]
 
@@ -40,6 +40,7 @@ TARGETS: dict[str, Target] = {
     "control": local.control,
     "channel": local.channel,
     "database": local.database,
+    "journal": journal.journal,
 }
 
 

@@ -8,6 +8,8 @@ themselves (STARTTLS, the answers in AUTH, the content after DATA).
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, cast
@@ -16,7 +18,7 @@ from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, BOGUS_LIMIT, SMTP, syntax
 
 from relay_agent.delivery.content import END_OF_DATA, stuffed
 from relay_agent.submission.content import ContentReader
-from relay_agent.submission.read_side import Content, ReadSide
+from relay_agent.submission.read_side import Content, ReadSide, SessionEndedError
 
 __all__ = ["StockCommands"]
 
@@ -146,6 +148,28 @@ class StockCommands(ReadSide):
         await super().smtp_QUIT(cast(str, arg))
         if not arg:
             self.close_after_reply()
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Over asyncio's own transport, which aiosmtpd's controllers make: ours gives its socket away instead."""
+        self._flush()
+        self._in.clear()
+        self._held = True
+        try:
+            transport = await self.loop.start_tls(cast(Any, self.transport), self, context, server_side=True)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.connection_lost(error)
+            raise SessionEndedError from error
+        finally:
+            self._held = False
+        if transport is None or self.transport is None:
+            self.connection_lost(None)
+            raise SessionEndedError
+        peer = self.session.peer if self.session is not None else None
+        self.transport, self.tls_active = transport, True
+        self.session = self._create_session()
+        self.session.peer = peer
+        self.session.ssl = {name: transport.get_extra_info(name) for name in ("cipher", "peercert", "ssl_object")}
+        self.envelope = self._create_envelope()
 
     @syntax("STARTTLS", when="tls_context")
     async def smtp_STARTTLS(self, arg: str | None) -> None:

@@ -24,7 +24,6 @@ _NOT_UTF8 = "An argument that is not UTF-8 is refused (501), not carried on in s
 _EXCEPTION = "What goes wrong in handle_exception itself is a 451 that tells the client nothing of our insides."
 CHANGED = {
     "test_smtp::TestProtocol::test_honors_mail_delimiters": f"{_MOCK} A bare CR in the content is refused besides.",
-    "test_smtp::TestProtocol::test_empty_email": _MOCK,
     "test_smtp::TestSMTP::test_too_long_command": _LONG,
     "test_smtp::TestSMTP::test_way_too_long_command": f"{_LONG} The refusal has an enhanced status code.",
     "test_smtp::TestAuthMechanisms::test_plain1_goodcreds_sanitized_log": "Lines of the client are not logged at all, "

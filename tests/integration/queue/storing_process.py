@@ -2,7 +2,7 @@
 """Stores, delivers and defers under load until it is killed, and says what was acknowledged.
 
 Prints a line for each acknowledged fact, only after the store returned: `stored ID SIZE SHA256` and
-`done ID` (all recipients recorded as delivered); `doing ID` before that is asked for.
+`done ID` (all recipients recorded as delivered, see `JournaledStore.record`); `doing ID` before that is asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relay_agent.queue.body import Spool
-from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Envelope, Message, Recipient, Update, new_queue_id
 
 
@@ -26,7 +26,7 @@ def say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-async def submit(store: EmbeddedStore) -> None:
+async def submit(store: JournaledStore) -> None:
     """One session: message after message; every second one is delivered at once."""
     while True:
         now = time.time()
@@ -55,7 +55,7 @@ async def submit(store: EmbeddedStore) -> None:
 
 async def main() -> None:
     """Sixteen sessions at once."""
-    store = EmbeddedStore(Path(sys.argv[1]))
+    store = JournaledStore(Path(sys.argv[1]))
     say("open")
     await asyncio.gather(*(submit(store) for _ in range(16)))
 

@@ -16,8 +16,9 @@ import pytest
 
 from relay_agent.queue.body import MemoryBody, Spool
 from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Message, QueueFullError, Update
-from tests.unit.queue.messages import message
+from tests.unit.queue.messages import Opened, message, smaller_segments
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(path)], check=True)
 
 
-async def fill(store: EmbeddedStore, size: int) -> list[Message]:
+async def fill(store: Opened, size: int) -> list[Message]:
     """Store until refused, a few at once; what was acknowledged."""
     kept: list[Message] = []
     while True:
@@ -49,7 +50,7 @@ async def fill(store: EmbeddedStore, size: int) -> list[Message]:
             return kept
 
 
-async def check(store: EmbeddedStore, kept: list[Message]) -> None:
+async def check(store: Opened, kept: list[Message]) -> None:
     """Exactly these messages are there, with their content."""
     found = {one.queue_id: one.body.read() for one in await store.list(10_000)}
     assert found == {one.queue_id: one.body.read() for one in kept}
@@ -142,3 +143,50 @@ async def test_a_write_that_fails_in_the_middle(tmp_path: Path, caplog: pytest.L
         await check(store, [*kept, later])
         assert len(await store.due(time.time(), 1000)) == len(kept) + 1
         assert isinstance((await store.due(time.time(), 1))[0].body, MemoryBody)
+
+
+async def test_the_journal_on_a_disk_that_is_kept_from_being_full(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New mail is refused; what became of the other mail is recorded, and so is room made."""
+    smaller_segments(monkeypatch, 256 << 10)
+    async with JournaledStore(small_disk, minimum_free=2 << 20) as store:
+        kept = await fill(store, 20_000)
+        assert len(kept) > 20
+        for one in kept[::2]:
+            await store.record([Update(one.queue_id, 0, None)])
+        for one in kept[1::2]:
+            await store.record([Update(one.queue_id, 0, replace(one.recipients[0], attempts=1))])
+        await check(store, kept[1::2])
+        await store.record([Update(one.queue_id, 0, None) for one in kept[1::2]])
+        await asyncio.sleep(1.1)
+        later = [message(content=os.urandom(20_000)) for _ in range(5)]
+        for one in later:
+            await store.store(one)
+        await check(store, later)
+    async with JournaledStore(small_disk, minimum_free=0) as store:
+        assert store.notices == []
+        await check(store, later)
+
+
+async def test_the_journal_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smaller_segments(monkeypatch, 256 << 10)
+    store = JournaledStore(small_disk, minimum_free=0)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(6 << 20))
+    kept = await fill(store, 20_000)
+    assert len(kept) > 20
+    for size in (60_000, 20_000, 100):
+        kept += await fill(store, size)
+    counts = await store.counts()
+    assert (counts.messages, counts.bytes) == (len(kept), sum(one.body.size for one in kept))
+    # Closed with what the database has no room for: it stays in the journal, for whoever opens it next.
+    await store.close()
+    ballast.unlink()
+    async with JournaledStore(small_disk, minimum_free=0) as store:
+        assert store.notices == []
+        await check(store, kept)
+        kept.append(message(content=os.urandom(20_000)))
+        await store.store(kept[-1])
+        await store.record([Update(one.queue_id, 0, None) for one in kept[:-1]])
+        await check(store, kept[-1:])

@@ -6,10 +6,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from relay_agent.queue.body import FileBody, MemoryBody, Spool
+from relay_agent.queue.embedded import EmbeddedStore
+from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
 
-__all__ = ["large", "message", "recipient", "whole"]
+__all__ = ["Kind", "Opened", "large", "message", "recipient", "smaller_segments", "whole"]
+
+Opened = EmbeddedStore | JournaledStore
+Kind = type[EmbeddedStore] | type[JournaledStore]
 
 
 def recipient(address: str = "bob@beta.test", due: float = 0.0) -> Recipient:
@@ -56,3 +63,9 @@ def whole(found: Message | None) -> tuple[object, ...]:
         found.created,
         found.expires,
     )
+
+
+def smaller_segments(monkeypatch: pytest.MonkeyPatch, size: int = 65_536) -> None:
+    """Segments of a few kilobytes: as many as one likes cost nothing."""
+    for module in ("segments", "journal", "replay"):
+        monkeypatch.setattr(f"relay_agent.queue.{module}.SEGMENT_SIZE", size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedded store: what goes in comes out, once, and only when it is due."""
+"""The embedded store, alone and behind the journal: what goes in comes out, once, and only when it is due."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from relay_agent.queue.model import (
 )
 from relay_agent.queue.reader import StoredBody
 from relay_agent.queue.writer import Pending
-from tests.unit.queue.messages import large, message, recipient, whole
+from tests.unit.queue.messages import Kind, Opened, large, message, recipient, whole
 
 
-async def test_it_is_a_queue_store(store: EmbeddedStore) -> None:
+async def test_it_is_a_queue_store(store: Opened) -> None:
     typed: QueueStore = store
     assert await typed.counts() == Counts(0, 0, 0, 0)
     assert await typed.next_due() is None
@@ -39,7 +39,7 @@ async def test_it_is_a_queue_store(store: EmbeddedStore) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 300_000])
-async def test_what_is_stored_is_found_after_reopening(tmp_path: Path, size: int) -> None:
+async def test_what_is_stored_is_found_after_reopening(tmp_path: Path, kind: Kind, size: int) -> None:
     kept = message(
         Recipient("bøb@beta.test", {"NOTIFY": "NEVER", "ORCPT": "rfc822;x"}, next_attempt=5.0),
         Recipient(
@@ -56,19 +56,19 @@ async def test_what_is_stored_is_found_after_reopening(tmp_path: Path, size: int
     )
     null = message()
     null.envelope = Envelope("")
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         await store.store(kept)
         await store.store(null)
         assert whole(await store.get(kept.queue_id)) == whole(kept)
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         assert store.notices == []
         assert whole(await store.get(kept.queue_id)) == whole(kept)
         assert whole(await store.get(null.queue_id)) == whole(null)
         assert await store.counts() == Counts(2, 3, 1, size + null.body.size)
 
 
-async def test_a_large_body_stays_a_file(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path) as store:
+async def test_a_large_body_stays_a_file(tmp_path: Path, kind: Kind) -> None:
+    async with kind(tmp_path) as store:
         kept = large(store.spool_directory())
         content = kept.body.read()
         await store.store(kept)
@@ -76,7 +76,7 @@ async def test_a_large_body_stays_a_file(tmp_path: Path) -> None:
         assert kept.body.path == tmp_path / "0" / "bodies" / kept.queue_id
         assert kept.body.read() == content
         assert list(store.spool_directory().iterdir()) == []
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         (found,) = await store.due(time.time(), 10)
         assert whole(found) == whole(kept)
         assert (await store.counts()).bytes == len(content)
@@ -87,26 +87,26 @@ async def test_a_large_body_stays_a_file(tmp_path: Path) -> None:
             found.body.read()
 
 
-async def test_due_is_by_time_and_by_recipient(store: EmbeddedStore) -> None:
+async def test_due_is_by_time_and_by_recipient(embedded: EmbeddedStore) -> None:
     late = message(recipient("a@x", 30), recipient("b@x", 20))
     early = message(recipient("c@x", 10), recipient("d@x", 40))
     held = message(Recipient("e@x", state=RecipientState.HELD))
     for kept in (late, early, held):
-        await store.store(kept)
-    assert await store.due(9.9, 10) == []
-    assert [m.queue_id for m in await store.due(20, 10)] == [early.queue_id, late.queue_id]
-    (first,) = await store.due(20, 1)
+        await embedded.store(kept)
+    assert await embedded.due(9.9, 10) == []
+    assert [m.queue_id for m in await embedded.due(20, 10)] == [early.queue_id, late.queue_id]
+    (first,) = await embedded.due(20, 1)
     assert first.queue_id == early.queue_id
     assert list(first.recipients) == [0]
-    (other,) = await store.due(35, 10, exclude=frozenset({early.queue_id}))
+    (other,) = await embedded.due(35, 10, exclude=frozenset({early.queue_id}))
     assert list(other.recipients) == [0, 1]
-    assert await store.due(35, 0) == []
-    assert await store.next_due() == 10
-    assert await store.next_due(after=10) == 20
-    assert await store.next_due(after=40) is None
+    assert await embedded.due(35, 0) == []
+    assert await embedded.next_due() == 10
+    assert await embedded.next_due(after=10) == 20
+    assert await embedded.next_due(after=40) is None
 
 
-async def test_outcomes(store: EmbeddedStore) -> None:
+async def test_outcomes(store: Opened) -> None:
     kept = message(recipient("a@x", 1), recipient("b@x", 2), recipient("c@x", 3))
     await store.store(kept)
     later = replace(
@@ -127,7 +127,7 @@ async def test_outcomes(store: EmbeddedStore) -> None:
     assert await store.counts() == Counts(1, 1, 0, bounce.body.size)
 
 
-async def test_outcomes_of_one_message_recorded_at_once(store: EmbeddedStore) -> None:
+async def test_outcomes_of_one_message_recorded_at_once(store: Opened) -> None:
     kept = message(*(recipient(f"r{n}@d{n}.test", 1) for n in range(50)))
     await store.store(kept)
     await asyncio.gather(*(store.record([Update(kept.queue_id, n, None)]) for n in range(49)))
@@ -136,7 +136,7 @@ async def test_outcomes_of_one_message_recorded_at_once(store: EmbeddedStore) ->
     assert await store.counts() == Counts(0, 0, 0, 0)
 
 
-async def test_what_a_peer_said_in_raw_bytes_is_kept_as_far_as_it_is_text(store: EmbeddedStore) -> None:
+async def test_what_a_peer_said_in_raw_bytes_is_kept_as_far_as_it_is_text(store: Opened) -> None:
     kept = message()
     await store.store(kept)
     said = b"caf\xe9 \x00".decode("utf-8", "surrogateescape")
@@ -146,39 +146,39 @@ async def test_what_a_peer_said_in_raw_bytes_is_kept_as_far_as_it_is_text(store:
     assert found.recipients[0].last_reply == "caf? \x00"
 
 
-async def test_one_bad_operation_does_not_fail_its_neighbours(store: EmbeddedStore) -> None:
+async def test_one_bad_operation_does_not_fail_its_neighbours(embedded: EmbeddedStore) -> None:
     first = message()
-    await store.store(first)
+    await embedded.store(first)
     twin = message()
     twin.queue_id = first.queue_id
     unwritable = message(recipient("\ud800@x"))
     good = [message() for _ in range(20)]
     results = await asyncio.gather(
-        *(store.store(m) for m in [*good[:10], twin, unwritable, *good[10:]]), return_exceptions=True
+        *(embedded.store(m) for m in [*good[:10], twin, unwritable, *good[10:]]), return_exceptions=True
     )
     assert [type(result) for result in results if result is not None] == [sqlite3.IntegrityError, UnicodeEncodeError]
-    assert (await store.counts()).messages == 21
+    assert (await embedded.counts()).messages == 21
     with pytest.raises(ValueError, match="no recipients"):
-        await store.store(replace(message(), recipients={}))
+        await embedded.store(replace(message(), recipients={}))
 
 
-async def test_concurrent_calls_share_a_sync(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_calls_share_a_sync(embedded: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     transactions = []
-    transact = store._writer._transact
+    transact = embedded._writer._transact
 
     def counted(batch: Sequence[Pending]) -> None:
         transactions.append(len(batch))
         transact(batch)
 
-    monkeypatch.setattr(store._writer, "_transact", counted)
-    await asyncio.gather(*(store.store(message()) for _ in range(300)))
+    monkeypatch.setattr(embedded._writer, "_transact", counted)
+    await asyncio.gather(*(embedded.store(message()) for _ in range(300)))
     assert sum(transactions) == 300
     assert len(transactions) < 60
-    assert (await store.counts()).messages == 300
-    assert len(await store.list()) == 300
+    assert (await embedded.counts()).messages == 300
+    assert len(await embedded.list()) == 300
 
 
-async def test_the_list_is_in_order_and_in_pages(store: EmbeddedStore) -> None:
+async def test_the_list_is_in_order_and_in_pages(store: Opened) -> None:
     kept = [message(created=1000.0 + number) for number in range(10)]
     for one in reversed(kept):
         await store.store(one)
@@ -189,7 +189,7 @@ async def test_the_list_is_in_order_and_in_pages(store: EmbeddedStore) -> None:
     assert await store.list(3, 40) == []
 
 
-async def test_operator_commands(store: EmbeddedStore) -> None:
+async def test_operator_commands(store: Opened) -> None:
     far = time.time() + 3600
     kept = [message(recipient("a@x", far), recipient("b@x", far)) for _ in range(4)]
     for one in kept:
@@ -209,7 +209,7 @@ async def test_operator_commands(store: EmbeddedStore) -> None:
     assert (await store.counts()).messages == 2
 
 
-async def test_retry_of_a_large_queue_goes_in_portions(store: EmbeddedStore) -> None:
+async def test_retry_of_a_large_queue_goes_in_portions(store: Opened) -> None:
     far = time.time() + 3600
     await asyncio.gather(*(store.store(message(*(recipient(due=far) for _ in range(100)))) for _ in range(45)))
     assert await store.retry(None) == 4500
@@ -217,7 +217,7 @@ async def test_retry_of_a_large_queue_goes_in_portions(store: EmbeddedStore) -> 
     assert await store.next_due(after=time.time()) is None
 
 
-async def test_a_cancelled_store_is_done_all_the_same(store: EmbeddedStore) -> None:
+async def test_a_cancelled_store_is_done_all_the_same(store: Opened) -> None:
     for kept in (message(), large(store.spool_directory())):
         task = asyncio.create_task(store.store(kept))
         await asyncio.sleep(0)
@@ -231,7 +231,7 @@ async def test_a_cancelled_store_is_done_all_the_same(store: EmbeddedStore) -> N
         assert whole(await store.get(kept.queue_id)) == whole(kept)
 
 
-async def test_the_file_of_a_refused_message_is_removed(store: EmbeddedStore) -> None:
+async def test_the_file_of_a_refused_message_is_removed(store: Opened) -> None:
     kept, refused = message(), large(store.spool_directory())
     await store.store(kept)
     refused.queue_id = kept.queue_id
@@ -249,7 +249,7 @@ async def test_the_file_of_a_refused_message_is_removed(store: EmbeddedStore) ->
     assert len(files_of(store)) == 1
 
 
-async def test_the_file_of_a_refused_bounce_is_given_back(store: EmbeddedStore) -> None:
+async def test_the_file_of_a_refused_bounce_is_given_back(store: Opened) -> None:
     kept, bounce = message(), large(store.spool_directory())
     await store.store(kept)
     bounce.queue_id = kept.queue_id
@@ -264,13 +264,13 @@ async def test_the_file_of_a_refused_bounce_is_given_back(store: EmbeddedStore) 
     assert len(files_of(store)) == 1
 
 
-def files_of(store: EmbeddedStore) -> list[Path]:
+def files_of(store: Opened) -> list[Path]:
     """What lies in the spool and among the bodies."""
     spool = store.spool_directory()
     return [*spool.iterdir(), *(spool.parent / "bodies").iterdir()]
 
 
-async def test_a_bounce_in_a_file(store: EmbeddedStore) -> None:
+async def test_a_bounce_in_a_file(store: Opened) -> None:
     kept, bounce = message(), large(store.spool_directory())
     await store.store(kept)
     await store.record([Update(kept.queue_id, 0, None)], [bounce])
@@ -279,23 +279,23 @@ async def test_a_bounce_in_a_file(store: EmbeddedStore) -> None:
 
 
 async def test_bodies_beyond_what_is_read_along_are_read_later(
-    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+    embedded: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay_agent.queue.reader._READ_ALONG", 2500)
     kept = [message(recipient(due=float(n)), content=bytes([n]) * 1000) for n in range(5)]
     for one in kept:
-        await store.store(one)
-    found = await store.due(100, 10)
+        await embedded.store(one)
+    found = await embedded.due(100, 10)
     assert [type(m.body) for m in found] == [MemoryBody] * 2 + [StoredBody] * 3
     assert [whole(m) for m in found] == [whole(m) for m in kept]
     assert [len(b) for b in found[4].body.blocks(600)] == [600, 400]
-    await store.delete([kept[4].queue_id])
+    await embedded.delete([kept[4].queue_id])
     with pytest.raises(FileNotFoundError):
         found[4].body.read()
 
 
-async def test_a_closed_store_says_so(tmp_path: Path) -> None:
-    store = EmbeddedStore(tmp_path)
+async def test_a_closed_store_says_so(tmp_path: Path, kind: Kind) -> None:
+    store = kind(tmp_path)
     waiting = [asyncio.ensure_future(store.store(message())) for _ in range(50)]
     await asyncio.sleep(0)
     await store.close()
@@ -305,12 +305,12 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
         await store.store(message())
     with pytest.raises(RuntimeError, match="closed"):
         await store.counts()
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         assert (await store.counts()).messages == 50
 
 
 @pytest.mark.parametrize("queue_id", ["", "../../etc/passwd", "A/B", "A.B", "\u00c4"])
-async def test_a_queue_id_is_no_path(store: EmbeddedStore, queue_id: str) -> None:
+async def test_a_queue_id_is_no_path(store: Opened, queue_id: str) -> None:
     kept = message()
     kept.queue_id = queue_id
     with pytest.raises(ValueError, match="not a queue id"):

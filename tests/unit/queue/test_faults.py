@@ -25,23 +25,25 @@ from relay_agent.queue.model import (
     Update,
 )
 from relay_agent.queue.schema import StoreVersionError
-from tests.unit.queue.messages import large, message, whole
+from tests.unit.queue.messages import Kind, large, message, whole
 
 
-async def test_leftovers_are_removed_at_the_start(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path) as store:
+async def test_leftovers_are_removed_at_the_start(tmp_path: Path, kind: Kind) -> None:
+    async with kind(tmp_path) as store:
         kept = large(store.spool_directory())
         await store.store(kept)
         (store.spool_directory() / "in-cut-off").write_bytes(b"x")
         (tmp_path / "0" / "bodies" / "ORPHAN").write_bytes(b"x")
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         assert list(store.spool_directory().iterdir()) == []
         assert [path.name for path in (tmp_path / "0" / "bodies").iterdir()] == [kept.queue_id]
         assert whole(await store.get(kept.queue_id)) == whole(kept)
 
 
-async def test_a_missing_body_is_reported_and_held(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with EmbeddedStore(tmp_path) as store:
+async def test_a_missing_body_is_reported_and_held(
+    tmp_path: Path, kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with kind(tmp_path) as store:
         kept = [large(store.spool_directory()) for _ in range(3)]
         for one in kept:
             await store.store(one)
@@ -51,7 +53,7 @@ async def test_a_missing_body_is_reported_and_held(tmp_path: Path, caplog: pytes
         assert kept[0].queue_id in caplog.text
         (tmp_path / "0" / "bodies" / kept[1].queue_id).unlink()
     caplog.clear()
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         assert kept[1].queue_id in caplog.text
         assert [m.queue_id for m in await store.due(time.time(), 10)] == [kept[2].queue_id]
         assert (await store.counts()).held == 2
@@ -62,15 +64,15 @@ async def test_a_missing_body_is_reported_and_held(tmp_path: Path, caplog: pytes
         assert await store.delete([kept[0].queue_id]) == 1
 
 
-async def test_a_flipped_bit_in_a_body_is_noticed(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path) as store:
+async def test_a_flipped_bit_in_a_body_is_noticed(tmp_path: Path, kind: Kind) -> None:
+    async with kind(tmp_path) as store:
         kept = message(content=b"The sum is 1000 crowns.\r\n" * 100)
         await store.store(kept)
     path = tmp_path / "0" / "queue.db"
     data = path.read_bytes()
     assert data.count(b"1000 crowns") >= 90
     path.write_bytes(data.replace(b"1000 crowns", b"9000 crowns", 1))
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         found = await store.get(kept.queue_id)
         assert found is not None
         with pytest.raises(OSError, match="damaged"):
@@ -79,62 +81,62 @@ async def test_a_flipped_bit_in_a_body_is_noticed(tmp_path: Path) -> None:
         assert (await store.counts()).held == 1
 
 
-async def test_only_one_at_a_time(tmp_path: Path) -> None:
+async def test_only_one_at_a_time(tmp_path: Path, kind: Kind) -> None:
     code = "import sys; from relay_agent.queue.embedded import EmbeddedStore; EmbeddedStore(sys.argv[1])"
-    async with EmbeddedStore(tmp_path):
+    async with kind(tmp_path):
         with pytest.raises(StoreLockedError, match=f"{tmp_path}/0: in use by process"):
-            EmbeddedStore(tmp_path)
+            kind(tmp_path)
         process = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
         )
         assert "StoreLockedError" in process.stderr
-        async with EmbeddedStore(tmp_path, worker=1):
+        async with kind(tmp_path, worker=1):
             pass
-    async with EmbeddedStore(tmp_path):
+    async with kind(tmp_path):
         pass
 
 
-async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path) as store:
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, kind: Kind) -> None:
+    async with kind(tmp_path) as store:
         await store.store(message())
     connection = sqlite3.connect(tmp_path / "0" / "queue.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StoreVersionError, match="written by a newer release \\(schema 99"):
-        EmbeddedStore(tmp_path)
+        kind(tmp_path)
     assert not list((tmp_path / "0").glob("*damaged*"))
     connection = sqlite3.connect(tmp_path / "0" / "queue.db")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         assert (await store.counts()).messages == 1
 
 
-async def test_a_full_database_refuses_and_recovers(store: EmbeddedStore) -> None:
+async def test_a_full_database_refuses_and_recovers(embedded: EmbeddedStore) -> None:
     kept = message()
-    await store.store(kept)
-    connection = store._writer._connection
+    await embedded.store(kept)
+    connection = embedded._writer._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 5}")
     results = await asyncio.gather(
-        *(store.store(message(content=b"x" * 9000)) for _ in range(10)),
-        store.record([Update(kept.queue_id, 0, None)]),
+        *(embedded.store(message(content=b"x" * 9000)) for _ in range(10)),
+        embedded.record([Update(kept.queue_id, 0, None)]),
         return_exceptions=True,
     )
     assert results[-1] is None
     refused = [result for result in results if isinstance(result, QueueFullError)]
     assert len(refused) >= 8
-    assert (await store.counts()).messages == 10 - len(refused)
+    assert (await embedded.counts()).messages == 10 - len(refused)
     connection.execute("PRAGMA max_page_count = 1000000")
-    await store.store(message(content=b"x" * 9000))
-    assert (await store.counts()).messages == 11 - len(refused)
+    await embedded.store(message(content=b"x" * 9000))
+    assert (await embedded.counts()).messages == 11 - len(refused)
 
 
-async def test_room_for_outcomes_is_kept_free(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path, minimum_free=0) as store:
+async def test_room_for_outcomes_is_kept_free(tmp_path: Path, kind: Kind) -> None:
+    async with kind(tmp_path, minimum_free=0) as store:
         kept = message()
         await store.store(kept)
-    async with EmbeddedStore(tmp_path, minimum_free=1 << 60) as store:
+    async with kind(tmp_path, minimum_free=1 << 60) as store:
         with pytest.raises(QueueFullError, match="bytes free"):
             await store.store(message())
         await store.record([Update(kept.queue_id, 0, None)])
@@ -167,16 +169,21 @@ async def test_damage_found_while_in_use(tmp_path: Path) -> None:
 
 
 def owners(directory: Path) -> dict[Path, int]:
-    """Whose everything in a directory is, but for the files of bodies (the command line stores none)."""
-    return {path: path.stat().st_uid for path in directory.rglob("*") if path.parent.name != "bodies"}
+    """Whose everything in a directory is, but for the files of bodies (the command line stores none) and the
+    journal's spares, which are just being made."""
+    return {
+        path: path.stat().st_uid
+        for path in directory.rglob("*")
+        if path.parent.name != "bodies" and not path.name.startswith("spare-")
+    }
 
 
-async def test_root_makes_nothing_that_the_agent_cannot_open(tmp_path: Path) -> None:
+async def test_root_makes_nothing_that_the_agent_cannot_open(tmp_path: Path, kind: Kind) -> None:
     """An operator's command that opens the store as root leaves it to the directory's owner."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     os.chown(tmp_path, 12345, 12345)
-    async with EmbeddedStore(tmp_path) as store:
+    async with kind(tmp_path) as store:
         await store.store(message())
         await store.store(large(store.spool_directory()))
         assert set(owners(tmp_path).values()) == {12345}, owners(tmp_path)
@@ -207,16 +214,16 @@ async def test_a_queue_that_was_large_is_made_smaller(tmp_path: Path, monkeypatc
 
 
 async def test_a_fault_in_the_writer_does_not_hang_its_callers(
-    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+    embedded: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> int:
         raise PermissionError("statvfs")
 
     monkeypatch.setattr("relay_agent.queue.directory.StoreDirectory.free", fail)
     with pytest.raises(PermissionError):
-        await asyncio.wait_for(store.store(message()), 5)
+        await asyncio.wait_for(embedded.store(message()), 5)
     monkeypatch.undo()
-    await store.store(message())
+    await embedded.store(message())
 
 
 class FailingSync:
@@ -243,20 +250,20 @@ class FailingSync:
         return self._connection.execute(statement, *arguments)
 
 
-async def test_after_a_failed_sync_the_log_is_begun_anew(store: EmbeddedStore) -> None:
+async def test_after_a_failed_sync_the_log_is_begun_anew(embedded: EmbeddedStore) -> None:
     kept = message()
-    await store.store(kept)
-    failing = FailingSync(store._writer._connection, 1)
-    store._writer._connection = failing  # type: ignore[assignment]
-    results = await asyncio.gather(*(store.store(message()) for _ in range(5)), return_exceptions=True)
+    await embedded.store(kept)
+    failing = FailingSync(embedded._writer._connection, 1)
+    embedded._writer._connection = failing  # type: ignore[assignment]
+    results = await asyncio.gather(*(embedded.store(message()) for _ in range(5)), return_exceptions=True)
     assert any(isinstance(result, QueueFullError) for result in results)
     stored = sum(result is None for result in results)
-    assert await store.counts() == Counts(1 + stored, 1 + stored, 0, (1 + stored) * kept.body.size)
+    assert await embedded.counts() == Counts(1 + stored, 1 + stored, 0, (1 + stored) * kept.body.size)
     failing.statements.clear()
-    await store.store(message())
+    await embedded.store(message())
     if not stored:
         assert failing.statements[0] == "PRAGMA wal_checkpoint(TRUNCATE)"
-    assert (await store.counts()).messages == 2 + stored
+    assert (await embedded.counts()).messages == 2 + stored
 
 
 async def test_an_older_schema_is_brought_up_to_date_or_left_as_it_was(
