@@ -240,6 +240,7 @@ def test_a_worker_that_dies_in_the_middle_ends_the_connection(agent: Agent) -> N
             while site.line() != ".":
                 pass
             site.say("250 2.0.0 yes")
+    wait_for(lambda: len(agent.events("site_collected")) == 1, what="the end of the call in the log")
     (collected,) = agent.events("site_collected")
     assert collected["problem"]
     wait_for(lambda: len(set(workers(agent)) - {first, second}) == 1, 60, "another worker")

@@ -147,7 +147,11 @@ def test_limits_guesses_and_who_was_turned_away(agent: Agent, reader: Reader) ->
     def program() -> smtplib.SMTP_SSL:
         return smtplib.SMTP_SSL("127.0.0.1", agent.implicit, timeout=20, context=context)
 
-    with program() as first, program() as second:
+    wait_for(lambda: reader.samples()["sessions"] == 0, what="the end of that session")
+    first = program()
+    time.sleep(0.3)  # the worker's lease for one more is on its way
+    second = program()
+    with first, second:
         first.login("alice", PASSWORD)
         assert first.docmd("MAIL FROM:<alice@alpha.test>")[0] == 450
         second.ehlo()
