@@ -140,6 +140,7 @@ def test_limits_guesses_and_who_was_turned_away(agent: Agent, reader: Reader) ->
         "[submission]\nmax_connections_per_source = 2\n"
     )
     agent.start()
+    time.sleep(0.5)  # the look whether it has started was a session, too
     agent.submit("the one of this hour")
     context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
     context.check_hostname = False
