@@ -79,7 +79,7 @@ class Agent:
             f'[accounts]\nfile = "{accounts}"\n[queue]\ndirectory = "{self.queue}"\n'
             f'[control]\nsocket = "{self.directory}/control.sock"\n'
             f'[[route]]\ndomains = ["*"]\nvia = [{{ host = "127.0.0.1", port = {self._sink}, tls = "none" }}]\n'
-            "[delivery]\nmax_connections_per_destination = 20\n"
+            "[delivery]\nmax_connections_per_destination = 20\nport25_check = []\n"
         )
         return config
 

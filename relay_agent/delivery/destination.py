@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from relay_agent.delivery.client import Connection
 from relay_agent.delivery.outcome import Deferred
 from relay_agent.delivery.route import Target, Way
+from relay_agent.delivery.routing.health import Health
 from relay_agent.queue.model import Message, Recipient
 
 __all__ = ["Destination", "Job", "Session"]
 
-_BAD_FOR = 60.0  # seconds that a host that made trouble is tried last
 _IDLE_FOR = 2.0  # seconds that a connection is kept when there is nothing more for it
 _SHOWN_FOR = 600.0  # seconds that the last error of a destination stays visible in the status
 _FIRST_WINDOW = 2  # connections at once to a destination that has yet to prove itself
@@ -37,6 +37,7 @@ class Session:
 
     target: Target
     connection: Connection
+    opened: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Destination:
     """One way and all that goes along it. Times are of the monotonic clock unless said otherwise."""
 
     way: Way
+    health: Health = field(default_factory=Health)  # of all hosts, this way's among them
     active: int = 0  # workers
     window: int = _FIRST_WINDOW  # workers that it may have; grows on success, shrinks on trouble
     queued: bool = False  # stands in the dispatcher's line for a free connection
@@ -54,7 +56,6 @@ class Destination:
     _jobs: deque[Job] = field(default_factory=deque)
     _by_message: dict[str, Job] = field(default_factory=dict)
     _idle: dict[Session, asyncio.TimerHandle] = field(default_factory=dict)
-    _bad: dict[Target, float] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:
@@ -110,14 +111,17 @@ class Destination:
 
     # How the hosts behave.
 
+    def ranked(self) -> list[tuple[int, Target]]:
+        """Preferences and targets in the order to try them, those in trouble at the end (see `Health.order`)."""
+        return self.health.order(self.way.in_order())
+
     def targets(self) -> list[Target]:
-        """The targets to try, those that made trouble lately at the end."""
-        now = time.monotonic()
-        return sorted(self.way.in_order(), key=lambda target: self._bad.get(target, 0.0) > now)
+        """The targets in the order to try them."""
+        return [target for _, target in self.ranked()]
 
     def note_trouble(self, target: Target, outcome: Deferred) -> None:
         """A host took nothing: the others come first for a while."""
-        self._bad[target] = time.monotonic() + _BAD_FOR
+        self.health.trouble(target, outcome)
         self.note_error(f"{target.label}: {outcome.text}")
 
     def note_error(self, text: str) -> None:
@@ -126,7 +130,7 @@ class Destination:
 
     def note_success(self, target: Target, limit: int) -> None:
         """A host took a message: one connection more next time, up to the limit."""
-        self._bad.pop(target, None)
+        self.health.success(target)
         self.window = min(self.window + 1, limit)
 
     def block(self, outcome: Deferred, seconds: float) -> None:
@@ -136,9 +140,8 @@ class Destination:
         self.window = 1
 
     def unblock(self) -> None:
-        """Forget all trouble."""
+        """Forget that no host took anything."""
         self.trouble, self.blocked_until = None, 0.0
-        self._bad.clear()
 
     @property
     def blocked_for(self) -> float:

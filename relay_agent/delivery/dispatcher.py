@@ -21,8 +21,13 @@ from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.recorder import Recorder
 from relay_agent.delivery.reply import printable
 from relay_agent.delivery.resolve import Resolver, UnresolvedError
-from relay_agent.delivery.route import Router, Way
+from relay_agent.delivery.route import Plan, Router, Target, Way
+from relay_agent.delivery.routing.health import Health
+from relay_agent.delivery.routing.match import uses_mx
+from relay_agent.delivery.routing.own import own_addresses
+from relay_agent.delivery.routing.port25 import Port25
 from relay_agent.delivery.session import Opener
+from relay_agent.delivery.sign_in.tokens import TokenKeeper
 from relay_agent.delivery.tls.outward import OutwardTls
 from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import MAX_RECIPIENTS, ContentError
@@ -67,7 +72,7 @@ class Dispatcher:
         self._hands: dict[str, Hand] = {}
         self._destinations: dict[Way, Destination] = {}
         self._line: deque[Destination] = deque()  # destinations that wait for a connection to be free
-        self._asking: dict[str, list[tuple[Message, dict[int, Recipient]]]] = {}  # by domain, until DNS answers
+        self._asking: dict[Plan, list[tuple[Message, dict[int, Recipient]]]] = {}  # until DNS answers
         self._tasks: set[asyncio.Task[Any]] = set()
         self._connections: set[Connection] = set()
         self._active = 0
@@ -77,8 +82,9 @@ class Dispatcher:
         self._store = store
         self._most_in_hand = most_in_hand
         self._background: list[asyncio.Task[None]] = []
-        self._retired: list[Resolver | OutwardTls] = []
+        self._retired: list[Resolver | OutwardTls | TokenKeeper] = []
         self._pressure = Pressure()
+        self._health = Health(self._note_health)
 
     # What the rest of the agent calls.
 
@@ -86,6 +92,7 @@ class Dispatcher:
         """Begin, with what is due in the queue."""
         self._use(self._config)
         self._tls.start()
+        self._port25.start()
         self._hands.clear()  # what an earlier stop cut off is in the queue
         self._destinations.clear()
         self._asking.clear()
@@ -113,6 +120,7 @@ class Dispatcher:
     def wake(self) -> None:
         """Look into the queue now and forget earlier troubles of hosts (the operator asked for a retry)."""
         self._router.forget()
+        self._health.forget()
         for destination in self._destinations.values():
             destination.unblock()
         self._loader.wake()
@@ -121,26 +129,32 @@ class Dispatcher:
         """Do not begin deliveries of these messages (the operator held or deleted them)."""
         ids = frozenset(queue_ids)
         dropped = [job for destination in self._destinations.values() for job in destination.drop(ids)]
-        for domain, waiting in self._asking.items():
+        for plan, waiting in self._asking.items():
             dropped += [Job(message, recipients) for message, recipients in waiting if message.queue_id in ids]
-            self._asking[domain] = [each for each in waiting if each[0].queue_id not in ids]
+            self._asking[plan] = [each for each in waiting if each[0].queue_id not in ids]
         for job in dropped:
             self._release(job.message.queue_id, job.recipients)
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
-        old = self._tls, self._resolver
+        old = self._old() if self._running else ()
         self._config = config
         if not self._running:
             return
+        self._port25.stop()
         self._use(config)
         self._tls.start()
+        self._port25.start()
         self._retired.extend(old)  # look-ups that are under way still have their answers to come
-        jobs = []
+        self._health.forget()
         for destination in self._destinations.values():
-            jobs += destination.take_all()
             destination.close_idle()
             destination.unblock()
+        self._route_anew()
+
+    def _route_anew(self) -> None:
+        """Let what is in line go the way that holds now."""
+        jobs = [job for destination in self._destinations.values() for job in destination.take_all()]
         for job in jobs:
             self._send_on(job.message, job.recipients)
 
@@ -151,6 +165,7 @@ class Dispatcher:
         """
         self._running = False
         self._pressure.stop()
+        self._port25.stop()
         for task in self._background:
             task.cancel()
         for destination in self._destinations.values():
@@ -170,7 +185,7 @@ class Dispatcher:
         for destination in self._destinations.values():
             destination.close_idle()
         await self._close_connections()
-        for each in (*self._retired, self._tls, self._resolver):
+        for each in (*self._retired, *self._old()):
             await each.close()
 
     def snapshot(self) -> dict[str, Any]:
@@ -181,6 +196,8 @@ class Dispatcher:
             "connections": self._active + sum(each.idle for each in shown),
             "looking_up": len(self._asking),
             "not_recorded": self._recorder.pending,
+            "port25": self._port25.snapshot(self._router.instead),
+            "upstreams": self._health.snapshot(self._router.upstreams),
             "destinations": [
                 each.snapshot() for each in sorted(shown, key=lambda each: (-each.waiting, each.way.name))
             ],
@@ -190,9 +207,11 @@ class Dispatcher:
 
     def _use(self, config: Config) -> None:
         delivery = config.delivery
-        self._resolver = Resolver(delivery.resolvers, config.hostname)
+        self._resolver = Resolver(delivery.resolvers, config.hostname, own_addresses(config))
         self._tls = OutwardTls(config, self._resolver, self._log, self._store_and_submit)
-        self._router = Router(config, self._resolver, self._tls)
+        hosts = delivery.port25_check if uses_mx(config.route) else ()
+        self._port25 = Port25(hosts, delivery.smtp_port, self._resolver, self._log, self._port25_changed)
+        self._router = Router(config, self._resolver, self._tls, self._port25)
         self._opener = Opener(
             own_name=config.hostname,
             resolver=self._resolver,
@@ -201,6 +220,28 @@ class Dispatcher:
             timeouts=self._timeouts,
             note=self._note,
             tls=self._tls,
+        )
+
+    def _old(self) -> tuple[OutwardTls, TokenKeeper, Resolver]:
+        """What has to be closed some time after its last use."""
+        return self._tls, self._opener.tokens, self._resolver
+
+    def _port25_changed(self) -> None:
+        if self._running:
+            self._route_anew()
+
+    def _note_health(self, name: str, target: Target, outcome: Deferred | None, seconds: float) -> None:
+        """A host rests or has recovered."""
+        if not target.upstream:
+            return  # the trouble of an MX host is in the log already, with each attempt
+        self._log.event(
+            name,
+            level="warning" if outcome is not None else "info",
+            host=target.label,
+            user=target.username,
+            cause=outcome.cause.value if outcome is not None and outcome.cause is not None else None,
+            reply=outcome.text if outcome is not None else None,
+            seconds=round(seconds, 1),
         )
 
     async def _store_and_submit(self, message: Message) -> None:
@@ -220,34 +261,39 @@ class Dispatcher:
         for number, recipient in recipients.items():
             domains.setdefault(recipient.domain, {})[number] = recipient
         for domain, group in domains.items():
-            if domain in self._asking:
-                self._asking[domain].append((message, group))
-                continue
             try:
-                way = self._router.known(domain)
+                plan = self._router.plan(domain, message.envelope)
+                way = self._router.known(plan)
             except Exception as error:
                 self._fault(message, group, error)
                 continue
             if way is not None:
                 self._enqueue(way, message, group)
+            elif plan in self._asking:
+                self._asking[plan].append((message, group))
             else:
-                self._asking[domain] = [(message, group)]
-                self._spawn(self._ask(domain))
+                self._asking[plan] = [(message, group)]
+                self._spawn(self._ask(plan))
 
-    async def _ask(self, domain: str) -> None:
+    async def _ask(self, plan: Plan) -> None:
         way: Way | None = None
         outcome: Outcome | None = None
         fault: Exception | None = None
         started = time.time()
+        router = self._router
         try:
             async with self._lookups:
-                way = await self._router.find(domain)
+                router = self._router
+                way = await router.find(plan)
         except UnresolvedError as error:
             outcome = error.outcome
         except Exception as error:
             fault = error
-        for message, recipients in self._asking.pop(domain):
-            if way is not None:
+        changed = self._running and router is not self._router
+        for message, recipients in self._asking.pop(plan):
+            if changed:  # the configuration, while DNS was asked
+                self._send_on(message, recipients)
+            elif way is not None:
                 self._enqueue(way, message, recipients)
             elif outcome is not None:
                 self._spawn(self._conclude(message, dict.fromkeys(recipients, outcome), started))
@@ -261,7 +307,7 @@ class Dispatcher:
             way = way.relaxed()
         destination = self._destinations.get(way)
         if destination is None:
-            destination = self._destinations[way] = Destination(way)
+            destination = self._destinations[way] = Destination(way, self._health)
         if destination.trouble is not None and destination.blocked_for:
             outcomes = dict.fromkeys(recipients, destination.trouble)
             self._spawn(self._conclude(message, outcomes, time.time()))

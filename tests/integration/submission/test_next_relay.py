@@ -10,6 +10,10 @@ import pytest
 
 from relay_agent.delivery.client import Connection
 from relay_agent.delivery.outcome import Delivered, Failed
+from relay_agent.delivery.resolve import Resolver
+from relay_agent.delivery.sign_in.credentials import Credentials
+from relay_agent.delivery.sign_in.dialogue import sign_in
+from relay_agent.delivery.sign_in.tokens import TokenKeeper
 from relay_agent.delivery.transaction import Mail, send
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Recipient
@@ -17,13 +21,15 @@ from relay_agent.queue.model import Envelope, Recipient
 from .conftest import PASSWORD, Relay, Running
 
 
-async def _connected(relay: Relay, context: ssl.SSLContext | None) -> Connection:
+async def _connected(relay: Relay, context: ssl.SSLContext | None, secret: Path | None = None) -> Connection:
     connection = Connection("relay.test", "laptop.test")
     await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", relay.port)
     await connection.greet()
     if context is not None:
         await connection.start_tls(context)
-        await connection.sign_in("alice", PASSWORD)
+        resolver = Resolver((), "laptop.test")
+        await sign_in(connection, Credentials("alice", secret), TokenKeeper(resolver))
+        await resolver.close()
     return connection
 
 

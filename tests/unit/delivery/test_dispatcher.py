@@ -39,7 +39,7 @@ class Fixture:
                 "listener": [{"port": 2525, "tls": "none", "auth": "none"}],
                 "submission": {"trusted_networks": ["127.0.0.0/8"]},
                 "route": [{"domains": ["*"], "via": [{"host": "127.0.0.1", "port": port, "tls": "none"}]}],
-                "delivery": {"retry_first": 1, "connect_timeout": 2, **delivery},
+                "delivery": {"retry_first": 1, "connect_timeout": 2, "port25_check": [], **delivery},
             }
         )
 
