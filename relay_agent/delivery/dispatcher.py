@@ -348,7 +348,7 @@ class Dispatcher:
         try:
             session = destination.kept()
             while self._running and (job := destination.take()) is not None:
-                session = await self._attempt(destination, job, session)
+                session = await self._attempt(destination, job, session or destination.kept())
                 sent += 1
                 if self._pressure.high:
                     await asyncio.sleep(_REST)
@@ -397,7 +397,7 @@ class Dispatcher:
     def _returned(self, destination: Destination, job: Job, result: Result) -> bool:
         """No host took anything. Whether the job goes back into line, because other connections do work."""
         assert result.dead is not None
-        if destination.active > 1 and job.returned < _MOST_RETURNS:
+        if (destination.active > 1 or destination.idle) and job.returned < _MOST_RETURNS:
             destination.window = max(1, destination.active - 1)
             destination.put_back(job)
             return True

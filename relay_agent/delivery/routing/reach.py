@@ -103,6 +103,17 @@ async def reach(
 
     try:
         while left or running:
+            if not running and len({":" in address for address in left}) == 1:
+                # No race: no task either.
+                address = left.pop(0)
+                try:
+                    found = await _connect(address, port, origin.source(address), longest)
+                except OSError as error:
+                    _learn(families, address, error)
+                    failed.append(Unreached(address, error))
+                    continue
+                families.won(address)
+                return Reached(address, found), failed
             if not running:
                 begin(left[0])
             rival = _rival(left, running)
