@@ -41,7 +41,7 @@ _MAIL = Mail(
 _BINARY = Mail(Envelope("alice@alpha.test", "alice", {"BODY": "BINARYMIME"}), {0: Recipient("bob@beta.test")},
                MemoryBody(b"Subject: x\r\n\r\n\0\r"), binary=True)  # fmt: skip
 _COMMAND = re.compile(
-    rb"EHLO relay\.test|HELO relay\.test|RSET|QUIT|DATA|AUTH PLAIN AHUAcA==|AUTH LOGIN|dQ==|cA==|"
+    rb"EHLO relay\.test|HELO relay\.test|RSET|QUIT|DATA|AUTH PLAIN AHUAcA==|AUTH LOGIN|dQ==|cA==|AUTH SCRAM-SHA-256 [A-Za-z0-9+/=]+|Yz1[A-Za-z0-9+/=]+||\\*|"
     rb"MAIL FROM:<alice@alpha\.test>(?: [!-~]+)*|RCPT TO:<(?:bob|b\xc3\xbccher)@beta\.test>(?: [!-~]+)*"
 )
 _SECRET = b"a key of thirty-two bytes or more"
@@ -83,6 +83,14 @@ def server(data: bytes) -> None:
         _conversation(data.split(b"\0"), tls=tls)
 
 
+async def _sign_in(connection: Connection) -> None:
+    resolver = Resolver((), "relay.test")
+    try:
+        await sign_in(connection, Credentials("u", _PASSWORD), TokenKeeper(resolver))
+    finally:
+        await resolver.close()
+
+
 def _conversation(says: list[bytes], *, tls: bool) -> None:
     loop = FuzzLoop()
     context = SimpleNamespace(verify_mode=ssl.CERT_REQUIRED, check_hostname=True)
@@ -106,7 +114,7 @@ def _conversation(says: list[bytes], *, tls: bool) -> None:
         try:
             await connection.greet()
             if tls:
-                await connection.sign_in("u", "p")
+                await _sign_in(connection)
         except (HostTrouble, TimeoutError, EOFError, OSError, ReplyError) as error:
             in_words(str(error) or type(error).__name__)
             return

@@ -161,7 +161,9 @@ async def _by_command(source: TokenSource) -> tuple[str, float]:
         async with asyncio.timeout(_COMMAND_TIME):
             while len(output) <= _MOST_BYTES and (block := await process.stdout.read(_MOST_BYTES)):
                 output += block
-            status = await process.wait() if len(output) <= _MOST_BYTES else None
+            if len(output) > _MOST_BYTES:
+                raise _no_token(source, f"it prints more than {_MOST_BYTES} bytes")
+            status = await process.wait()
     except TimeoutError:
         raise _no_token(source, f"it takes longer than {_COMMAND_TIME:.0f} seconds") from None
     finally:
