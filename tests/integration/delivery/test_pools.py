@@ -99,7 +99,7 @@ async def test_a_refused_sign_in_and_the_way_back(
 ) -> None:
     monkeypatch.setattr(health, "FIRST_REST", 1.0)
     behind, other = sink(BEHIND), sink("127.0.2.6")
-    secret.write_text("wrong\n")
+    await asyncio.to_thread(secret.write_text, "wrong\n")
     second = {"host": "upstream.test", "port": smtp_port, "tls": "none"}
     sender = await relay(routes=[{"via": [_smart(smarthost, secret), second]}])
     await sender.send("bob@alpha.test")
@@ -114,7 +114,7 @@ async def test_a_refused_sign_in_and_the_way_back(
     await sender.send("carol@alpha.test")
     await sender.outcome("delivered", 2)
     assert len(other.received()) == 2  # not even tried at the first
-    secret.write_text(f"{smarthost.password}\n")
+    await asyncio.to_thread(secret.write_text, f"{smarthost.password}\n")
     await asyncio.sleep(1.2)
     await sender.send("dave@alpha.test")
     await sender.outcome("delivered", 3, seconds=20)

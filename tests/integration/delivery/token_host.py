@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A token endpoint (RFC 6749) over HTTPS, in a process of its own: ``python token_host.py ADDRESS PORT CERTIFICATE KEY``.
+"""A token endpoint (RFC 6749) over HTTPS, in a process: ``python token_host.py ADDRESS PORT CERTIFICATE KEY``.
 
 ``/token`` knows the client `relay` with the secret `s3cret:%`, by client credentials or the refresh token `again`, and
 numbers the tokens it gives; ``/short`` gives those that last two seconds, ``/odd`` no token.

@@ -52,7 +52,9 @@ async def test_binary_content(running: Running, size: int) -> None:
         await connection.wait_closed()
 
 
-async def test_tls_on_the_whole_way(running: Running) -> None:
+async def test_tls_on_the_whole_way(running: Running, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    await asyncio.to_thread(secret.write_text, PASSWORD)
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
@@ -60,7 +62,7 @@ async def test_tls_on_the_whole_way(running: Running) -> None:
     mail = Mail(envelope, {0: Recipient("bob@beta.test")}, MemoryBody(b"X: y\r\n\r\nz\r\n"))
     async with running(tls="starttls") as relay:
         for context, kind in ((unverified, Failed), (relay.client_context(), Delivered)):
-            connection = await _connected(relay, context)
+            connection = await _connected(relay, context, secret)
             outcomes = await send(connection, mail)
             assert isinstance(outcomes[0], kind), outcomes
             connection.quit()
