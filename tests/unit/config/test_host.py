@@ -253,12 +253,13 @@ def test_the_files_of_the_identity_provider_are_looked_at(host: Host) -> None:
 
 
 def test_the_files_of_a_hop_are_looked_at(host: Host) -> None:
+    token = 'token_url = "https://id.test/t", client_id = "c", client_secret_file = "/missing/s"'
+    files = 'refresh_token_file = "/missing/r", token_ca_file = "/missing/ca"'
     pool = f"""
 [[route]]
 senders = ["a.test"]
 via = [
-  {{ host = "b.test", username = "u", token_url = "https://id.test/t", client_id = "c", client_secret_file = "/missing/s",
-     refresh_token_file = "/missing/r", token_ca_file = "/missing/ca" }},
+  {{ host = "b.test", username = "u", {token}, {files} }},
   {{ host = "c.test", username = "u", token_command = ["/missing/program"] }},
   {{ host = "d.test", client_certificate = "/missing/c", client_key = "/missing/k" }},
   {{ host = "e.test", client_certificate = "{host.certificate}", client_key = "{host.secret}" }},

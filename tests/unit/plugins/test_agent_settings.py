@@ -81,8 +81,8 @@ def test_the_secrets_of_a_pool_and_of_the_fallback() -> None:
         "u@b.test-587.secret": "s1\n",
         "u@b.test-587.refresh": "s2\n",
         "b.test-587.token-ca.pem": "PEM\n",
-        "_c.test-587.client_certificate.pem": "CERT\n",
-        "_c.test-587.client_key.pem": "KEY\n",
+        "@c.test-587.client_certificate.pem": "CERT\n",
+        "@c.test-587.client_key.pem": "KEY\n",
         "u@smtp.example.net-587.password": "pw\n",
     }
     assert all(secret not in settings.toml for secret in ("s1", "s2", "KEY"))
