@@ -59,11 +59,11 @@ class FuzzLoop(asyncio.SelectorEventLoop):
         assert task.done(), "it waits for ever"
         return task.result()
 
-    def run_in_executor(self, _: Any, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """What is for a thread is done at once."""
         done = self.create_future()
         try:
-            done.set_result(work(*arguments))
+            done.set_result(func(*args))
         except Exception as error:
             done.set_exception(error)
         return done

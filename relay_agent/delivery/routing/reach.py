@@ -124,17 +124,17 @@ async def reach(
                 begin(rival)
             for task in done:
                 address = running.pop(task)
-                error = task.exception()
-                if error is None:
+                trouble = task.exception()
+                if trouble is None:
                     families.won(address)
                     for other in running.values():
                         if (":" in other) != (":" in address):
                             families.lost(other)
                     return Reached(address, task.result()), failed
-                if not isinstance(error, OSError):
-                    raise error
-                _learn(families, address, error)
-                failed.append(Unreached(address, error))
+                if not isinstance(trouble, OSError):
+                    raise trouble
+                _learn(families, address, trouble)
+                failed.append(Unreached(address, trouble))
         return None, failed
     finally:
         for task in running:
