@@ -64,7 +64,7 @@ class FuzzLoop(asyncio.SelectorEventLoop):
         return task.result()
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: Unpack[_Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: *_Ts
     ) -> asyncio.Future[_T]:
         """What is for a thread is done at once."""
         done: asyncio.Future[_T] = self.create_future()
