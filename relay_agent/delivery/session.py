@@ -159,7 +159,7 @@ class Opener:
                 return await self._begin(target, connected, demand, how, domains)
             except TlsError as error:
                 if how is last:
-                    raise error.trouble(demand, target.host) from None
+                    raise HostTrouble(replace(error.trouble(demand, target.host).outcome, cause=Cause.TLS)) from None
                 # Opportunistic TLS must never be worse than none: the same address again, with less.
                 self.log.event("tls_fallback", host=target.label, address=address, reason=str(error))
             connected = None

@@ -21,9 +21,11 @@ from relay_agent.delivery.client import Connection
 from relay_agent.delivery.outcome import Delivered, HostTrouble
 from relay_agent.delivery.reply import ReplyError, ReplyReader, printable
 from relay_agent.delivery.resolve import Resolver
-from relay_agent.delivery.sign_in.credentials import Credentials
+from relay_agent.delivery.sign_in.credentials import Credentials, TokenSource
 from relay_agent.delivery.sign_in.dialogue import sign_in
-from relay_agent.delivery.sign_in.tokens import TokenKeeper
+from relay_agent.delivery.sign_in.scram import ScramClient, ScramRefusedError
+from relay_agent.delivery.sign_in.tokens import TokenKeeper, read_answer
+from relay_agent.delivery.tls.https import Answer
 from relay_agent.delivery.transaction import Mail, send
 from relay_agent.oauth.keys import KeySource
 from relay_agent.oauth.tokens import TokenChecker, TokenError
@@ -33,7 +35,7 @@ from relay_agent.queue.model import Envelope, Recipient
 from .event_loop import FuzzLoop, Wire
 from .promises import in_words
 
-__all__ = ["replies", "server", "token"]
+__all__ = ["challenge", "replies", "server", "token", "token_answer"]
 
 _BODY = b"Subject: x\r\n\r\n.dot\r\nDATA\r\n"
 _MAIL = Mail(
@@ -152,6 +154,31 @@ def _check_commands(written: bytes) -> None:
     written = re.sub(rb"BDAT 16 LAST\r\nSubject: x\r\n\r\n\0\r", b"RSET\r\n", written).replace(b"DATA\r\n.\r\n", b"")
     for line in written.split(b"\r\n")[:-1]:
         assert _COMMAND.fullmatch(line) or line == b".", line
+
+
+def token_answer(data: bytes) -> None:
+    """What a token endpoint answers, its HTTP status on the first line: a token and a time, or a reason in words."""
+    status, _, content = data.partition(b"\n")
+    number = int(status) if status.isdigit() and len(status) == 3 else 200
+    try:
+        found, lifetime = read_answer(TokenSource(url="https://id.test/token"), Answer(number, "", content))
+    except HostTrouble as error:
+        in_words(error)
+        return
+    assert re.fullmatch(r"[A-Za-z0-9._~+/=-]+", found)
+    assert lifetime > 0
+
+
+def challenge(data: bytes) -> None:
+    """What a server says in SCRAM, NUL between its two messages: only one that knows the password is believed."""
+    first, _, final = data.partition(b"\0")
+    client = ScramClient("u", "rOprNGfwEbeRWgbNEkqO")
+    try:
+        # Rounds are the server's choice; hundreds of thousands would only keep the fuzzer busy.
+        client.answer(re.sub(rb"i=\d{5,}", b"i=4096", first), "pencil")
+        client.check(final)
+    except ScramRefusedError as error:
+        in_words(error)
 
 
 class _Keys(KeySource):

@@ -76,7 +76,7 @@ class Health:
     def trouble(self, target: Target, outcome: Deferred) -> None:
         """A host took nothing."""
         now = self._clock()
-        cause = outcome.cause or Cause.REFUSED
+        cause = outcome.cause or (Cause.CONNECTION if outcome.status.startswith("4.4.") else Cause.REFUSED)
         known = self._troubled.get(target)
         measured.HOST_TROUBLES[cause.value] += 1
         if known is not None and known.rest_until > now:

@@ -22,7 +22,7 @@ from relay_agent.delivery.sign_in.credentials import TokenSource, first_line, si
 from relay_agent.delivery.tls.https import Answer, FetchError, HttpsClient
 from relay_agent.observability import measured
 
-__all__ = ["TokenKeeper"]
+__all__ = ["TokenKeeper", "read_answer"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*", re.ASCII)  # b64token (RFC 6750 2.1)
 _ERROR = re.compile(r"[A-Za-z0-9_.-]{1,60}", re.ASCII)
@@ -113,16 +113,18 @@ class TokenKeeper:
             raise _no_token(source, error.outcome.text) from None
         except FetchError as error:
             raise _no_token(source, str(error)) from None
-        return _read(source, answer)
+        return read_answer(source, answer)
 
 
 def _no_token(source: TokenSource, why: str) -> HostTrouble:
     return sign_in_trouble(f"no access token from {source.label}: {printable(why, 300)}", status="4.7.0")
 
 
-def _read(source: TokenSource, answer: Answer) -> tuple[str, float]:
-    """The token and how long it is good for (RFC 6749 5.1). Of an error its code is told and no more: the rest of it
-    may repeat what we sent."""
+def read_answer(source: TokenSource, answer: Answer) -> tuple[str, float]:
+    """The token and for how many seconds it is good (RFC 6749 5.1). Raises HostTrouble.
+
+    Of an error its code is told and no more: the rest of it may repeat what we sent.
+    """
     try:
         said = json.loads(answer.content)
     except (ValueError, RecursionError):
