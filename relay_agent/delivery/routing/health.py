@@ -110,11 +110,6 @@ class Health:
         for target in stale or list(self._troubled)[: _MOST_HOSTS // 2]:
             del self._troubled[target]
 
-    @property
-    def resting(self) -> int:
-        """Upstream relays in trouble."""
-        return sum(target.upstream for target in self._troubled)
-
     def snapshot(self, targets: Sequence[Target]) -> list[dict[str, Any]]:
         """For the status: the state of these hosts (`well`, `rests`, `due` or `probed`). Times in seconds."""
         return [self._shown(target) for target in dict.fromkeys(targets)]

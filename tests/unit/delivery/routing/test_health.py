@@ -86,9 +86,8 @@ def test_what_is_shown() -> None:
     assert troubled["last_error"] == "421 4.7.0 slow down"
     assert troubled["rests_for"] > 0
     assert well == {"name": "two.test:587", "user": None, "state": "well"}
-    assert world.health.resting == 1
     world.health.forget()
-    assert world.health.resting == 0
+    assert world.health.is_well(ONE)
 
 
 def test_memory_is_bounded() -> None:
