@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.journal_format import ENTRY_SIZE, decode_message, encode_done, encode_gone, encode_message
 from relay_agent.queue.kernel_sync import Syncer
+from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Committed, Message
 from relay_agent.queue.segments import SEGMENT_SIZE, Segment, Segments
 
@@ -43,7 +44,7 @@ class JournalError(Exception):
 class Live:
     """A message that the journal has: where, and its recipients that are not done yet.
 
-    size: of its content. accepted: when, on the monotonic clock.
+    size: of its content. accepted: when, on the monotonic clock. lane: see `lanes`.
     """
 
     segment: Segment
@@ -52,6 +53,7 @@ class Live:
     size: int
     recipients: set[int]
     accepted: float
+    lane: int
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class Journal:
         self._minimum_free = minimum_free
         self._segments = Segments(directory.journal, self._room, directory.own)
         self.live: dict[str, Live] = {}  # by queue id, oldest first
+        self.lanes: dict[int, dict[str, None]] = {}  # the live messages of each lane, oldest first
         self.bytes = 0  # of the content of all live messages
         self.recipients = 0
         self._number = 0
@@ -133,6 +136,10 @@ class Journal:
 
     def _drop(self, queue_id: str) -> None:
         live = self.live.pop(queue_id)
+        lane = self.lanes[live.lane]
+        del lane[queue_id]
+        if not lane:
+            del self.lanes[live.lane]
         live.segment.live -= 1
         self.bytes -= live.size
 
@@ -214,9 +221,11 @@ class Journal:
         now = time.monotonic()
         for message, entry, committed in batch.messages:
             size, recipients = message.body.size, message.recipients
+            lane = lane_of(message.envelope)
             self.live[message.queue_id] = Live(
-                segment, at + ENTRY_SIZE, len(entry) - ENTRY_SIZE, size, set(recipients), now
+                segment, at + ENTRY_SIZE, len(entry) - ENTRY_SIZE, size, set(recipients), now, lane
             )
+            self.lanes.setdefault(lane, {})[message.queue_id] = None
             segment.live += 1
             self.bytes += size
             self.recipients += len(recipients)

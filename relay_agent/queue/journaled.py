@@ -15,12 +15,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from relay_agent.queue.body import MINIMUM_FREE
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journal import Journal, JournalError
 from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
+from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, Update
 from relay_agent.queue.operations import Store
 
@@ -103,17 +105,24 @@ class JournaledStore:
         if rest or bounces:
             await self._base.record(rest, bounces)
 
-    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+    async def due(
+        self,
+        now: float,
+        limit: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        without: frozenset[int] = frozenset(),
+    ) -> list[Message]:
         """Due messages; see QueueStore. New ones have their part, however many old ones there are."""
-        fresh: list[str] = []
-        for queue_id in self._journal.live:
-            if len(fresh) >= limit:
-                break
-            if queue_id not in exclude and queue_id not in self._moving:
-                fresh.append(queue_id)
+        lanes = {
+            lane: (each for each in ids if each not in exclude and each not in self._moving)
+            for lane, ids in self._journal.lanes.items()
+            if owner_of(lane) not in without
+        }
+        fresh = builtins.list(islice(in_turn(lanes), max(limit, 0)))
         messages = self._read(fresh[: (limit + 1) // 2])
         if len(messages) < limit:
-            messages += await self._base.due(now, limit - len(messages), exclude=exclude)
+            messages += await self._base.due(now, limit - len(messages), exclude=exclude, without=without)
         if len(messages) < limit:
             rest = fresh[(limit + 1) // 2 :][: limit - len(messages)]
             messages += self._read(queue_id for queue_id in rest if queue_id in self._journal.live)
