@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from relay_agent.config.schema import Config
 from relay_agent.delivery.hand import FAULT, Hand
@@ -16,10 +18,13 @@ from relay_agent.delivery.reply import printable
 from relay_agent.delivery.tasks import Tasks
 from relay_agent.delivery.transaction import ContentError
 from relay_agent.dkim.signer import Signer
+from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Message, QueueStore, Recipient
+from relay_agent.queue.model import Message, QueueStore, Recipient, RecipientState, Update
 
 __all__ = ["Books"]
+
+_QUARANTINED_SHOWN = 20
 
 
 class Books:
@@ -41,6 +46,7 @@ class Books:
         self._log = log
         self._signer = signer
         self._submit = submit
+        self.quarantined: deque[dict[str, Any]] = deque(maxlen=_QUARANTINED_SHOWN)  # the latest, for the status
 
     def decided(self, message: Message, outcomes: Mapping[int, Outcome], started: float) -> None:
         """As `conclude`, in the background."""
@@ -62,15 +68,34 @@ class Books:
                 for each in news:
                     each.body = await self._signer.signed(each.body, each.queue_id)
         except Exception as error:
-            # The queue still has these recipients as due; the loader's next round brings them back.
+            # Tried on, it would come back as due again and again, and each time send what was delivered already.
             self.log_fault(message.queue_id, error)
-            self.release(message.queue_id, outcomes)
+            self._quarantine(message, f"{type(error).__name__}: {error}")
+            self._put([hand.held(number, str(error)) for number in outcomes if number in hand.unrecorded])
             return
+        for update in updates:
+            if update.recipient is not None and update.recipient.state is RecipientState.HELD:
+                self._quarantine(message, update.recipient.last_reply)
+        self._put(updates, news)
+
+    def shelve(self, message: Message, recipients: Iterable[int], seconds: float) -> bool:
+        """Have these recipients wait on the disk for a while, without an attempt: their destination is slow, and
+        memory is for what can go. False when they have to be tried now, as they expire."""
+        hand = self.hands.get(message.queue_id)
+        due = min(time.time() + seconds, message.expires)
+        if hand is None or due <= time.time():
+            return False
+        measured.SHELVED.add()
+        self._put(hand.postponed(recipients, due))
+        return True
+
+    def _put(self, updates: Sequence[Update], news: Sequence[Message] = ()) -> None:
         if not updates:
             return
+        queue_id = updates[0].queue_id
 
         def recorded() -> None:
-            self.release(message.queue_id, [update.number for update in updates])
+            self.release(queue_id, [update.number for update in updates])
             due = min((each.recipient.next_attempt for each in updates if each.recipient is not None), default=None)
             if due is not None:
                 self.loader.expect(due)
@@ -89,6 +114,12 @@ class Books:
         if not hand.unrecorded:
             del self.hands[queue_id]
             self.loader.finished(hand.message)
+
+    def _quarantine(self, message: Message, reason: str) -> None:
+        """Name a message that is held because our own code failed at it."""
+        measured.QUARANTINED.add()
+        self.quarantined.append({"id": message.queue_id, "at": time.time(), "reason": printable(reason, 300)})
+        self._log.event("quarantined", level="error", queue_id=message.queue_id, reason=printable(reason, 300))
 
     def fault(self, message: Message, recipients: Mapping[int, Recipient], error: Exception) -> None:
         """A fault of our own: this message waits (a second time: is held), the others go on."""

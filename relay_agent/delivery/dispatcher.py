@@ -25,6 +25,7 @@ from relay_agent.delivery.transaction import MAX_RECIPIENTS
 from relay_agent.delivery.workers import Workers
 from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import EventLog
+from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, QueueStore, Recipient
 
 __all__ = ["Dispatcher"]
@@ -65,7 +66,7 @@ class Dispatcher:
         self._retired: list[Resolver | OutwardTls] = []
         self._pressure = Pressure()
         self._books = Books(config, store, log, signer, self.submit)
-        self._workers = Workers(config, self._books, self._pressure)
+        self._workers = Workers(config, self._books, self._pressure, most_in_hand=most_in_hand)
 
     # What the rest of the agent calls.
 
@@ -92,7 +93,7 @@ class Dispatcher:
         if due > time.time():  # the sender has it held (RFC 4865)
             self._loader.expect(due)
             return
-        if self._loader.full:
+        if not self._loader.takes(message):
             self._loader.left_behind()
             return
         self._take(message)
@@ -117,7 +118,8 @@ class Dispatcher:
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
         old = self._tls, self._resolver
-        self._config = self._books.config = self._workers.config = config
+        self._config = self._books.config = config
+        self._workers.reconfigure(config)
         if not self._running:
             return
         self._use(config)
@@ -136,13 +138,11 @@ class Dispatcher:
 
         What is cut off then is still in the queue, and tried again after the next start.
         """
-        self._running = self._workers.running = False
+        self._running = False
         self._pressure.stop()
         for task in self._background:
             task.cancel()
-        for destination in self._workers.destinations.values():
-            destination.take_all()
-            destination.close_idle()
+        self._workers.end()
         await asyncio.gather(*self._background, return_exceptions=True)
         if count := await self._books.tasks.wait(grace):
             self._log.event("attempts_cut", level="warning", count=count)
@@ -162,6 +162,8 @@ class Dispatcher:
             "connections": self._workers.active + sum(each.idle for each in shown),
             "looking_up": len(self._asking),
             "not_recorded": self._books.recorder.pending,
+            "destinations_by_state": self._workers.counts(),
+            "quarantined": list(self._books.quarantined),
             "destinations": [
                 each.snapshot() for each in sorted(shown, key=lambda each: (-each.waiting, each.way.name))
             ],
@@ -241,12 +243,13 @@ class Dispatcher:
         if RELAXED in message.envelope.options:
             way = way.relaxed()
         destination = self._workers.destination(way)
-        if destination.trouble is not None and destination.blocked_for:
-            outcomes = dict.fromkeys(recipients, destination.trouble)
-            self._books.decided(message, outcomes, time.time())
+        if (trouble := destination.trouble) is not None:
+            self._books.decided(message, dict.fromkeys(recipients, trouble), time.time())
+            return
+        if (wait := self._workers.crowded(destination)) and self._books.shelve(message, recipients, wait):
             return
         destination.add(message, recipients, most=MAX_RECIPIENTS)
-        self._workers.man(destination)
+        self._workers.man(destination, lane_of(message.envelope))
 
     async def _forget(self) -> None:
         """Let go of what nobody needs, once in a while."""

@@ -108,6 +108,7 @@ async def _store(holding: Opened) -> dict[str, Any]:
         "oldest": oldest[0].created if oldest else None,
         "in_hand": now["in_hand"],
         "connections": now["connections"],
+        "destinations": now["destinations_by_state"],
     }
 
 
