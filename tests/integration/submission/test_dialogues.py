@@ -69,6 +69,7 @@ EXTENSIONS = {
     "STARTTLS": "3207",
     "AUTH": "4954",
     "FUTURERELEASE": "4865",
+    "MT-PRIORITY": "6710",
 }
 # Without an enhanced status code: the greeting, EHLO and HELO (RFC 2034 4), and what is no answer yet.
 _BARE = re.compile(rf"220 relay\.test.*|250[ -](?:relay\.test|(?:{'|'.join(EXTENSIONS)})(?: .*)?)|354 .*|334 \S*")
