@@ -149,3 +149,16 @@ def test_what_is_wanted_of_tls_outwards() -> None:
     assert config.tls_policy[0].tls == "verified"
     assert config.tls_reports is not None
     assert config.tls_reports.contact == "postmaster@example.org"
+
+
+def test_what_hosts_can_take() -> None:
+    settings = build(
+        shaping=[{"destinations": ["*.example.net"], "connections": 2, "messages_per_minute": None}],
+        delivery={"retry_greylisted": ["5m"], "delay_notice": "0"},
+        policy={"priority_highest": 2},
+    )
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.shaping[0].destinations, config.shaping[0].connections) == (("*.example.net",), 2)
+    assert config.shaping[0].messages_per_minute is None
+    assert (config.delivery.retry_greylisted, config.delivery.delay_notice) == ((300.0,), 0.0)
+    assert config.policy.priority_highest == 2
