@@ -39,7 +39,7 @@ _KINDS = {
 }
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
 _FEWEST_OPEN_FILES = 1024
-_CONFIG_KEY = re.compile(r"\b(listener|route|tls_policy|dkim\.key)(?=\[\d)")
+_CONFIG_KEY = re.compile(r"\b(listener|route|shaping|tls_policy|dkim\.key)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
 """For each role its options, as in meta/argument_specs.yml."""
