@@ -103,7 +103,7 @@ def _names(place: Path, port: int, zone: str) -> Iterator[None]:
     (place / "nsd.conf").write_text(
         f'server:\n ip-address: 127.0.0.1@{port}\n username: ""\n chroot: ""\n zonesdir: "{place}"\n'
         f' pidfile: "{place}/pid"\n database: ""\n xfrdfile: "{place}/xfrd"\n xfrdir: "{place}"\n'
-        f' zonelistfile: "{place}/zones"\n server-count: 1\nremote-control:\n control-enable: no\n'
+        f' zonelistfile: "{place}/zones"\n server-count: 1\n rrl-ratelimit: 0\nremote-control:\n control-enable: no\n'
         'zone:\n name: "test"\n zonefile: "test.zone"\n'
     )
     found = shutil.which("nsd", path="/usr/sbin:/sbin:/usr/bin")
