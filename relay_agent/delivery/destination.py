@@ -120,6 +120,10 @@ class Destination:
             self._by_message.pop(job.message.queue_id, None)
         return dropped
 
+    def waiting_for(self, lane: int) -> int:
+        """Jobs not begun of the account that has this lane."""
+        return self._jobs.waiting_for(lane)
+
     @property
     def next_lane(self) -> int:
         """The lane of something that waits."""

@@ -246,10 +246,11 @@ class Dispatcher:
         if (trouble := destination.trouble) is not None:
             self._books.decided(message, dict.fromkeys(recipients, trouble), time.time())
             return
-        if (wait := self._workers.crowded(destination)) and self._books.shelve(message, recipients, wait):
+        lane = lane_of(message.envelope)
+        if (wait := self._workers.crowded(destination, lane)) and self._books.shelve(message, recipients, wait):
             return
         destination.add(message, recipients, most=MAX_RECIPIENTS)
-        self._workers.man(destination, lane_of(message.envelope))
+        self._workers.man(destination, lane)
 
     async def _forget(self) -> None:
         """Let go of what nobody needs, once in a while."""

@@ -56,6 +56,11 @@ class FairLine(Generic[ItemT]):
         """A lane in which something waits; the line must not be empty."""
         return self._accounts[next(iter(self._accounts))].pick()
 
+    def waiting_for(self, lane: int) -> int:
+        """How much waits for the account of this lane."""
+        account = self._accounts.get(owner_of(lane))
+        return sum(map(len, account.lanes.values())) if account is not None else 0
+
     def add(self, item: ItemT, lane: int, cost: float = 1.0) -> None:
         """Put an item at the end of its lane."""
         account = self._accounts.setdefault(owner_of(lane), _Account())

@@ -37,6 +37,8 @@ _PATIENCE = (5.0, 1.0)  # seconds for an answer while others wait: of proven hos
 _SHELF = 20.0  # seconds for which a message leaves memory, whose hosts are slow
 _RATE_AHEAD = 60.0  # seconds' worth of messages in memory where there is a rate
 _LEAST_IN_LINE = 50  # messages in memory for a destination with a rate, whatever the rate
+_FEW_IN_LINE = 5  # messages of an account there that have room in any case
+_LONGEST_SHELF = 900.0  # seconds
 _COUNT_EVERY = 0.5  # seconds between two counts of the doubtful hosts
 
 
@@ -130,15 +132,19 @@ class Workers:
 
     # Room in memory.
 
-    def crowded(self, destination: Destination) -> float:
+    def crowded(self, destination: Destination, lane: int) -> float:
         """Seconds for which a message for this destination had better wait on the disk; 0 when memory is the place.
 
         Memory is for what can go soon: what waits for slow or dead hosts, or for a rate, has a part of it only.
         """
         peer = destination.peer
         rate = peer.limit.rate
-        if rate and peer.waiting >= max(_LEAST_IN_LINE, rate * _RATE_AHEAD):
-            return min(peer.waiting / rate, 600.0) * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
+        if (
+            rate
+            and peer.waiting >= max(_LEAST_IN_LINE, rate * _RATE_AHEAD)
+            and destination.waiting_for(lane) >= _FEW_IN_LINE
+        ):
+            return min(peer.waiting / rate, _LONGEST_SHELF) * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
         if peer.doubtful and peer.waiting >= self._doubtful_share():
             return _SHELF * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
         return 0.0
