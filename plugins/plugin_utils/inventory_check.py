@@ -28,7 +28,13 @@ __all__ = [
 
 AGENT_ROLE = "relay_agent"
 _FAMILY = "relay_"
-_KEYS = {"listener": "listeners", "route": "routes", "shaping": "shaping", "tls_policy": "tls_policies", "dkim.key": "dkim.keys"}
+_KEYS = {
+    "listener": "listeners",
+    "route": "routes",
+    "shaping": "shaping",
+    "tls_policy": "tls_policies",
+    "dkim.key": "dkim.keys",
+}
 _SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery", "dkim", "tls_reports"}
 _KINDS = {
     "int": "a whole number",
