@@ -36,6 +36,7 @@ from relay_agent.supervisor.replacement import SIGNALS, received_state, release,
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
 from relay_agent.supervisor.spending import spend_all
 from relay_agent.supervisor.stores import Stores
+from relay_agent.supervisor.tracing import trace_handlers
 
 __all__ = ["Supervisor", "run"]
 
@@ -304,7 +305,8 @@ class Supervisor:
     # ---- what the control socket asks for -------------------------------------------------------------
 
     def _handlers(self) -> dict[str, Handler]:
-        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers()}
+        tracing = trace_handlers(lambda: self._crew.workers, lambda: self._settings.config)
+        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers(), **tracing}
 
     def _monitored(self) -> State:
         trouble = "stopping" if self._stop.is_set() else ""
