@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 __all__ = ["PARTS", "Segment", "connect", "create", "remove_all", "segments", "to_remove"]
@@ -88,7 +89,7 @@ def to_remove(directory: Path, now: float, keep: float, max_size: int) -> list[S
     listed = segments(directory)
     gone = [
         segment
-        for segment, following in zip(listed, [*listed[1:], None], strict=True)
+        for segment, following in zip_longest(listed, listed[1:])
         if min(segment.begins + _DAY, following.begins if following else now) < now - keep
     ]
     gone += [each for each in segments(directory, ".damaged") if each.begins + _DAY < now - keep]

@@ -158,7 +158,7 @@ class HistoryWriter:
             self._check_room()
             with self._locked():
                 self._insert(f"[{','.join(batch)}]")
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # whatever it is, the next events are to be kept again
             measured.HISTORY_EVENTS["refused"] += len(batch)
             self._say(f"{len(batch)} events are not kept: {error}")
             self._disconnect(damaged=_is_damage(error))
@@ -205,7 +205,7 @@ class HistoryWriter:
                 for stale in self._directory.glob("*.new*"):
                     stale.unlink(missing_ok=True)
                 self._remove_old()
-        except OSError as error:
+        except Exception as error:
             self._say(f"old events cannot be removed: {error}")
 
     def _check_room(self) -> None:

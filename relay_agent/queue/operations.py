@@ -11,12 +11,12 @@ import json
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
-from relay_agent.queue.model import Message, Recipient, Update
+from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 from relay_agent.queue.schema import (
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
@@ -199,8 +199,9 @@ class Record(Operation[None]):
         for operation in operations:
             for update in operation.updates:
                 states = wanted.setdefault(update.queue_id, {})
-                if states.get(update.number, update) is not None:
-                    states[update.number] = update.recipient
+                earlier = states.get(update.number)
+                if earlier is not None or update.number not in states:
+                    states[update.number] = _held_as_before(earlier, update.recipient)
         finished, done, changed = [], [], []
         for found in transaction.find(wanted):
             queue_id, seq, _, _, numbers = found
@@ -231,6 +232,12 @@ class Record(Operation[None]):
         if bounces:
             transaction.insert(bounces)
         return [None] * len(operations)
+
+
+def _held_as_before(earlier: Recipient | None, later: Recipient | None) -> Recipient | None:
+    if earlier is None or later is None or earlier.state is not RecipientState.HELD:
+        return later
+    return replace(later, state=RecipientState.HELD)
 
 
 class Delete(Operation[int]):
