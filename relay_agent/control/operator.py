@@ -21,7 +21,7 @@ from relay_agent.delivery.hand import Hand
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import FileBody
 from relay_agent.queue.model import Body, Message, Update
-from relay_agent.queue.selection import Match, OperatedStore
+from relay_agent.queue.selection import Cursor, Match, OperatedStore
 
 __all__ = ["ACTIONS", "Carrying", "Office", "operator_handlers"]
 
@@ -79,7 +79,7 @@ class _Operator:
 
     async def groups(self, arguments: dict[str, Any]) -> dict[str, Any]:
         found, cursor = await self._store.groups(selection_from(arguments), cursor_from(arguments))
-        return {"groups": [asdict(each) for each in found], "cursor": cursor}
+        return {"groups": [asdict(each) for each in found], "cursor": _json(cursor)}
 
     async def matches(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Messages with the recipients that fit."""
@@ -89,7 +89,7 @@ class _Operator:
             message = await self._only(queue_id, chosen)
             if message is not None:
                 items.append(describe(message))
-        return {"items": items, "cursor": found.cursor}
+        return {"items": items, "cursor": _json(found.cursor)}
 
     async def change(self, arguments: dict[str, Any]) -> dict[str, Any]:
         action = arguments.get("action")
@@ -113,7 +113,7 @@ class _Operator:
             "recipients": recipients,
             "busy": busy,
             "unknown": unknown,
-            "cursor": found.cursor,
+            "cursor": _json(found.cursor),
         }
 
     async def _mark(self, action: str, chosen: dict[str, list[Match]]) -> tuple[int, int]:
@@ -205,6 +205,10 @@ class _Operator:
     def _tell(self, event: str, queue_id: str, matches: Sequence[Match]) -> None:
         shown = [each.address for each in matches[:_MOST_SHOWN]]
         self._office.log.event(event, queue_id=queue_id, recipients=shown, more=len(matches) - len(shown) or None)
+
+
+def _json(cursor: Cursor | None) -> list[int] | None:
+    return None if cursor is None else list(cursor)
 
 
 def _why(message: Message, words: str) -> str:

@@ -138,7 +138,7 @@ def connect(segment: Segment, *, read_only: bool = False) -> sqlite3.Connection:
         # A power cut may cost the last moments of the history, never the file.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")
     except BaseException:
         connection.close()
         raise

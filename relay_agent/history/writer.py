@@ -185,13 +185,14 @@ class HistoryWriter:
         if (
             newest is None
             or newest.begins // _DAY != now // _DAY
-            or newest.path.stat().st_size > max(self._max_size // PARTS, 1 << 16)
+            or newest.size() > max(self._max_size // PARTS, 1 << 16)
         ):
             newest = create(self._directory, max(now, newest.begins + 0.001) if newest else now)
             self._remove_old()
         if self._connection is None or self._segment != newest:
             self._disconnect()
-            self._connection, self._segment = connect(newest), newest
+            self._segment = newest
+            self._connection = connect(newest)
         return self._connection
 
     def _remove_old(self) -> None:

@@ -47,7 +47,9 @@ def plain(agent: Agent, extra: str = "") -> None:
     agent.configure(f'retry_max = "1h"\n{HISTORY}{extra}', listeners=PLAIN)
 
 
-def test_mail_that_waits_is_seen_held_released_exported_and_given_back(agent: Agent, sink: Sink, tmp_path: Path) -> None:
+def test_mail_that_waits_is_seen_held_released_exported_and_given_back(
+    agent: Agent, sink: Sink, tmp_path: Path
+) -> None:
     plain(agent)
     agent.config.write_text(agent.config.read_text().replace('retry_first = "1s"', 'retry_first = "20m"'))
     agent.start()  # with a port where nobody listens as the next hop
@@ -74,7 +76,9 @@ def test_mail_that_waits_is_seen_held_released_exported_and_given_back(agent: Ag
     assert len(json.loads((directory / f"{ids[1]}.json").read_text())["recipients"]) == 2
 
     wait_for(lambda: len(agent.events("deferred")) >= 16, what="the released ones' attempts")
-    done = listed(agent, "queue", "bounce", "--destination", "gamma.test", "--held", "--because", "wrong domain", "--yes")
+    done = listed(
+        agent, "queue", "bounce", "--destination", "gamma.test", "--held", "--because", "wrong domain", "--yes"
+    )
     assert (done["messages"], done["recipients"]) == (2, 2)
     assert len(agent.events("bounced")) == 2
     deleted = listed(agent, "queue", "delete", "--destination", "gamma.test", "--yes")

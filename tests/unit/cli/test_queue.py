@@ -105,7 +105,13 @@ def test_what_strangers_wrote_does_not_reach_the_terminal(
 ) -> None:
     ours = message("\x1b[2J@beta.test", reply=NASTY)
     asyncio.run(put(tmp_path / "queue", ours))
-    for arguments in (["list"], ["list", "--each"], ["show", ours.queue_id], ["list", "--json"], ["show", ours.queue_id, "--json"]):
+    for arguments in (
+        ["list"],
+        ["list", "--each"],
+        ["show", ours.queue_id],
+        ["list", "--json"],
+        ["show", ours.queue_id, "--json"],
+    ):
         assert run(*arguments) == 0
         assert capsys.readouterr().out.replace("\n", "").isprintable()
 
