@@ -204,7 +204,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "metrics": _given(options.get("metrics", {})),
-        "history": _given(options.get("history", {})),
+        "history": _with_durations(options.get("history", {}), "keep"),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ class Asking:
 
     def __init__(self, config: Path) -> None:
         self.config: Config = read_config(config)
+        self.handed_over: list[int] = []  # descriptors of what the queue's owner gets when root gives up its rights
+        self._opened = ExitStack()
+        self._running: asyncio.Runner | None = None
+        self._known: dict[str, Any] = {}
 
     def call(self, command: str, **parameters: Any) -> Any:
         """The result of a command. Raises ControlError, OSError."""
@@ -50,9 +55,10 @@ class Asking:
         # Imported as whoever started us: the queue's owner may not be able to read this Python.
         from relay_agent.cli import offline
 
-        _become_owner(self.config.queue.directory)
+        _become_owner(self.config.queue.directory, self.handed_over)
         try:
-            with asyncio.Runner() as runner, offline.opened(self.config, runner, command, _PATIENCE) as handler:
+            with self._runner() as runner:
+                handler = self._handlers(offline.opened, runner, command)[command]
                 result = runner.run(_answered(handler(parameters)))
                 if not isinstance(result, AsyncIterator):
                     yield result
@@ -64,6 +70,25 @@ class Asking:
             raise ControlError(FAILED, message) from error
         except offline.UNUSABLE as error:
             raise ControlError(FAILED, str(error)) from error
+
+    @contextmanager
+    def _runner(self) -> Iterator[asyncio.Runner]:
+        """One for all commands at a time: what is read while a stream goes on finds the stores open, not locked."""
+        if self._running is not None:
+            yield self._running
+            return
+        with self._opened:
+            self._running = self._opened.enter_context(asyncio.Runner())
+            try:
+                yield self._running
+            finally:
+                self._running = None
+                self._known = {}
+
+    def _handlers(self, opened: Any, runner: asyncio.Runner, command: str) -> dict[str, Any]:
+        if command not in self._known:
+            self._known |= self._opened.enter_context(opened(self.config, runner, command, _PATIENCE))
+        return self._known
 
 
 _END = object()
@@ -77,13 +102,15 @@ async def _next(items: AsyncIterator[Any]) -> Any:
     return await anext(items, _END)
 
 
-def _become_owner(directory: Path) -> None:
+def _become_owner(directory: Path, handed_over: Sequence[int]) -> None:
     """Give up root for the queue's owner: files that root makes in the queue would stop the agent.
 
     Raises ``FileNotFoundError`` when there is no queue, rather than make one as a side effect of looking.
     """
     found = directory.stat()
     if os.geteuid() == 0 and found.st_uid != 0:
+        for fd in handed_over:
+            os.fchown(fd, found.st_uid, found.st_gid)
         os.setgroups([found.st_gid])
         os.setgid(found.st_gid)
         os.setuid(found.st_uid)

@@ -46,7 +46,7 @@ def export(arguments: argparse.Namespace) -> int:
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             written, left = _copy(asking, chosen, _Archive(archive))
     else:
-        written, left = _copy(asking, chosen, _Directory(arguments.to))
+        written, left = _copy(asking, chosen, _Directory(arguments.to, asking))
     unknown = [each.upper() for each in arguments.ids if each.upper() not in written and each.upper() not in left]
     if arguments.json:
         print_json({"messages": len(written), "ids": written, "left": left, "unknown": unknown})
@@ -94,9 +94,12 @@ def _pieces(asking: Asking, queue_id: str) -> Iterator[bytes]:
 
 
 class _Directory:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, asking: Asking) -> None:
+        new = not directory.exists()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if new:
+            asking.handed_over.append(self._fd)
 
     def add(self, name: str, content: IO[bytes], size: int, modified: float) -> None:
         # By the descriptor, as this process may be another user by now; a link in the way is not followed.

@@ -32,14 +32,14 @@ _CHANGING = ("queue.change", "queue.retry", "queue.delete")
 
 
 @contextmanager
-def opened(config: Config, runner: asyncio.Runner, command: str, patience: float) -> Iterator[Handler]:
-    """A command's handler. Raises InUseError, those of `UNUSABLE`, and OSError."""
+def opened(config: Config, runner: asyncio.Runner, command: str, patience: float) -> Iterator[dict[str, Handler]]:
+    """The handler of a command, and of those that need no more than it. Raises InUseError, those of `UNUSABLE`, and OSError."""
     if command == "history.find":
 
         async def find(arguments: dict[str, Any]) -> Any:
             return await find_messages(history_directory(config), arguments)
 
-        yield find
+        yield {"history.find": find}
         return
     with Path(os.devnull).open("w") as nowhere:
         # What the operator does now is told by the history, like everything else.
@@ -52,7 +52,7 @@ def opened(config: Config, runner: asyncio.Runner, command: str, patience: float
                 signer = Signer(config.dkim, log)
                 with suppress(DkimError):
                     signer.reload()
-                yield queue_handlers(stores, Office(log, lambda: config, signer))[command]
+                yield queue_handlers(stores, Office(log, lambda: config, signer))
             finally:
                 for store in stores:
                     runner.run(store.close())
