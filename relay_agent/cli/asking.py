@@ -26,6 +26,7 @@ class Asking:
     def __init__(self, config: Path) -> None:
         self.config: Config = read_config(config)
         self.handed_over: list[int] = []  # descriptors of what the queue's owner gets when root gives up its rights
+        self._alone = False  # once on the disk, always: the rights to ask an agent may be given up
         self._opened = ExitStack()
         self._running: asyncio.Runner | None = None
         self._known: dict[str, Any] = {}
@@ -33,6 +34,8 @@ class Asking:
     def call(self, command: str, **parameters: Any) -> Any:
         """The result of a command. Raises ControlError, OSError."""
         try:
+            if self._alone:
+                raise AgentNotRunningError
             return ControlClient(self.config.control.socket, timeout=300.0).call(command, **parameters)
         except AgentNotRunningError:
             results = list(self._offline(command, parameters))
@@ -42,6 +45,8 @@ class Asking:
         """The items of a command that answers with many. Raises as `call` does."""
         items = ControlClient(self.config.control.socket, timeout=120.0).stream(command, **parameters)
         try:
+            if self._alone:
+                raise AgentNotRunningError
             first = next(items, None)
         except AgentNotRunningError:
             yield from self._offline(command, parameters)
@@ -55,6 +60,7 @@ class Asking:
         # Imported as whoever started us: the queue's owner may not be able to read this Python.
         from relay_agent.cli import offline
 
+        self._alone = True
         _become_owner(self.config.queue.directory, self.handed_over)
         try:
             with self._runner() as runner:

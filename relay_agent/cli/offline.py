@@ -33,7 +33,7 @@ _CHANGING = ("queue.change", "queue.retry", "queue.delete")
 
 @contextmanager
 def opened(config: Config, runner: asyncio.Runner, command: str, patience: float) -> Iterator[dict[str, Handler]]:
-    """The handler of a command, and of those that need no more than it. Raises InUseError, those of `UNUSABLE`, and OSError."""
+    """The handler of a command, and of those that need no more. Raises InUseError, those of `UNUSABLE`, and OSError."""
     if command == "history.find":
 
         async def find(arguments: dict[str, Any]) -> Any:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from relay_agent.control.protocol import BAD_REQUEST, ControlError
 from relay_agent.history.finder import Wanted, find
 
+from .selecting import is_time
+
 __all__ = ["find_messages"]
 
 _TEXTS: Final = ("anything", "queue_id", "message_id", "sender", "recipient")
@@ -23,7 +25,7 @@ async def find_messages(directory: Path, arguments: dict[str, Any]) -> AsyncIter
     if not texts or not all(isinstance(each, str) and len(each) <= 2000 for each in texts.values()):
         raise ControlError(BAD_REQUEST, f"expected a text for one of {', '.join(_TEXTS)}")
     since, limit = arguments.get("since", 0.0), arguments.get("limit", 20)
-    if isinstance(since, bool) or not isinstance(since, int | float):
+    if not is_time(since):
         raise ControlError(BAD_REQUEST, "since: expected seconds since the epoch")
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= _MOST:
         raise ControlError(BAD_REQUEST, f"limit: expected a number from 1 to {_MOST}")

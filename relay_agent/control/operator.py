@@ -140,7 +140,7 @@ class _Operator:
         """
         config = self._office.config()
         if action == "bounce" and config is None:
-            raise ControlError(FAILED, "no bounce can be written here")
+            raise ControlError(BAD_REQUEST, "no bounce can be written here")
         await self._store.mark(_pairs(chosen), "held")
         messages = [
             message
@@ -180,7 +180,7 @@ class _Operator:
     async def read(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """A piece of a message's content, in base64."""
         queue_id, offset = arguments.get("id"), arguments.get("offset", 0)
-        if not isinstance(queue_id, str) or not isinstance(offset, int) or offset < 0:
+        if not isinstance(queue_id, str) or not isinstance(offset, int) or not 0 <= offset < 1 << 50:
             raise ControlError(BAD_REQUEST, "expected a queue id and an offset")
         message = await self._store.get(queue_id.upper())
         if message is None:

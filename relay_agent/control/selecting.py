@@ -8,7 +8,7 @@ from typing import Any, Final
 from relay_agent.control.protocol import BAD_REQUEST, ControlError
 from relay_agent.queue.selection import Cursor, Selection
 
-__all__ = ["cursor_from", "selection_from"]
+__all__ = ["cursor_from", "is_time", "selection_from"]
 
 _TEXTS: Final = ("destination", "account", "reason", "sender", "recipient")
 _LONGEST: Final = 1000
@@ -36,7 +36,7 @@ def selection_from(arguments: dict[str, Any]) -> Selection:
     if held is not None and not isinstance(held, bool):
         raise ControlError(BAD_REQUEST, "held: expected true or false")
     before = given.get("before")
-    if before is not None and (isinstance(before, bool) or not isinstance(before, int | float)):
+    if before is not None and not is_time(before):
         raise ControlError(BAD_REQUEST, "before: expected seconds since the epoch")
     return Selection(ids=ids, held=held, before=before, **{key: given.get(key) for key in _TEXTS})
 
@@ -53,6 +53,11 @@ def cursor_from(arguments: dict[str, Any]) -> Cursor | None:
     ):
         raise ControlError(BAD_REQUEST, "cursor: expected what the last answer gave")
     return given[0], given[1]
+
+
+def is_time(value: object) -> bool:
+    """Whether it can be a time in seconds since the epoch; NaN and what no clock shows is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _sound(text: str) -> bool:

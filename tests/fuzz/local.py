@@ -85,7 +85,7 @@ class _Store:
         assert cursor is None or all(isinstance(each, int) for each in cursor)
         return Found([], None)
 
-    async def groups(self, selection: Any, cursor: Any) -> tuple[list[Group], None]:
+    async def groups(self, selection: Any, cursor: Any) -> tuple[Sequence[Group], None]:
         return [], None
 
     async def mark(self, recipients: Any, state: str) -> int:

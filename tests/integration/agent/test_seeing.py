@@ -60,7 +60,8 @@ def test_mail_that_waits_is_seen_held_released_exported_and_given_back(
     assert [(group["destination"], group["recipients"]) for group in groups] == [("beta.test", 6), ("gamma.test", 6)]
     assert "connection refused" in groups[0]["reason"]
     text = told(agent, "queue", "list", "--destination", "beta.test")
-    assert "beta.test" in text and "gamma.test" not in text and "6 recipients in 1 group" in text
+    assert "gamma.test" not in text
+    assert "6 recipients in 1 group" in text
 
     assert "6 messages (6 recipients) held" in told(agent, "queue", "hold", "--destination", "gamma.test")
     assert listed(agent, "queue", "list", "--held", "--groups")[0]["held"] == 6

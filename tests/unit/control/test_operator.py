@@ -208,6 +208,8 @@ async def test_matches_have_the_recipients_that_fit(run: Any, store: JournaledSt
         {"action": "hold", "selection": {"ids": "all"}},
         {"action": "hold", "selection": {"held": 1}},
         {"action": "hold", "selection": {"before": True}},
+        {"action": "hold", "selection": {"before": 10**400}},
+        {"action": "hold", "selection": {"before": float("nan")}},
         {"action": "hold", "cursor": [1]},
         {"action": "hold", "cursor": [-1, 2]},
         {"action": "bounce", "reason": "two\r\nlines"},
