@@ -19,7 +19,7 @@ from relay_agent.control.selecting import cursor_from, selection_from
 from relay_agent.control.server import Handler
 from relay_agent.delivery.hand import Hand
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.body import FileBody
+from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.model import Body, Message, Update
 from relay_agent.queue.selection import Cursor, Match, OperatedStore
 
@@ -186,7 +186,8 @@ class _Operator:
         if message is None:
             raise ControlError(NOT_FOUND, f"{queue_id.upper()} is not in the queue")
         try:
-            piece = await asyncio.to_thread(_piece, message.body, offset)
+            in_memory = isinstance(message.body, MemoryBody)
+            piece = _piece(message.body, offset) if in_memory else await asyncio.to_thread(_piece, message.body, offset)
         except FileNotFoundError:
             raise ControlError(NOT_FOUND, f"{message.queue_id} has left the queue") from None
         except OSError as error:

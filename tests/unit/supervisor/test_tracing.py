@@ -30,9 +30,7 @@ class Channel:
 async def test_what_workers_have_not_written_yet_is_found(tmp_path: Path) -> None:
     history = HistoryWriter(tmp_path / "history", keep=86_400.0, max_size=1 << 30, minimum_free=0, gather=60.0)
     channels = [Channel(history), Channel(None), Channel(history)]
-    workers = [
-        SimpleNamespace(ready=ready, channel=each) for ready, each in zip((True, True, False), channels, strict=True)
-    ]
+    workers = [SimpleNamespace(ready=number < 2, channel=each) for number, each in enumerate(channels)]
     config = SimpleNamespace(queue=SimpleNamespace(directory=tmp_path))
     handlers = trace_handlers(lambda: cast(list[WorkerProcess], workers), lambda: cast(Any, config))
     found = await handlers["history.find"]({"anything": "bob@beta.test"})
