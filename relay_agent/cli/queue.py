@@ -30,11 +30,22 @@ def list_messages(arguments: argparse.Namespace) -> int:
         messages = asking.stream("queue.matches", selection=chosen, limit=limit)
     else:
         messages = asking.stream("queue.list", limit=limit)
+    seen: set[str] = set()
+    messages = _noted(messages, seen)
     if arguments.json:
         print_json_list(messages)
-        return 0
-    _print_messages(messages, limit, bool(chosen))
-    return 0
+    else:
+        _print_messages(messages, limit, bool(chosen))
+    missing = [each.upper() for each in arguments.ids if each.upper() not in seen] if chosen.keys() == {"ids"} else []
+    for queue_id in missing:
+        complain(f"{queue_id} is not in the queue")
+    return 1 if missing else 0
+
+
+def _noted(messages: Iterator[dict[str, Any]], seen: set[str]) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        seen.add(message["id"])
+        yield message
 
 
 def _list_groups(arguments: argparse.Namespace, asking: Asking, chosen: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from relay_agent.history.segments import create
 from tests.integration.agent.conftest import PLAIN, Agent, Sink, free_port, wait_for
 
 HISTORY = """
@@ -134,15 +135,17 @@ def test_a_trace_outlives_a_kill_and_says_what_it_searched(agent: Agent, sink: S
     assert listed(agent, "trace", "bob@beta.test")[0]["id"] == first  # with nobody running
     agent.process = None
     agent.starttls, agent.implicit = free_port(), free_port()
-    plain(agent)
+    plain(agent, '[history]\nkeep = "2d"\n')
+    old = create(agent.directory / "queue" / "history", time.time() - 4 * 86_400)
     agent.start()
+    wait_for(lambda: not old.path.exists(), what="the end of what is too old")
     second = submit(agent, "bob@beta.test", message_id="<second@alpha.test>")
     wait_for(lambda: len(agent.events("delivered")) == 2, what="the second delivery")
     assert [each["id"] for each in listed(agent, "trace", "bob@beta.test")] == [first, second]
 
     problem = told(agent, "trace", "--recipient", "nobody@beta.test", status=1)
     assert "nothing found for recipient nobody@beta.test: looked in the queue and the history" in problem
-    assert "30 d" in problem
+    assert "kept for 2 d" in problem
 
     # Forgotten at once when it is not wanted any more.
     assert agent.signal(signal.SIGTERM) == 0

@@ -96,8 +96,9 @@ def test_a_messages_story(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_an_unknown_id_is_told(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(put(tmp_path / "queue"))
-    assert run("show", "nothing") == 1
-    assert capsys.readouterr().err == "relay-agent: NOTHING is not in the queue\n"
+    for command in ("show", "list"):
+        assert run(command, "nothing") == 1
+        assert capsys.readouterr().err == "relay-agent: NOTHING is not in the queue\n"
 
 
 def test_what_strangers_wrote_does_not_reach_the_terminal(
