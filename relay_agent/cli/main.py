@@ -22,6 +22,7 @@ from relay_agent.cli.commands import config_option as _config_option
 from relay_agent.cli.commands import examples_text as _examples
 from relay_agent.cli.commands import json_option as _json_option
 from relay_agent.cli.dkim_commands import add_dkim
+from relay_agent.cli.suppression_commands import add_suppression
 
 __all__ = ["build_parser", "main"]
 
@@ -68,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_queue(commands)
     _add_account(commands)
     add_dkim(commands)
+    add_suppression(commands)
     return parser
 
 

@@ -26,6 +26,7 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _domains("route", [route.domains for route in config.route])
     yield from _domains("tls_policy", [each.domains for each in config.tls_policy])
     yield from _dkim(config)
+    yield from _reports(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
 
@@ -135,6 +136,16 @@ def _is_pattern(pattern: str) -> bool:
         return True
     name = pattern.removeprefix("*.").rstrip(".")
     return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _reports(config: Config) -> Iterator[tuple[str, str]]:
+    suppression = config.suppression
+    if suppression.report_address and not suppression.report_accounts and not config.submission.trusted_networks:
+        yield (
+            "suppression.report_address",
+            "nobody may hand over reports (expected the MX of that address in submission.trusted_networks, or an "
+            "account in suppression.report_accounts)",
+        )
 
 
 def _dkim(config: Config) -> Iterator[tuple[str, str]]:

@@ -106,7 +106,7 @@ class Hand:
         """
         before = self.message.recipients[number]
         recipient = self._attempted(number, outcome, now)
-        if outcome.fault and before.last_status == FAULT and not before.last_host:
+        if outcome.hold or (outcome.fault and before.last_status == FAULT and not before.last_host):
             return replace(recipient, state=RecipientState.HELD)
         first, longest = config.delivery.retry_first, config.delivery.retry_max
         due = next_attempt(now, recipient.attempts, self.message.expires, first=first, longest=longest)

@@ -45,7 +45,8 @@ class Delivered:
 class Deferred:
     """Not now. `again`: the rest of the recipients may follow at once in a further transaction.
 
-    fault: nobody refused; something of our own went wrong (the code, the queue's disk).
+    fault: nobody refused; something of our own went wrong (the code, the queue's disk). hold: not until a person
+    releases it.
     """
 
     status: str
@@ -54,6 +55,7 @@ class Deferred:
     scope: Scope = Scope.RECIPIENT
     again: bool = False
     fault: bool = False
+    hold: bool = False
 
 
 @dataclass(slots=True, frozen=True)

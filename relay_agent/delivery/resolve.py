@@ -154,6 +154,19 @@ class Resolver:
         data = [record.data for record in answer[:_MOST_TEXTS]]
         return tuple(each.data.decode("utf-8", "replace") for each in data if isinstance(each, pycares.TXTRecordData))
 
+    async def listed(self, name: str) -> tuple[str, ...]:
+        """The A records of a name in a DNS block list (RFC 5782); none when it is not listed.
+
+        Raises UnresolvedError when there is no usable answer.
+        """
+        try:
+            answer = (await self._ask(name, "A")).answer
+        except aiodns.error.DNSError as error:
+            if error.args[0] in (_NO_DATA, _NO_NAME):
+                return ()
+            raise self._unresolved(error, name, "A") from None
+        return tuple(each.data.addr for each in answer if isinstance(each.data, pycares.ARecordData))
+
     async def upstream_addresses(self, host: str) -> tuple[str, ...]:
         """The addresses of an upstream relay, which may be an IP address or stand in /etc/hosts.
 

@@ -28,6 +28,7 @@ from relay_agent.submission.sign_in import MECHANISMS
 
 if TYPE_CHECKING:
     from relay_agent.oauth.tokens import TokenChecker
+    from relay_agent.suppression.desk import SuppressionDesk
 
 __all__ = ["Carrier", "SubmissionService"]
 
@@ -53,6 +54,7 @@ class SubmissionService:
     quotas: Quotas = field(default_factory=Quotas)
     guard: Guard = field(default_factory=Guard)
     signer: Signer | None = None
+    suppression: SuppressionDesk | None = None
     _secret: bytes | None = None
     _tokens: tuple[OAuth, TokenChecker] | None = None
 
