@@ -83,8 +83,8 @@ def add_suppression(commands: Any) -> None:
         "import-report",
         f"{_MODULE}:import_report",
         "take in a complaint (ARF)",
-        "Read a complaint in the Abuse Reporting Format (RFC 5965) and put who complained on the list; for the pipe of a "
-        "mail server that takes in the reports. Exit status 1 when it cannot be used, with the reason.",
+        "Read a complaint in the Abuse Reporting Format (RFC 5965) and put who complained on the list; for the pipe of "
+        "a mail server that takes in the reports. Exit status 1 when it cannot be used, with the reason.",
         [
             "relay-agent suppression import-report complaint.eml",
             "relay-agent suppression import-report < complaint.eml",

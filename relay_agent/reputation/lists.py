@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final
 
 __all__ = ["NEVER_LISTED", "judge", "question", "shown_list"]
@@ -44,6 +44,6 @@ def judge(answers: Sequence[str]) -> tuple[bool, str]:
 
 def shown_list(zone: str) -> str:
     """The list's name for logs and metrics: in Spamhaus' own zones for customers the first label is a password."""
-    if zone.lower().endswith(_KEYED) and zone.count(".") > _KEYED.count(".") + 1:
+    if zone.lower().endswith(_KEYED) and zone.count(".") > _KEYED.count("."):
         return zone.partition(".")[2]
     return zone

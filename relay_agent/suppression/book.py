@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from relay_agent.config.schema import Config
 from relay_agent.delivery.reply import printable

@@ -15,9 +15,10 @@ _ENHANCED = re.compile(r"5[0-9][0-9] 5\.[0-9]")
 _REPLY = re.compile(r"5[0-9][0-9] ")
 # Hosts without enhanced codes (RFC 2034): what they say of a mailbox in the implementations that are common.
 _WORDS = re.compile(
-    r"(?:user|mailbox|recipient|address|account|addressee)\b.{0,60}?\b(?:unknown|not found|does not exist|doesn't exist|"
-    r"disabled|inactive|invalid)\b|\b(?:unknown|invalid|no such|nonexistent)\W{1,3}(?:local )?(?:user|mailbox|recipient|"
-    r"address|account)\b|\bno mailbox\b",
+    r"(?:user|mailbox|recipient|address|account|addressee)\b.{0,60}?"
+    r"\b(?:unknown|not found|does not exist|doesn't exist|disabled|inactive|invalid)\b|"
+    r"\b(?:unknown|invalid|no such|nonexistent)\W{1,3}(?:local )?(?:user|mailbox|recipient|address|account)\b|"
+    r"\bno mailbox\b",
     re.IGNORECASE,
 )
 # Many give 5.1.1 to whom they do not like.

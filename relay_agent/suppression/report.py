@@ -40,7 +40,8 @@ class Report:
     """kind: the Feedback-Type, lower-case. recipients: who complained, in the form of `fold`; empty where the reporter
     keeps that to himself. sender: the reverse path of the mail complained about, "" where nobody says.
 
-    relays: the hosts that its trace names, lower-case, each with our queue id or "". reporter: the program that made it.
+    relays: the hosts that its trace names, lower-case, each with our queue id or "". reporter: the program that made
+    it.
     """
 
     kind: str

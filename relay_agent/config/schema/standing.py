@@ -73,7 +73,7 @@ class Reputation(Section):
     )
     addresses: tuple[IPv4Address | IPv6Address, ...] = Field(
         default=(),
-        max_length=64,
+        max_length=16,
         description="Our addresses as other hosts see them; empty: those that this host sends from by its routes or, "
         "where these are private, the public ones that `hostname` has in DNS.",
     )
