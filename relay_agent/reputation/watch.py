@@ -21,7 +21,7 @@ from relay_agent.reputation.lists import NEVER_LISTED, judge, question, shown_li
 
 __all__ = ["Finding", "ReputationWatch"]
 
-_FIRST_WITHIN = 20.0  # seconds after the start
+_FIRST_WITHIN = 5.0  # seconds after the start
 _AT_ONCE = 4  # questions
 _JITTER = 0.1
 _LONGEST_REASON = 300  # characters
