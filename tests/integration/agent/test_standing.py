@@ -99,7 +99,8 @@ def world(agent: Agent) -> Iterator[World]:
         certificate = make_certificate(directory, "mx.alpha.test")
         extra = (
             "smtpd_tls_security_level = may\nmydestination = alpha.test\n"
-            "local_recipient_maps = inline:{bob@alpha.test=x, alice@alpha.test=x}\nlocal_transport = smtp:[127.0.0.1]:9\n"
+            "local_recipient_maps = inline:{bob@alpha.test=x, alice@alpha.test=x}\n"
+            "local_transport = smtp:[127.0.0.1]:9\n"
             "smtpd_relay_restrictions = reject_unauth_destination\nsmtpd_recipient_restrictions =\n"
         )
         (directory / "mx").mkdir(mode=0o755)

@@ -10,7 +10,7 @@ import pytest
 
 from relay_agent.accounts.store import Account
 from relay_agent.config.schema import Config
-from relay_agent.delivery.outcome import Deferred, Delivered, Failed
+from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
@@ -161,7 +161,7 @@ def test_only_trusted_hosts_hand_over_reports(tmp_path: Path) -> None:
 
 async def test_bounces_are_told_with_their_account(tmp_path: Path) -> None:
     world = World(tmp_path)
-    outcomes = {0: UNKNOWN, 1: Delivered("2.0.0", "250 ok", "mx.beta.test"), 9: UNKNOWN}
+    outcomes: dict[int, Outcome] = {0: UNKNOWN, 1: Delivered("2.0.0", "250 ok", "mx.beta.test"), 9: UNKNOWN}
     world.desk.learn(message(), outcomes, by_own_host=True)
     assert world.told == [
         (
