@@ -49,7 +49,9 @@ class Suppression(Section):
         description="Entries kept; beyond, the oldest go. Each takes about half a kilobyte in every worker.",
     )
     file: Path | None = Field(
-        default=None, description="The file of the entries; by default `suppression.jsonl` in `queue.directory`."
+        default=None,
+        description="The file of the entries, where the agent may write; by default `suppression.jsonl` in "
+        "`queue.directory`.",
     )
     report_address: str = Field(
         default="",
