@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from lab.topology import Lab
 from traffic.mail_programs import Submission
 from traffic.mailboxes import Mailboxes
 from traffic.relays import Relay
@@ -56,8 +57,10 @@ def test_mail_waits_and_the_reason_is_in_words(relay: str, stripped: Stripped) -
 
 
 @each_relay
-def test_nothing_goes_in_the_clear(relay: str, stripped: Stripped, mailboxes: Mailboxes) -> None:
-    sessions = re.findall(rf"disconnect from {relay}\S* (.*)", stripped.log)
+def test_nothing_goes_in_the_clear(relay: str, stripped: Stripped, lab: Lab, mailboxes: Mailboxes) -> None:
+    here = lab.hosts[relay].address
+    ended = re.findall(r"disconnect from \S*\[(.*)\] (.*)", stripped.log)
+    sessions = [commands for address, commands in ended if address in (here.ipv4, here.ipv6)]
     assert sessions, stripped.log
     for commands in sessions:
         assert "ehlo=1" in commands
