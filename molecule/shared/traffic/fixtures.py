@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import testinfra
 from lab.topology import Lab, load_lab
+
 from traffic.mail_programs import Submission, command_line
 from traffic.mailboxes import Mailboxes
 from traffic.relays import LISTENERS, Relay
