@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -154,6 +155,9 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
     def with_images(work: Callable[[], int]) -> int:
         return prepare.wait_images() or work()
 
+    def in_lab(scenario: str) -> int:
+        return with_images(lambda: molecule(stream, scenario).status)
+
     if {"integration", "molecule"} & set(wanted):
 
         def packages() -> int:
@@ -177,7 +181,7 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
             stage(name, runs[name])
     if "molecule" in wanted:
         for scenario in chosen:
-            stage(f"molecule-{scenario}", lambda name=scenario: with_images(lambda: molecule(stream, name).status))
+            stage(f"molecule-{scenario}", partial(in_lab, scenario))
     return results
 
 
