@@ -5,7 +5,6 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 PYTHON ?= python3
-SCENARIO ?= default
 SECONDS ?= 600
 export PYTHON
 
@@ -52,8 +51,8 @@ fuzz: venv ## Ten minutes of hostile bytes for everything that reads some: make 
 	@sh scripts/fuzz.sh $(SECONDS) $(TARGETS)
 
 .PHONY: molecule
-molecule: venv ## One molecule scenario on real hosts: make molecule SCENARIO=default
-	@$(venv)/python scripts/run_tests.py molecule --scenario $(SCENARIO)
+molecule: venv ## The molecule scenarios on real hosts; one of them: make molecule SCENARIO=default
+	@$(venv)/python scripts/run_tests.py molecule $(if $(SCENARIO),--scenario $(SCENARIO))
 
 .PHONY: bench
 bench: venv ## How fast the agent is, next to Postfix in the same run (QUICK=1: three minutes instead of thirty)

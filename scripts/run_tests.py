@@ -2,7 +2,8 @@
 """`make test`: lint, unit, integration, molecule, each with its time; ends with "N passed, N failed".
 
 The total is the sum over the JUnit files of the stages; a stage that failed without a failed case
-(a deployment that broke off, say) counts as one. With names of stages it runs only those.
+(a deployment that broke off, say) counts as one. With names of stages it runs only those. Each molecule scenario is a
+stage of its own; they follow one another on the same images.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -26,6 +28,8 @@ BUILD = ROOT / ".build"
 JUNIT = BUILD / "junit"
 RECORD = BUILD / "test-run.json"
 STAGES = ("lint", "unit", "integration", "molecule")
+# The scenario that shows whether the lab and the roles work at all, before those that build on them.
+FIRST_SCENARIO = "default"
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,15 @@ def pytest(stream: Stream, name: str, *paths: str) -> Outcome:
     return stream.run(name, [*command, *paths])
 
 
+def scenarios(directory: Path) -> tuple[str, ...]:
+    """The molecule scenarios below a directory, `default` first, then by name."""
+    names = sorted(path.parent.name for path in directory.glob("*/molecule.yml"))
+    return tuple(sorted(names, key=lambda name: name != FIRST_SCENARIO))
+
+
 def molecule(stream: Stream, scenario: str) -> Outcome:
     """One scenario from create to destroy; its verifier writes the JUnit file (see molecule.yml)."""
-    return stream.run("molecule", ["molecule", "test", "--scenario-name", scenario])
+    return stream.run(f"molecule {scenario}", ["molecule", "test", "--scenario-name", scenario])
 
 
 def commit() -> str:
@@ -128,22 +138,25 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def run_stages(stream: Stream, wanted: tuple[str, ...], scenario: str) -> list[StageResult]:
-    """Run the wanted stages in order, whatever an earlier one said."""
+def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -> list[StageResult]:
+    """Run the wanted stages in order, whatever an earlier one said; of molecule, the chosen scenarios."""
     prepare = Preparation(stream)
     results: list[StageResult] = []
 
-    def stage(name: str, work: Callable[[], int]) -> int:
+    def stage(name: str, work: Callable[[], int], *, counts: bool = True) -> None:
         stream.say(f"\n=== {name}")
-        (JUNIT / f"{name}.xml").unlink(missing_ok=True)
+        junit = JUNIT / f"{name}.xml"
+        junit.unlink(missing_ok=True)
         begun = time.monotonic()
         status = work()
-        tally = settle(read_junit(JUNIT / f"{name}.xml"), status) if name in STAGES else Tally(0, int(status != 0))
+        tally = settle(read_junit(junit), status) if counts else Tally(0, int(status != 0))
         results.append(StageResult(name, round(time.monotonic() - begun, 1), **asdict(tally)))
-        return status
 
     def with_images(work: Callable[[], int]) -> int:
         return prepare.wait_images() or work()
+
+    def in_lab(scenario: str) -> int:
+        return with_images(lambda: molecule(stream, scenario).status)
 
     if {"integration", "molecule"} & set(wanted):
 
@@ -154,7 +167,7 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], scenario: str) -> list[S
                 prepare.start_images()
             return status
 
-        stage("packages", packages)
+        stage("packages", packages, counts=False)
     runs: dict[str, Callable[[], int]] = {
         "lint": lambda: stream.run("lint", [sys.executable, "scripts/lint.py"]).status,
         "unit": lambda: pytest(stream, "unit", "tests/unit").status,
@@ -162,20 +175,23 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], scenario: str) -> list[S
         "integration": lambda: with_images(
             lambda: pytest(stream, "integration", "tests", "--ignore=tests/unit").status
         ),
-        "molecule": lambda: with_images(lambda: molecule(stream, scenario).status),
     }
     for name in wanted:
-        stage(name, runs[name])
+        if name in runs:
+            stage(name, runs[name])
+    if "molecule" in wanted:
+        for scenario in chosen:
+            stage(f"molecule-{scenario}", partial(in_lab, scenario))
     return results
 
 
 def report(stream: Stream, results: list[StageResult]) -> int:
     """Print times and the total line; exit status 0 when nothing failed."""
-    stream.say(f"\n{'stage':12} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}")
+    stream.say(f"\n{'stage':18} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for row in results:
-        stream.say(f"{row.name:12} {row.seconds:8.1f} {row.passed:7} {row.failed:7} {row.skipped:8}")
+        stream.say(f"{row.name:18} {row.seconds:8.1f} {row.passed:7} {row.failed:7} {row.skipped:8}")
     failed = sum(row.failed for row in results)
-    stream.say(f"{'all':12} {stream.elapsed:8.1f}")
+    stream.say(f"{'all':18} {stream.elapsed:8.1f}")
     stream.say(f"\n{sum(row.passed for row in results)} passed, {failed} failed")
     return int(failed > 0)
 
@@ -184,7 +200,8 @@ def main() -> int:
     """See the module's docstring; exit status 1 when anything failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; default: all")
-    parser.add_argument("--scenario", default="default", help="molecule scenario")
+    known = scenarios(ROOT / "molecule")
+    parser.add_argument("--scenario", choices=known, help="molecule scenario; default: all, one after the other")
     options = parser.parse_args()
     if unknown := set(options.stages) - set(STAGES):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
@@ -193,8 +210,8 @@ def main() -> int:
         parser.exit(1, "postroad: the molecule hosts are containers with systemd and need root; run: sudo make test\n")
     JUNIT.mkdir(parents=True, exist_ok=True)
     stream = Stream()
-    results = run_stages(stream, wanted, options.scenario)
-    if wanted == STAGES:
+    results = run_stages(stream, wanted, (options.scenario,) if options.scenario else known)
+    if wanted == STAGES and not options.scenario:
         record = {
             "commit": commit(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

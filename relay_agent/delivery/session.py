@@ -147,8 +147,16 @@ class Opener:
         self.note(connection)
         measured.OUTGOING["opened"] += 1
         measured.OUTGOING_TLS[connection.tls_version or "none"] += 1
+        wanted = demand.kind if target.security is Security.OPPORTUNISTIC else None
+        if wanted is not None:
+            measured.OUTGOING_TLS_DEMANDS[wanted] += 1
         self.log.event(
-            "connected", level="debug", host=target.label, address=address, tls=connection.tls_version or "none"
+            "connected",
+            level="debug",
+            host=target.label,
+            address=address,
+            tls=connection.tls_version or "none",
+            demand=wanted,
         )
         return connection
 

@@ -31,6 +31,7 @@ __all__ = [
     "OUTGOING",
     "OUTGOING_OPEN",
     "OUTGOING_TLS",
+    "OUTGOING_TLS_DEMANDS",
     "QUEUE_BYTES",
     "QUEUE_MESSAGES",
     "QUEUE_OLDEST",
@@ -159,6 +160,11 @@ OUTGOING = _counter(
 )
 OUTGOING_TLS = _counter(
     "outgoing_tls", "Connections opened to mail hosts by TLS version.", Label("version", (*_VERSIONS, "none"))
+)
+OUTGOING_TLS_DEMANDS = _counter(
+    "outgoing_tls_demands",
+    "Connections opened to recipients' MX hosts by what was demanded of their TLS, and was fulfilled.",
+    Label("demand", ("opportunistic", "encrypted", "verified", "dane")),
 )
 OUTGOING_OPEN = _gauge("outgoing_connections_open", "Connections to mail hosts that are open now.")
 DNS_LOOKUPS = _counter(

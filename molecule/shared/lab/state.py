@@ -77,7 +77,8 @@ class State:
         path = self.root / "secrets.yml"
         if path.exists():
             return
-        passwords = {account: secrets.token_urlsafe(18) for account in self._lab.accounts}
+        # Letters and digits alone: swaks takes a password that begins with a dash for an option.
+        passwords = {account: secrets.token_hex(16) for account in self._lab.accounts}
         # JSON is YAML, too.
         _write_private(path, json.dumps({"accounts": passwords}, indent=2) + "\n")
 

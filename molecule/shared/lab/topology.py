@@ -3,6 +3,7 @@
 
 import ipaddress
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,11 @@ def load_lab(path: Path, name: str) -> Lab:
         )
         for network, ranges in topology["labs"][name].items()
     }
-    hosts = {host: _host(host, entry, name, topology["zone"], networks) for host, entry in topology["hosts"].items()}
+    hosts = {
+        host: _host(host, entry, name, topology["zone"], networks)
+        for host, entry in topology["hosts"].items()
+        if name in _labs(host, entry, topology["labs"])
+    }
     _refuse_shared_addresses(hosts)
     if topology["resolver"] not in hosts:
         raise LabError(f"topology: resolver {topology['resolver']} is not a host")
@@ -118,6 +123,15 @@ def load_lab(path: Path, name: str) -> Lab:
         networks=networks,
         hosts=hosts,
     )
+
+
+def _labs(host: str, entry: dict[str, Any], known: Collection[str]) -> Collection[str]:
+    """The labs that a host is in: all, unless told. Raises LabError for one that is not there."""
+    labs: Collection[str] = entry.get("labs", known)
+    for lab in labs:
+        if lab not in known:
+            raise LabError(f"topology: host {host} is in the lab {lab}, which does not exist")
+    return labs
 
 
 def _host(name: str, entry: dict[str, Any], lab: str, zone: str, networks: dict[str, Network]) -> Host:

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable
-from email import message_from_string
+from email import message_from_bytes
 from email.message import Message
 from typing import Any
 
@@ -43,8 +43,13 @@ class Mailboxes:
 
     def read(self, token: str) -> Message:
         """The one message that arrived with this tag; raises LookupError if it is not exactly one."""
+        return message_from_bytes(self.octets(token))
+
+    def octets(self, token: str) -> bytes:
+        """As `read`, octet for octet, with LF line ends."""
         files = self.files().get(token, [])
         if len(files) != 1:
             raise LookupError(f"{len(files)} messages for {token}")
         # Not check_output: it takes away the last line end.
-        return message_from_string(self._mx.run(f"cat {shlex.quote(files[0])}").stdout)
+        content: bytes = self._mx.run(f"cat {shlex.quote(files[0])}").stdout_bytes
+        return content

@@ -24,16 +24,46 @@ class Relay:
         listing: list[dict[str, Any]] = json.loads(self.host.check_output("relay-agent queue list --json"))
         return listing
 
+    def waiting(self, token: str) -> tuple[str, dict[str, Any]] | None:
+        """The queue id and the recipient that has this tag in its address; None when it is not in the queue."""
+        for message in self.queue():
+            for recipient in message["recipients"]:
+                if f"+{token}@" in recipient["address"]:
+                    return message["id"], recipient
+        return None
+
     def wait_until_deferred(self, token: str, *, seconds: float) -> bool:
         """Whether, in time, the message with this tag in a recipient's address was tried and is kept."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            for message in self.queue():
-                for recipient in message["recipients"]:
-                    if f"+{token}@" in recipient["address"] and recipient["attempts"] > 0:
-                        return True
+            found = self.waiting(token)
+            if found is not None and found[1]["attempts"] > 0:
+                return True
             time.sleep(0.5)
         return False
+
+    def retry(self) -> None:
+        """Have everything in the queue tried now."""
+        self.host.check_output("relay-agent queue retry --all")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of this name in the agent's log since it was started."""
+        started = self.host.check_output(f"systemctl show --property=InvocationID --value {_UNIT}")
+        log = self.host.check_output(f"journalctl --output=cat _SYSTEMD_INVOCATION_ID={started}")
+        events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        return [event for event in events if event.get("event") == name]
+
+    def metric(self, sample: str) -> float:
+        """The value of a metric by its name and labels, as in ``postroad_bounces_total{kind="failed"}``."""
+        for line in self.host.check_output("relay-agent metrics").splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        raise LookupError(sample)
+
+    def restart(self) -> None:
+        """Restart the agent: what it has learned of other hosts is forgotten."""
+        self.host.check_output(f"systemctl restart {_UNIT}")
 
     def main_pid(self) -> int:
         """The agent's main process; 0 when it does not run."""

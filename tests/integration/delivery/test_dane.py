@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from relay_agent.observability.measured import OUTGOING_TLS_DEMANDS
+
 from .conftest import MakeRelay
 from .peers import listens, wait_for
 from .tls_world import CHAINED, MUTE, NEXT_RELAY, SELF_SIGNED, TlsWorld
@@ -69,6 +71,19 @@ async def test_deferred_with_the_reason(
             assert "data" not in session
     assert not world.exchangers.took(f"bob@{domain}")
     assert not sender.events.named("delivered")
+
+
+@pytest.mark.parametrize(
+    ("domain", "demand"),
+    [("ee.signed.test", "dane"), ("unusable.signed.test", "encrypted"), ("clear.open.test", "opportunistic")],
+)
+async def test_what_was_demanded_is_counted(relay: MakeRelay, world: TlsWorld, domain: str, demand: str) -> None:
+    sender = await relay(**world.delivery)
+    before = dict(OUTGOING_TLS_DEMANDS)
+    await sender.send(f"bob@{domain}")
+    await sender.outcome("delivered")
+    grown = {kind for kind, count in OUTGOING_TLS_DEMANDS.items() if count > before.get(kind, 0)}
+    assert grown == {demand}
 
 
 async def test_each_host_is_held_to_its_own_records(relay: MakeRelay, world: TlsWorld) -> None:

@@ -23,7 +23,7 @@ def test_an_image_keeps_its_name_until_its_recipe_changes() -> None:
 
 def test_there_is_a_recipe_for_every_host() -> None:
     recipes = load_recipes(SHARED / "images.toml")
-    for host in load_lab(SHARED / "topology.toml", "up").hosts.values():
+    for host in load_lab(SHARED / "topology.toml", "test").hosts.values():
         assert host.image in recipes
 
 

@@ -45,6 +45,7 @@ def test_every_account_has_a_password_of_its_own(state: State) -> None:
     assert set(accounts) == {"alice", "bob", "probe"}
     assert len(set(accounts.values())) == 3
     assert min(map(len, accounts.values())) >= 20
+    assert all(password.isalnum() for password in accounts.values())
 
 
 def test_the_certificate_is_for_the_host_and_of_the_labs_authority(state: State) -> None:

@@ -64,6 +64,7 @@ def test_the_router_stands_where_the_others_look_for_it() -> None:
         ('resolver = "one"', 'resolver = "two"', "resolver two is not a host"),
         ("networks = { net = 3 }", "networks = { net = 300 }", "no room for number 300"),
         ("networks = { net = 3 }", "networks = { other = 3 }", "one is in network other"),
+        ('image = "small"', 'image = "small"\nlabs = ["up", "down"]', "one is in the lab down, which does not exist"),
     ],
 )
 def test_a_contradiction_is_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
@@ -75,6 +76,13 @@ def test_two_hosts_cannot_share_an_address(tmp_path: Path) -> None:
     twin = '[hosts.two]\ngroups = []\nimage = "small"\nnetworks = { net = 3 }\n'
     with pytest.raises(LabError, match="two and one have the same address"):
         load(tmp_path, SMALL + twin)
+
+
+def test_a_host_is_in_every_lab_unless_told() -> None:
+    up, test = (load_lab(SHARED / "topology.toml", name) for name in ("up", "test"))
+    # What only a scenario needs costs `make up` nothing.
+    assert set(test.hosts) - set(up.hosts) == {"smarthost1", "smarthost2"}
+    assert set(up.hosts) <= set(test.hosts)
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:

@@ -4,9 +4,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from lint import write_junit
-from run_tests import StageResult, Tally, read_junit, report, settle
-from streaming import Outcome, Stream
+from run_tests import StageResult, Tally, read_junit, report, scenarios, settle
+from streaming import ROOT, Outcome, Stream
 
 PYTEST = """<?xml version="1.0"?><testsuites name="pytest tests">
 <testsuite name="unit" errors="1" failures="2" skipped="3" tests="20" time="1"><testcase name="a"/></testsuite>
@@ -43,8 +44,27 @@ def test_the_last_line_is_the_total(capsys: pytest.CaptureFixture[str]) -> None:
     good = [StageResult("lint", 1.0, 7, 0, 0), StageResult("unit", 2.0, 30, 0, 1)]
     assert report(Stream(), good) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "37 passed, 0 failed"
-    assert report(Stream(), [*good, StageResult("molecule", 2.0, 3, 2, 0)]) == 1
+    assert report(Stream(), [*good, StageResult("molecule-default", 2.0, 3, 2, 0)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "40 passed, 2 failed"
+
+
+def test_scenarios_are_found_and_the_default_is_the_first(tmp_path: Path) -> None:
+    for name in ("delivery", "default", "clusters"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "molecule.yml").touch()
+    (tmp_path / "shared").mkdir()
+    assert scenarios(tmp_path) == ("default", "clusters", "delivery")
+
+
+@pytest.mark.parametrize("name", scenarios(ROOT / "molecule"))
+def test_a_scenario_writes_where_its_results_are_looked_for(name: str) -> None:
+    settings = yaml.safe_load((ROOT / "molecule" / name / "molecule.yml").read_text())
+    junit = f"${{MOLECULE_PROJECT_DIRECTORY}}/.build/junit/molecule-{name}.xml"
+    assert settings["verifier"]["options"]["junitxml"] == junit
+    assert settings["ansible"]["env"]["POSTROAD_JUNIT"] == junit
+    # The labs of two scenarios are one after the other the same.
+    assert settings["scenario"]["test_sequence"][0] == "destroy"
+    assert settings["scenario"]["test_sequence"][-1] == "destroy"
 
 
 def test_linters_are_cases_of_the_same_form(tmp_path: Path) -> None:
