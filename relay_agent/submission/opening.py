@@ -16,7 +16,7 @@ from typing import Any, cast
 from relay_agent.config.schema import Listener
 from relay_agent.observability import measured
 from relay_agent.submission.first_bytes import FirstBytes, ProxyHeaderError, client_of, read_proxy_header
-from relay_agent.submission.read_side import TLS_HANDSHAKE, ReadSide
+from relay_agent.submission.securing import TLS_HANDSHAKE, Securing
 from relay_agent.submission.transport import PlainTransport
 
 __all__ = ["Opening"]
@@ -24,7 +24,7 @@ __all__ = ["Opening"]
 _PROXY_HEADER = 5.0  # seconds; a balancer sends it at once
 
 
-class Opening(ReadSide):
+class Opening(Securing):
     """The first moments of a session."""
 
     listener: Listener

@@ -13,8 +13,6 @@ last kilobyte: a client that sends a byte now and then is silent.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Protocol, cast
@@ -26,16 +24,12 @@ from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
-from relay_agent.submission.tls import handshake_problem
-from relay_agent.submission.transport import PlainTransport
 
-__all__ = ["TLS_HANDSHAKE", "Content", "ReadSide", "SessionEndedError"]
+__all__ = ["Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
-TLS_HANDSHAKE = 30.0  # seconds
-TLS_GOODBYE = 3.0  # seconds until a connection is cut whose other side does not close TLS (most that sleep)
 _TURN = 200  # replies of one client before the others have their turn
 _PROGRESS = 1024  # bytes of content that are a sign of life
 
@@ -358,54 +352,6 @@ class ReadSide(SMTP):
     def close_after_reply(self) -> None:
         """End the session once what was said is written."""
         self._closing = True
-
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Turn the connection to TLS (RFC 3207). Input that came in the clear is thrown away, unread.
-
-        Afterwards the session knows nothing of what the client said before (RFC 3207 4.2).
-        """
-        self._flush()
-        self._in.clear()
-        self._held = True
-        try:
-            connection = await cast(PlainTransport, self.transport).give_socket()
-            before = self.session
-            self.session = self._create_session()
-            if before is not None:
-                self.session.peer, self.session.proxy_data = before.peer, before.proxy_data
-            self.envelope = self._create_envelope()
-            self._secured = True
-            await self.secure(connection, context)
-        except OSError as error:
-            self.connection_lost(error)
-            raise SessionEndedError from error
-        except BaseException:
-            self.connection_lost(None)
-            raise
-        finally:
-            self._held = False
-
-    async def secure(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        """Shake hands on a socket that nobody has read from; afterwards there is a transport with TLS.
-
-        Raises OSError when the handshake fails, which is logged; the connection is closed then.
-        """
-        try:
-            await self.loop.connect_accepted_socket(
-                lambda: self,
-                connection,
-                ssl=context,
-                ssl_handshake_timeout=TLS_HANDSHAKE,
-                ssl_shutdown_timeout=TLS_GOODBYE,
-            )
-        except (OSError, UnicodeDecodeError) as error:  # the latter for names in a certificate
-            connection.close()
-            self.events.event("tls_failed", peer=self.peer_address, error=handshake_problem(error))
-            raise ConnectionAbortedError from error
-        except BaseException:
-            connection.close()
-            raise
-        self._sign_of_life()
 
     def time_out(self) -> None:
         """The client has been silent too long: tell it and end the session; cut it if that does not help."""

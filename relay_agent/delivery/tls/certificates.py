@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from relay_agent.delivery.reply import printable
@@ -71,7 +73,10 @@ class Certificate:
 def parse_certificate(der: bytes) -> Certificate:
     """Raises Unreadable."""
     try:
-        return Certificate(der, x509.load_der_x509_certificate(der))
+        # What is only frowned upon (a negative serial number, say) is the other side's affair, and no line in our log.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return Certificate(der, x509.load_der_x509_certificate(der))
     except (ValueError, x509.InvalidVersion) as error:
         raise Unreadable(printable(str(error), 200)) from None
 

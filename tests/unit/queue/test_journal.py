@@ -87,6 +87,24 @@ async def test_what_comes_together_is_synced_together(journal: Journal, monkeypa
     monkeypatch.undo()
 
 
+async def test_a_busy_loop_gathers_and_an_idle_one_does_not_wait(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work() -> None:
+        time.sleep(0.002)
+
+    await journal.add(message())
+    monkeypatch.setattr(module, "_GATHER", 60.0)
+    await asyncio.wait_for(journal.add(message()), 5)
+    gathered = []
+    for _ in range(10):
+        gathered.append(journal.add(message()))
+        work()
+        await asyncio.sleep(0)
+    await asyncio.wait_for(asyncio.gather(*gathered), 5)
+    assert numbers(tmp_path) == [1, 2, 3]
+
+
 async def test_what_is_read_is_what_was_added(journal: Journal) -> None:
     kept = [message(recipient("a@x"), recipient("b@x"), content=os.urandom(3000)) for _ in range(60)]
     await asyncio.gather(*map(journal.add, kept))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_agent.delivery.tls.certificates import (
@@ -25,6 +25,7 @@ def test_the_key_is_cut_out_as_it_stands() -> None:
 
 
 @given(st.integers(0, len(_MADE.der) - 1), st.binary(max_size=8))
+@example(14, b"\x80")  # a serial number below zero
 def test_damage_is_told_not_raised_otherwise(place: int, put: bytes) -> None:
     damaged = _MADE.der[:place] + put + _MADE.der[place + len(put) :]
     for read in (subject_key, parse_certificate):
