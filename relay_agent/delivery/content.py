@@ -19,8 +19,7 @@ __all__ = [
 ]
 
 END_OF_DATA = b".\r\n"
-_SMALL = 65_536  # read on the loop: it is in memory, or one short read
-_BLOCK = 262_144
+_BLOCK = 65_536  # what is no larger is read on the loop; of the rest a block at a time is in memory for each connection
 _LONGEST_LINE = 998  # octets without CRLF (RFC 5322 2.1.1)
 
 
@@ -51,8 +50,8 @@ async def stuffed_blocks(body: Body) -> AsyncIterator[bytes]:
 
     Raises OSError when the file behind it cannot be read.
     """
-    if body.size <= _SMALL:
-        yield b"".join(stuffed(body.blocks(_SMALL)))
+    if body.size <= _BLOCK:
+        yield b"".join(stuffed(body.blocks(_BLOCK)))
         return
     source = stuffed(body.blocks(_BLOCK))
     while (block := await asyncio.to_thread(next, source, None)) is not None:
@@ -65,7 +64,7 @@ async def plain_blocks(body: Body) -> AsyncIterator[bytes]:
     Raises OSError when the file behind it cannot be read.
     """
     source = iter(body.blocks(_BLOCK))
-    large = body.size > _SMALL
+    large = body.size > _BLOCK
     while block := await asyncio.to_thread(next, source, b"") if large else next(source, b""):
         yield block
 
@@ -73,8 +72,8 @@ async def plain_blocks(body: Body) -> AsyncIterator[bytes]:
 async def is_binary(body: Body) -> bool:
     """Whether the content holds anything that DATA cannot carry: NUL, a CR or LF that is no line end, a line
     that is too long (RFC 3030 3, RFC 5322 2.3). Raises OSError when it cannot be read."""
-    if body.size <= _SMALL:
-        return _is_binary(body.blocks(_SMALL))
+    if body.size <= _BLOCK:
+        return _is_binary(body.blocks(_BLOCK))
     return await asyncio.to_thread(_is_binary, body.blocks(_BLOCK))
 
 
@@ -93,13 +92,13 @@ def _is_binary(blocks: Iterable[bytes]) -> bool:
     return b"\r" in rest or b"\n" in rest or len(rest) > _LONGEST_LINE
 
 
-async def header_block(body: Body, limit: int = _SMALL) -> bytes:
+async def header_block(body: Body, limit: int = _BLOCK) -> bytes:
     """The header of the message, with the CRLF of its last line, at most `limit` octets of it (whole lines)."""
 
     def first() -> bytes:
         return next(iter(body.blocks(limit)), b"")
 
-    head = first() if body.size <= _SMALL else await asyncio.to_thread(first)
+    head = first() if body.size <= _BLOCK else await asyncio.to_thread(first)
     if head.startswith(b"\r\n"):
         return b""
     end = head.find(b"\r\n\r\n")
