@@ -28,10 +28,11 @@ from benchmarks.measure import ROOT, Bench, Sizes
 from benchmarks.rivals.relay import RelayError
 from benchmarks.rows import ROWS, Load, Result, Row, Sample, combine, judge
 from benchmarks.table import markdown, text
+from benchmarks.waiting import ROWS as WAITING_ROWS
 
 __all__ = ["main"]
 
-OWN_ROWS = ("observed", "signed", "idle", "queued")
+OWN_ROWS = ("observed", "signed", "idle", "queued", *WAITING_ROWS)
 _IDLE_LIMIT = 60 * 1024  # bytes a session
 _START_LIMIT = 10.0  # seconds with a full queue
 _QUEUED_RATIO = 0.8
@@ -219,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.append(idle(bench))
         if "queued" in wanted:
             results.append(queued(bench, count))
+        results += [make(bench, quick=options.quick) for key, make in WAITING_ROWS.items() if key in wanted]
     except RelayError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

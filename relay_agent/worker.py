@@ -371,7 +371,16 @@ def _share(config: Config, workers: int) -> Config:
         name: max(1, -(-getattr(delivery, name) // workers))
         for name in ("max_connections", "max_connections_per_destination")
     }
-    return config.model_copy(update={"delivery": delivery.model_copy(update=most)})
+    shaping = tuple(
+        rule.model_copy(
+            update={
+                "connections": rule.connections and max(1, -(-rule.connections // workers)),
+                "messages_per_minute": rule.messages_per_minute and rule.messages_per_minute / workers,
+            }
+        )
+        for rule in config.shaping
+    )
+    return config.model_copy(update={"delivery": delivery.model_copy(update=most), "shaping": shaping})
 
 
 def main(arguments: list[str]) -> int:

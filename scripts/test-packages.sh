@@ -5,7 +5,7 @@
 # with the relay. Only what is missing; no service is started and none is removed.
 set -eu
 
-packages="postfix libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
+packages="postfix postgrey libsasl2-modules sasl2-bin nsd nftables libmail-deliverystatus-bounceparser-perl faketime"
 # git-email speaks through Perl's Net::SMTP, which signs in with Authen::SASL and makes TLS with IO::Socket::SSL.
 packages="$packages swaks msmtp curl s-nail mutt git-email libauthen-sasl-perl libio-socket-ssl-perl node-nodemailer"
 # A validating resolver, and what signs a zone.
@@ -71,7 +71,7 @@ apt install --no-install-recommends --no-remove $missing >/dev/null
 
 # Nor shall they start with the next boot: Debian enables what it installs.
 if command -v systemctl >/dev/null; then
-    for service in postfix nsd saslauthd prometheus unbound; do
+    for service in postfix postgrey nsd saslauthd prometheus unbound; do
         case $missing in
             *"${service%authd}"*) systemctl --quiet disable "$service" 2>/dev/null || true ;;
         esac

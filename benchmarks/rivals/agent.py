@@ -32,6 +32,8 @@ class Agent:
     directory: for configuration, log and queue, on a real disk. sink: the port of the next hop.
     sessions: how many the agent shall take at once. environment: further variables, e.g. for a profiler.
     command: what is put in front of the interpreter, e.g. a profiler. signing: by DKIM, with RSA and Ed25519.
+    delivery: more lines of that section. routed: everything goes to the sink, which is at `sink_address`; else to the
+    MX hosts.
     """
 
     name = "agent"
@@ -46,6 +48,9 @@ class Agent:
         environment: dict[str, str] | None = None,
         command: tuple[str, ...] = (),
         signing: bool = False,
+        delivery: str = "",
+        routed: bool = True,
+        sink_address: str = "127.0.0.1",
     ) -> None:
         self.ports = Ports(*free_ports(3))
         self.pid = 0
@@ -56,6 +61,9 @@ class Agent:
         self._environment = {**MALLOC, **(environment or {})}
         self._command = command
         self._signing = signing
+        self._delivery = delivery
+        self._routed = routed
+        self._sink_address = sink_address
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,11 +97,15 @@ class Agent:
             "[policy]\nmessages_per_hour = 0\nrecipients_per_hour = 0\nsessions = 0\n"
             f'[accounts]\nfile = "{accounts}"\n[queue]\ndirectory = "{self.queue}"\n'
             f'[control]\nsocket = "{self.directory}/control.sock"\n'
-            f'[[route]]\ndomains = ["*"]\nvia = [{{ host = "127.0.0.1", port = {self._sink}, tls = "none" }}]\n'
-            "[delivery]\nmax_connections_per_destination = 20\n"
+            f"{self._route() if self._routed else ''}"
+            f"[delivery]\nmax_connections_per_destination = 20\n{self._delivery}"
             f"{self._signing_keys() if self._signing else ''}"
         )
         return config
+
+    def _route(self) -> str:
+        via = f'{{ host = "{self._sink_address}", port = {self._sink}, tls = "none" }}'
+        return f'[[route]]\ndomains = ["*"]\nvia = [{via}]\n'
 
     def _signing_keys(self) -> str:
         """Keys of both kinds for the senders' domain; returns their part of the configuration."""

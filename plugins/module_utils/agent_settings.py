@@ -27,6 +27,8 @@ _LIMITS = (
     "recipients_burst",
     "message_size",
     "sessions",
+    "priority_highest",
+    "priority_lowest",
 )
 _POLICY_DURATIONS = ("guess_delay", "guess_delay_max", "shut_out", "shut_out_max")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
@@ -134,6 +136,8 @@ def agent_options() -> dict[str, Any]:
                 "retry_for": text,
                 "retry_first": text,
                 "retry_max": text,
+                "retry_greylisted": strings,
+                "delay_notice": text,
                 "max_connections": number,
                 "max_connections_per_destination": number,
                 "connect_timeout": text,
@@ -164,6 +168,16 @@ def agent_options() -> dict[str, Any]:
                         "key": text | {"required": True, "no_log": True},
                     },
                 },
+            },
+        },
+        "shaping": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "destinations": strings | {"required": True},
+                "connections": number,
+                "messages_per_minute": {"type": "float"},
             },
         },
         "tls_policies": {
@@ -207,6 +221,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "control": {"socket": "/run/postroad/control.sock"},
         "route": [_route(route, number, secrets) for number, route in enumerate(options["routes"])],
         "delivery": _delivery(options["delivery"], secrets),
+        "shaping": [_given(rule) for rule in options.get("shaping", [])],
         "tls_policy": options.get("tls_policies", []),
         "tls_reports": _given(options.get("tls_reports", {})),
         "dkim": _dkim(options.get("dkim", {}), secrets),
@@ -262,7 +277,7 @@ def _tls(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, str]:
 
 
 def _delivery(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
-    given = _with_durations(options, "retry_for", "retry_first", "retry_max", "connect_timeout")
+    given = _with_durations(options, "retry_for", "retry_first", "retry_max", "delay_notice", "connect_timeout")
     if "ca" in given:
         given["ca_file"] = _keep(secrets, "delivery.ca.pem", given.pop("ca").strip() + "\n", "delivery.ca")
     return given

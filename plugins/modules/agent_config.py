@@ -72,6 +72,11 @@ options:
     default: {}
   dkim:
     description: See C(relay_agent_dkim) of the role.
+  shaping:
+    description: See C(relay_agent_shaping) of the role.
+    type: list
+    elements: dict
+    default: []
   tls_policies:
     description: See C(relay_agent_tls_policies) of the role.
     type: list

@@ -28,7 +28,13 @@ __all__ = [
 
 AGENT_ROLE = "relay_agent"
 _FAMILY = "relay_"
-_KEYS = {"listener": "listeners", "route": "routes", "tls_policy": "tls_policies", "dkim.key": "dkim.keys"}
+_KEYS = {
+    "listener": "listeners",
+    "route": "routes",
+    "shaping": "shaping",
+    "tls_policy": "tls_policies",
+    "dkim.key": "dkim.keys",
+}
 _SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery", "dkim", "tls_reports"}
 _KINDS = {
     "int": "a whole number",
@@ -39,7 +45,7 @@ _KINDS = {
 }
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)?[BKMGTPE%]?|infinity")
 _FEWEST_OPEN_FILES = 1024
-_CONFIG_KEY = re.compile(r"\b(listener|route|tls_policy|dkim\.key)(?=\[\d)")
+_CONFIG_KEY = re.compile(r"\b(listener|route|shaping|tls_policy|dkim\.key)(?=\[\d)")
 
 Specs = dict[str, dict[str, Any]]
 """For each role its options, as in meta/argument_specs.yml."""
@@ -151,6 +157,8 @@ def agent_problems(values: Mapping[str, Any], parse: Callable[[str], Iterable[tu
             options["routes"] = []
         if any(key.startswith("tls_policy") for key, _ in found):
             options["tls_policies"] = []
+        if any(key.startswith("shaping") for key, _ in found):
+            options["shaping"] = []
         found |= dict.fromkeys(parse(build_settings(options).toml))
     except SettingsError as error:
         yield f"{prefix}{error}"

@@ -13,7 +13,8 @@ _LARGEST = 2**53
 
 @dataclass(slots=True, frozen=True)
 class AccountLimits:
-    """Each None: as in `[policy]`. Each 0: no limit. `message_size` is in bytes."""
+    """Each None: as in `[policy]`. Each 0: no limit. `message_size` is in bytes. The priorities an account may give its
+    messages are those of RFC 6710, -9 to 9."""
 
     messages_per_hour: int | None = None
     messages_burst: int | None = None
@@ -21,6 +22,8 @@ class AccountLimits:
     recipients_burst: int | None = None
     message_size: int | None = None
     sessions: int | None = None
+    priority_highest: int | None = None
+    priority_lowest: int | None = None
 
     def given(self) -> dict[str, int]:
         """Those that are set."""
@@ -39,6 +42,10 @@ def parse_limits(table: Any) -> AccountLimits:
     for key, value in table.items():
         if key not in _NAMES:
             raise ValueError(f"limits.{key} is not a known limit (expected {', '.join(_NAMES)})")
+        if key.startswith("priority_"):
+            if not isinstance(value, int) or isinstance(value, bool) or not -9 <= value <= 9:
+                raise ValueError(f"limits.{key} is not a whole number from -9 to 9")
+            continue
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
             raise ValueError(f"limits.{key} is not a whole number, 0 (no limit) or more")
     return AccountLimits(**table)

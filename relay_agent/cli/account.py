@@ -115,7 +115,8 @@ def _numbers(words: list[str]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for word in words:
         name, equals, number = word.partition("=")
-        if not equals or not number.isascii() or not number.isdigit() or len(number) > 18:
+        digits = number.removeprefix("-")
+        if not equals or not digits.isascii() or not digits.isdigit() or len(digits) > 18:
             raise ValueError(f"{word}: expected a limit such as messages_per_hour=100")
         numbers[name] = int(number)
     return numbers

@@ -258,7 +258,7 @@ def _add_account(commands: Any) -> None:
         f"{module}:limits",
         "give an account limits of its own",
         "Give an account limits in place of those of [policy]: messages_per_hour, messages_burst, recipients_per_hour, "
-        "recipients_burst, message_size (bytes), sessions. 0 is no limit.",
+        "recipients_burst, message_size (bytes), sessions (0: no limit), priority_highest, priority_lowest (-9 to 9).",
         [
             "relay-agent account limits newsletter recipients_per_hour=50000",
             "relay-agent account limits alice --clear",

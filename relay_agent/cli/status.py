@@ -65,12 +65,17 @@ def _in_words(status: dict[str, Any]) -> str:
     delivery = dict(status["delivery"])
     destinations = delivery.pop("destinations", [])
     sites = delivery.pop("sites", {})
+    delivery.update({f"destinations {key}": value for key, value in delivery.pop("destinations_by_state", {}).items()})
+    quarantined = delivery.pop("quarantined", [])
     if delivery:
         lines += ["", style("delivery now", "bold"), *_values(delivery)]
     if sites:
         lines += ["", *(_site(domain, count) for domain, count in sorted(sites.items()))]
     if destinations:
         lines += ["", _destinations(destinations)]
+    if quarantined:
+        lines += ["", style("held, because delivery failed at them by a fault of the agent's own", "bold")]
+        lines += [f"  {escape(each['id'])}: {escape(each['reason'])}" for each in quarantined]
     return "\n".join(lines)
 
 
@@ -102,13 +107,15 @@ def _destinations(destinations: list[dict[str, Any]]) -> str:
         (
             each["name"],
             str(each["waiting"]),
-            str(each["active"]),
+            f"{each['active']} of {each['window']}" if "window" in each else str(each["active"]),
+            f"{each['messages_per_minute']:g}/min" if each.get("messages_per_minute") else "",
             f"in {duration(each['blocked_for'])}" if each["blocked_for"] > 0 else "",
             each["last_error"] or "",
         )
         for each in destinations[:_MOST_DESTINATIONS]
     ]
-    text = table(("destination", "waiting", "active", "tried again", "last trouble"), rows, right=("waiting", "active"))
+    heads = ("destination", "waiting", "connections", "rate", "tried again", "last trouble")
+    text = table(heads, rows, right=("waiting", "connections"))
     more = len(destinations) - len(rows)
     return f"{text}\n({more} more; --json shows all)" if more > 0 else text
 

@@ -88,15 +88,25 @@ def merge_delivery(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for each in snapshot.get("destinations", ()):
             known = destinations.setdefault(each["name"], {})
             for key, value in each.items():
-                if key in ("waiting", "active"):
-                    known[key] = known.get(key, 0) + value
-                elif key == "blocked_for":
+                if key in ("waiting", "active", "idle", "window", "messages_per_minute") and value is not None:
+                    known[key] = (known.get(key) or 0) + value
+                elif key in ("blocked_for", "rate_wait"):
                     known[key] = max(known.get(key, 0.0), value)
                 elif known.get(key) in (None, ""):
                     known[key] = value
     ordered = sorted(destinations.values(), key=lambda each: (-each.get("waiting", 0), each["name"]))
+    states = [snapshot.get("destinations_by_state", {}) for snapshot in snapshots]
     sites = merge_numbers([snapshot.get("sites", {}) for snapshot in snapshots])
-    return {**merge_numbers(snapshots), "destinations": ordered, **({"sites": sites} if sites else {})}
+    quarantined = sorted(
+        (each for snapshot in snapshots for each in snapshot.get("quarantined", ())), key=lambda each: float(each["at"])
+    )
+    return {
+        **merge_numbers(snapshots),
+        "destinations_by_state": merge_numbers(states),
+        "quarantined": quarantined,
+        "destinations": ordered,
+        **({"sites": sites} if sites else {}),
+    }
 
 
 class _Pages:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,18 +44,27 @@ class Opens(Protocol):
 
 
 class Attempt:
-    """Carries one job to one destination. `limit`: most connections that the destination may have."""
+    """Carries one job to one destination."""
 
-    def __init__(self, opener: Opens, destination: Destination, job: Job, *, limit: int) -> None:
+    def __init__(self, opener: Opens, destination: Destination, job: Job) -> None:
         self._opener = opener
         self._destination = destination
         self._job = job
-        self._limit = limit
         self._pending: dict[int, Recipient] = dict(job.recipients)
         self._result = Result()
         self._utf8_header = False
         self._binary = False
         self._worked = False  # some host talked to us to the end
+        self._opening: asyncio.Timeout | None = None
+        self.opening_since: float | None = None  # monotonic clock; None while a connection is open
+        self.hurried = False  # it was told to give up
+
+    def hurry(self) -> None:
+        """Wait no longer for a host that has not answered: others wait for the connection. What is on its way over
+        an open connection is not disturbed."""
+        if self._opening is not None and self.opening_since is not None and not self.hurried:
+            self.hurried = True
+            self._opening.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, session: Session | None) -> Result:
         """Try the hosts in turn, `session` first if there is one. Raises ContentError."""
@@ -87,17 +98,24 @@ class Attempt:
             opened = held or await self._open(target)
             if opened is not None:
                 await self._carry(opened, fresh=held is None)
-            if not self._pending:
+            if not self._pending or self.hurried:
                 break
 
     async def _open(self, target: Target) -> Session | None:
         try:
             counted = RELAXED not in self._job.message.envelope.options
             domains = {recipient.domain for recipient in self._pending.values()} if counted else set()
-            return Session(target, await self._opener.open(target, domains))
+            async with asyncio.timeout(None) as self._opening:
+                self.opening_since = time.monotonic()
+                return Session(target, await self._opener.open(target, domains))
         except (HostTrouble, UnresolvedError) as error:
             self._note_trouble(target, error.outcome)
-            return None
+        except TimeoutError:
+            words = "no answer yet, and other destinations wait for a connection"
+            self._note_trouble(target, Deferred("4.4.1", words, target.host, Scope.HOST))
+        finally:
+            self._opening = self.opening_since = None
+        return None
 
     def _note_trouble(self, target: Target, outcome: Deferred | Failed) -> None:
         if isinstance(outcome, Deferred):
@@ -125,7 +143,7 @@ class Attempt:
         if not all(map(_host_is_out, outcomes.values())):
             self._worked = True
         if any(isinstance(each, Delivered) for each in outcomes.values()):
-            self._destination.note_success(session.target, self._limit)
+            self._destination.note_success(session.target)
         for number, outcome in outcomes.items():
             self._result.outcomes[number] = outcome
             if not (isinstance(outcome, Deferred) and outcome.scope >= Scope.ELSEWHERE):

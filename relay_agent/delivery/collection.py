@@ -86,7 +86,7 @@ class Collection:
             else:
                 session, self._session = self._session, None
                 try:
-                    result = await Attempt(_NoOther(), self._destination, job, limit=1).run(session)
+                    result = await Attempt(_NoOther(), self._destination, job).run(session)
                 except Exception as error:
                     self._dispatcher.fault(message, error)
                     return

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from relay_agent.delivery.client import Connection
+from relay_agent.delivery.line import FairLine
 from relay_agent.delivery.outcome import Deferred
 from relay_agent.delivery.route import Target, Way
+from relay_agent.delivery.shaping import Limit, Pause, Peer, is_about_tls, pause_for
+from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient
 
 __all__ = ["Destination", "Job", "Session"]
@@ -19,7 +21,8 @@ __all__ = ["Destination", "Job", "Session"]
 _BAD_FOR = 60.0  # seconds that a host that made trouble is tried last
 _IDLE_FOR = 2.0  # seconds that a connection is kept when there is nothing more for it
 _SHOWN_FOR = 600.0  # seconds that the last error of a destination stays visible in the status
-_FIRST_WINDOW = 2  # connections at once to a destination that has yet to prove itself
+_SIZE_OF_A_TURN = 262_144.0  # octets of content that count as one recipient more
+_MOST_CONNECTIONS = 10
 
 
 @dataclass(slots=True)
@@ -29,6 +32,12 @@ class Job:
     message: Message
     recipients: dict[int, Recipient]
     returned: int = 0
+    lane: int = 0
+
+    @property
+    def cost(self) -> float:
+        """What it takes of its account's turn."""
+        return len(self.recipients) + self.message.body.size / _SIZE_OF_A_TURN
 
 
 @dataclass(slots=True, eq=False)
@@ -44,14 +53,14 @@ class Destination:
     """One way and all that goes along it. Times are of the monotonic clock unless said otherwise."""
 
     way: Way
+    peer: Peer = field(default_factory=lambda: Peer(Limit(_MOST_CONNECTIONS)))
     active: int = 0  # workers
-    window: int = _FIRST_WINDOW  # workers that it may have; grows on success, shrinks on trouble
-    queued: bool = False  # stands in the dispatcher's line for a free connection
-    trouble: Deferred | None = None  # why nothing is tried until `blocked_until`
-    blocked_until: float = 0.0
+    queued: set[int] = field(default_factory=set)  # accounts for which it stands in line for a free connection
+    timer: asyncio.TimerHandle | None = None  # runs until the rate allows the next message
+    own_pause: Pause = field(default_factory=Pause)  # for what the hosts do not give this way, but may give others
     last_error: str = ""
     last_error_at: float = 0.0
-    _jobs: deque[Job] = field(default_factory=deque)
+    _jobs: FairLine[Job] = field(default_factory=FairLine)
     _by_message: dict[str, Job] = field(default_factory=dict)
     _idle: dict[Session, asyncio.TimerHandle] = field(default_factory=dict)
     _bad: dict[Target, float] = field(default_factory=dict)
@@ -71,18 +80,21 @@ class Destination:
         job = self._by_message.get(message.queue_id)
         for number, recipient in recipients.items():
             if job is None or len(job.recipients) >= most:
-                job = Job(message, {})
-                self._jobs.append(job)
+                if job is None:
+                    self.peer.wanted_since = self.peer.wanted_since or time.monotonic()
+                job = Job(message, {}, lane=lane_of(message.envelope))
+                # It counts with all that it will most likely have.
+                self._jobs.add(job, job.lane, min(len(recipients), most) + message.body.size / _SIZE_OF_A_TURN)
+                self.peer.waiting += 1
                 self._by_message[message.queue_id] = job
             job.recipients[number] = recipient
 
     def take(self) -> Job | None:
         """The next job, for a worker."""
-        if not self._jobs:
+        job = self._jobs.take()
+        if job is None:
             return None
-        return self._taken(self._jobs.popleft())
-
-    def _taken(self, job: Job) -> Job:
+        self.peer.waiting -= 1
         if self._by_message.get(job.message.queue_id) is job:
             del self._by_message[job.message.queue_id]
         return job
@@ -90,23 +102,32 @@ class Destination:
     def put_back(self, job: Job) -> None:
         """Let a job be the next one again."""
         job.returned += 1
-        self._jobs.appendleft(job)
+        self.peer.waiting += 1
+        self._jobs.put_back(job, job.lane, job.cost)
 
     def take_all(self) -> list[Job]:
         """All jobs that wait."""
-        jobs = list(self._jobs)
-        self._jobs.clear()
+        jobs = self._jobs.take_all()
+        self.peer.waiting -= len(jobs)
         self._by_message.clear()
         return jobs
 
     def drop(self, queue_ids: frozenset[str]) -> list[Job]:
         """Take the waiting jobs of these messages out of the line."""
-        dropped = [job for job in self._jobs if job.message.queue_id in queue_ids]
-        if dropped:
-            self._jobs = deque(job for job in self._jobs if job.message.queue_id not in queue_ids)
-            for queue_id in queue_ids:
-                self._by_message.pop(queue_id, None)
+        dropped = self._jobs.drop(lambda job: job.message.queue_id in queue_ids)
+        self.peer.waiting -= len(dropped)
+        for job in dropped:
+            self._by_message.pop(job.message.queue_id, None)
         return dropped
+
+    def waiting_for(self, lane: int) -> int:
+        """Jobs not begun of the account that has this lane."""
+        return self._jobs.waiting_for(lane)
+
+    @property
+    def next_lane(self) -> int:
+        """The lane of something that waits."""
+        return self._jobs.next_lane
 
     # How the hosts behave.
 
@@ -124,26 +145,41 @@ class Destination:
         """Keep what went wrong last, for the status."""
         self.last_error, self.last_error_at = text, time.time()
 
-    def note_success(self, target: Target, limit: int) -> None:
-        """A host took a message: one connection more next time, up to the limit."""
+    def note_success(self, target: Target) -> None:
+        """A host took a message."""
         self._bad.pop(target, None)
-        self.window = min(self.window + 1, limit)
+        self.peer.grows()
 
-    def block(self, outcome: Deferred, seconds: float) -> None:
-        """Try nothing for a while: no host took anything."""
-        self.trouble = outcome
-        self.blocked_until = time.monotonic() + seconds
-        self.window = 1
+    def worked(self) -> None:
+        """A host spoke to us to the end."""
+        self.own_pause.end()
+        self.peer.worked()
+
+    def block(self, outcome: Deferred, first: float, longest: float) -> None:
+        """Try nothing for a while: no host took anything. first, longest: seconds between attempts."""
+        if is_about_tls(outcome):
+            self.own_pause.begin(outcome, pause_for(self.own_pause.failures, first, longest))
+        else:
+            self.peer.failed(outcome, pause_for(self.peer.pause.failures, first, longest))
 
     def unblock(self) -> None:
         """Forget all trouble."""
-        self.trouble, self.blocked_until = None, 0.0
+        self.own_pause.end()
+        self.peer.pause.end()
         self._bad.clear()
+
+    @property
+    def trouble(self) -> Deferred | None:
+        """Why nothing is tried now; None when it is."""
+        for pause in (self.peer.pause, self.own_pause):
+            if pause.left:
+                return pause.trouble
+        return None
 
     @property
     def blocked_for(self) -> float:
         """Seconds for which nothing is tried; 0 when open."""
-        return max(self.blocked_until - time.monotonic(), 0.0) if self.trouble is not None else 0.0
+        return max(self.peer.pause.left, self.own_pause.left)
 
     # Connections between two jobs.
 
@@ -179,7 +215,7 @@ class Destination:
     @property
     def forgettable(self) -> bool:
         """Whether nothing is lost when this object goes."""
-        if self.active or self._jobs or self._idle or self.blocked_for:
+        if self.active or self._jobs or self._idle or self.blocked_for or self.queued:
             return False
         return not self.last_error or time.time() - self.last_error_at > _SHOWN_FOR
 
@@ -191,6 +227,10 @@ class Destination:
             "active": self.active,
             "idle": self.idle,
             "waiting": self.waiting,
+            "standing": self.peer.standing.name.lower(),
+            "window": self.peer.most,
+            "messages_per_minute": round(self.peer.limit.rate * 60, 1) or None,
+            "rate_wait": round(self.peer.rate_wait, 1),
             "blocked_for": round(self.blocked_for, 1),
             "last_error": self.last_error or None,
             "last_error_at": self.last_error_at or None,

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from relay_agent.config.schema import Config
-from relay_agent.delivery.calling import not_waiting, site_route, waiting
+from relay_agent.delivery.calling import not_waiting, site_route, waiting, waits
 from relay_agent.delivery.content import header_block, is_binary
+from relay_agent.delivery.greylisting import is_greylisting
 from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Outcome
 from relay_agent.delivery.reply import printable
 from relay_agent.delivery.schedule import in_words, next_attempt
-from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_relay_notice
+from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_delay_notice, make_relay_notice
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
@@ -22,6 +23,7 @@ from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 __all__ = ["FAULT", "Hand"]
 
 FAULT = "4.3.0"  # status of a recipient whose attempt ended by a fault of our own
+_DELAY_TOLD = "DELAY-TOLD"  # among a recipient's options: its sender knows that it waits
 _MOST_RETURNED = 1_048_576  # octets of a message that are given back whole
 
 
@@ -35,6 +37,7 @@ class Hand:
     unrecorded: set[int] = field(init=False)
     _failed: dict[int, ReportedRecipient] = field(default_factory=dict)
     _relayed: list[ReportedRecipient] = field(default_factory=list)
+    _delayed: list[ReportedRecipient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.undecided = set(self.message.recipients)
@@ -83,6 +86,8 @@ class Hand:
                 next_attempt=round(later.next_attempt) if later and not held else None,
                 held=held or None,
             )
+            if later is not None and not held:
+                later = self._told_of_delay(number, later, outcome, config, now)
             if isinstance(outcome, Failed):
                 self._failed[number] = ReportedRecipient(recipient, outcome.status, outcome.text, outcome.host)
             else:
@@ -91,6 +96,33 @@ class Hand:
                 reported = ReportedRecipient(recipient, outcome.status, outcome.text, outcome.host, "relayed")
                 self._relayed.append(reported)
         return updates
+
+    def postponed(self, numbers: Iterable[int], due: float) -> list[Update]:
+        """What to record of recipients that wait until `due` without an attempt."""
+        updates = []
+        for number in numbers:
+            if number in self.undecided:
+                self.undecided.discard(number)
+                later = replace(self.message.recipients[number], next_attempt=due)
+                updates.append(Update(self.message.queue_id, number, later))
+        return updates
+
+    def held(self, number: int, reason: str) -> Update:
+        """What to record of a recipient at whose outcome our own code failed: the operator decides."""
+        self.undecided.discard(number)
+        self._failed.pop(number, None)
+        words = printable(f"the outcome could not be dealt with: {reason}", 300)
+        before = self.message.recipients[number]
+        recipient = replace(
+            before,
+            state=RecipientState.HELD,
+            attempts=before.attempts + 1,
+            last_attempt=time.time(),
+            last_status=FAULT,
+            last_reply=words,
+            last_host="",
+        )
+        return Update(self.message.queue_id, number, recipient)
 
     def _attempted(self, number: int, outcome: Outcome, now: float) -> Recipient:
         recipient = self.message.recipients[number]
@@ -116,8 +148,18 @@ class Hand:
         route = site_route(config.route, recipient.domain)
         if route is not None:
             return waiting(recipient, self.message, route, now)
-        first, longest = config.delivery.retry_first, config.delivery.retry_max
-        due = next_attempt(now, recipient.attempts, self.message.expires, first=first, longest=longest)
+        delivery = config.delivery
+        pauses = delivery.retry_greylisted if is_greylisting(outcome, recipient.attempts) else ()
+        if pauses:
+            measured.GREYLISTED.add()
+        due = next_attempt(
+            now,
+            recipient.attempts,
+            self.message.expires,
+            first=delivery.retry_first,
+            longest=delivery.retry_max,
+            waits=pauses,
+        )
         return None if due is None else replace(not_waiting(recipient), next_attempt=due)
 
     def _later_or_held(self, number: int, fault: Deferred, config: Config) -> Recipient:
@@ -125,36 +167,65 @@ class Hand:
         later = self._later(number, fault, config, now)
         return later or replace(self._attempted(number, fault, now), state=RecipientState.HELD)
 
+    def _told_of_delay(self, number: int, later: Recipient, outcome: Outcome, config: Config, now: float) -> Recipient:
+        """Have the sender told, once, of a recipient that waits for long; bounces have no sender to tell."""
+        delay = config.delivery.delay_notice
+        if (
+            not delay
+            or now - self.message.created < delay
+            or not self.message.envelope.reverse_path
+            or _DELAY_TOLD in later.options
+            or waits(later)  # for a site that calls in when it likes: nothing is late
+            or (isinstance(outcome, Deferred) and outcome.fault)
+        ):
+            return later
+        reported = ReportedRecipient(later, outcome.status, outcome.text, outcome.host, "delayed")
+        if not reported.wants_delay_notice:
+            return later
+        self._delayed.append(reported)
+        return replace(later, options={**later.options, _DELAY_TOLD: ""})
+
     def _expired(self, outcome: Deferred, now: float) -> Failed:
         text = f"gave up after {in_words(now - self.message.created)}; the last answer was: {outcome.text}"
         return Failed("4.4.7", text, outcome.host)
 
     async def notices(self, config: Config, log: EventLog) -> list[Message]:
         """To be recorded with what `decide` gave: the news that some recipients were handed on to servers that
-        send no news of their own, for a sender who asked for it (RFC 3461 5.2.2)."""
+        send no news of their own, for a sender who asked for it (RFC 3461 5.2.2), and of those that wait for long."""
         relayed, self._relayed = self._relayed, []
+        delayed, self._delayed = self._delayed, []
         envelope = self.message.envelope
-        if not relayed or not envelope.reverse_path:
+        if not (relayed or delayed) or not envelope.reverse_path:
             return []
         header = await self._header(log)
-        lifetime = config.delivery.retry_for
-        try:
-            notice = make_relay_notice(
-                self.message, relayed, header=header, hostname=config.hostname, lifetime=lifetime
+        notices = []
+        kinds = ((relayed, make_relay_notice, "relay_notice"), (delayed, make_delay_notice, "delay_notice"))
+        for recipients, make, event in kinds:
+            if not recipients:
+                continue
+            try:
+                notice = make(
+                    self.message,
+                    recipients,
+                    header=header,
+                    hostname=config.hostname,
+                    lifetime=config.delivery.retry_for,
+                )
+            except Exception as error:
+                # What became of the recipients is recorded with or without the news of it.
+                queue_id = self.message.queue_id
+                log.event("bounce_fault", level="error", queue_id=queue_id, error=f"{type(error).__name__}: {error}")
+                continue
+            measured.NOTICES[event] += 1
+            log.event(
+                event,
+                queue_id=self.message.queue_id,
+                notice=notice.queue_id,
+                to=envelope.reverse_path,
+                recipients=[each.recipient.address for each in recipients],
             )
-        except Exception as error:
-            # The recipients have their mail; that much is recorded with or without the news of it.
-            queue_id = self.message.queue_id
-            log.event("bounce_fault", level="error", queue_id=queue_id, error=f"{type(error).__name__}: {error}")
-            return []
-        log.event(
-            "relay_notice",
-            queue_id=self.message.queue_id,
-            notice=notice.queue_id,
-            to=envelope.reverse_path,
-            recipients=[each.recipient.address for each in relayed],
-        )
-        return [notice]
+            notices.append(notice)
+        return notices
 
     async def _header(self, log: EventLog) -> bytes:
         try:

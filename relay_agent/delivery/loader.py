@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from relay_agent.delivery.hand import Hand
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.lanes import lane_of, owner_of
 from relay_agent.queue.model import Message, QueueStore
 
 __all__ = ["Loader"]
@@ -19,11 +20,15 @@ __all__ = ["Loader"]
 _MOST_BYTES = 128 << 20  # of content held in memory; what is in files or read on demand does not count
 _LONGEST_SLEEP = 60.0  # seconds; also bounds what a jump of the wall clock can do
 _AFTER_ERROR = 5.0
+_FEW = 20  # messages of an account in hand up to which it may use the reserve
 _REMEMBERED = 10_000
 
 
 class Loader:
     """Feeds `take` with due messages, at most `room` in hand at once, and bounded in bytes.
+
+    One account has at most three quarters of the room, and there is a little more for accounts that have next to
+    nothing in hand, so that their letters never wait for another's to be gone.
 
     hands: the messages in hand by queue id (the dispatcher's own dict). The loader also keeps who left memory
     lately: an answer of the queue may be older than that, and must not bring a message back.
@@ -37,6 +42,10 @@ class Loader:
         self._hands = hands
         self._take = take
         self._room = room
+        self._most_of_one = max(1, room * 3 // 4)
+        self._reserve = room // 4  # beyond `room`
+        self._owners: Counter[int] = Counter()  # messages in hand by account
+        self._passed_over: set[int] = set()  # accounts that had all they may when the queue was looked into
         self._bytes = 0
         self._behind = True  # the queue may hold due messages that are not in hand
         self._wakeup = asyncio.Event()
@@ -45,10 +54,16 @@ class Loader:
         self._finished: OrderedDict[str, int] = OrderedDict()
         self._sequence = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether no more messages can be in hand."""
-        return len(self._hands) >= self._room or self._bytes >= _MOST_BYTES
+    def takes(self, message: Message) -> bool:
+        """Whether there is room for this new message in memory."""
+        count, owner = len(self._hands), owner_of(lane_of(message.envelope))
+        own = self._owners[owner]
+        if self._bytes >= _MOST_BYTES:
+            return False
+        if own >= self._most_of_one:
+            self._passed_over.add(owner)
+            return False
+        return count < self._room or (own < _FEW and count < self._room + self._reserve)
 
     def left_behind(self) -> None:
         """A due message was not taken for want of room: look into the queue once there is some."""
@@ -73,11 +88,20 @@ class Loader:
     def begun(self, message: Message) -> None:
         """A message is in hand now."""
         self._bytes += _in_memory(message)
+        self._owners[owner_of(lane_of(message.envelope))] += 1
 
     def finished(self, message: Message) -> None:
         """A message has left memory."""
         queue_id = message.queue_id
         self._bytes -= _in_memory(message)
+        owner = owner_of(lane_of(message.envelope))
+        self._owners[owner] -= 1
+        own = self._owners[owner]
+        if not own:
+            del self._owners[owner]
+        if owner in self._passed_over and own <= self._most_of_one // 2:
+            self._passed_over.discard(owner)
+            self._behind = True
         self._sequence += 1
         self._finished[queue_id] = self._sequence
         self._finished.move_to_end(queue_id)
@@ -122,9 +146,15 @@ class Loader:
         now = time.time()
         asked = self._sequence
         room = self._room - len(self._hands)
-        messages = await self._store.due(now, room, exclude=frozenset(self._hands))
+        without = frozenset(owner for owner, count in self._owners.items() if count >= self._most_of_one)
+        self._passed_over |= without
+        messages = await self._store.due(now, room, exclude=frozenset(self._hands), without=without)
         for message in messages:
             if message.queue_id in self._hands or self._finished.get(message.queue_id, -1) > asked:
+                continue
+            owner = owner_of(lane_of(message.envelope))
+            if self._owners[owner] >= self._most_of_one:
+                self._passed_over.add(owner)
                 continue
             self._take(message)
         if len(messages) >= room:

@@ -325,6 +325,8 @@ def _mail_parameters(mail: Mail, extensions: Mapping[str, str], commands: Mappin
         words.append(" SMTPUTF8")
     if "REQUIRETLS" in extensions and "REQUIRETLS" in options:
         words.append(" REQUIRETLS")
+    if "MT-PRIORITY" in extensions and _passable(options, "MT-PRIORITY"):
+        words.append(f" MT-PRIORITY={options['MT-PRIORITY']}")
     if "DSN" in extensions:
         words.extend(f" {name}={options[name]}" for name in ("RET", "ENVID") if _passable(options, name))
     return "".join(words)

@@ -36,19 +36,28 @@ _XTEXT = re.compile(r"\+([0-9A-F]{2})", re.ASCII)
 
 @dataclass(slots=True, frozen=True)
 class ReportedRecipient:
-    """A recipient that the message will not reach, or was handed on for. host: who said `text`; "" for ourselves."""
+    """A recipient that the message will not reach, has not reached yet, or was handed on for.
+
+    host: who said `text`; "" for ourselves.
+    """
 
     recipient: Recipient
     status: str
     text: str
     host: str
-    action: Literal["failed", "relayed"] = "failed"  # RFC 3464 2.3.3
+    action: Literal["failed", "relayed", "delayed"] = "failed"  # RFC 3464 2.3.3
 
     @property
     def wants_bounce(self) -> bool:
         """Whether its NOTIFY parameter, if any, asks to be told of failures (RFC 3461 4.1)."""
         notify = self.recipient.options.get("NOTIFY")
         return notify is None or "FAILURE" in notify.upper().split(",")
+
+    @property
+    def wants_delay_notice(self) -> bool:
+        """Whether it may be told that the message waits: without NOTIFY that is up to us (RFC 3461 4.1)."""
+        notify = self.recipient.options.get("NOTIFY")
+        return notify is None or "DELAY" in notify.upper().split(",")
 
 
 def make_bounce(
@@ -84,6 +93,19 @@ def make_relay_notice(
     returned = _text_part("text/rfc822-headers", "Header of the message", _bounded(header))
     subject = "Mail was handed on"
     return _report(message, relayed, subject, words, returned, header=header, hostname=hostname, lifetime=lifetime)
+
+
+def make_delay_notice(
+    message: Message, delayed: Sequence[ReportedRecipient], *, header: bytes, hostname: str, lifetime: float
+) -> Message:
+    """The notice that `message` waits longer than usual, and goes on being tried (RFC 3464 2.3.3). Arguments as for
+    `make_bounce`."""
+    words = _delayed(message, delayed, header, hostname)
+    returned = _text_part("text/rfc822-headers", "Header of the message", _bounded(header))
+    subject = "Mail is delayed"
+    if len(delayed) == 1:
+        subject = f"Delayed: mail to {_ascii(delayed[0].recipient.address, 200)}"
+    return _report(message, delayed, subject, words, returned, header=header, hostname=hostname, lifetime=lifetime)
 
 
 def _report(
@@ -193,6 +215,25 @@ def _handed_on(message: Message, relayed: Sequence[ReportedRecipient], header: b
     return "\r\n\r\n".join(paragraphs) + "\r\n"
 
 
+def _delayed(message: Message, delayed: Sequence[ReportedRecipient], header: bytes, hostname: str) -> str:
+    written = formatdate(message.created, localtime=False)
+    subject = _subject(header)
+    about = f' with the subject "{subject}"' if subject else ""
+    whom = "the recipient below" if len(delayed) == 1 else f"the {len(delayed)} recipients below"
+    paragraphs = [
+        _wrapped(
+            f"This is the mail relay {hostname}. Your message of {written}{about} has not reached {whom} yet. You need "
+            f"not do anything: the relay goes on trying until {formatdate(message.expires)}. Should that be in vain, "
+            "another message will tell you."
+        ),
+    ]
+    for each in delayed:
+        words = f"{each.host} answered: {each.text}" if each.host else f"Reason: {each.text}"
+        paragraphs.append("\r\n".join([_one_line(each.recipient.address, 400), _wrapped(_one_line(words), "    ")]))
+    paragraphs.append(_wrapped(f"The number of your message here is {message.queue_id}."))
+    return "\r\n\r\n".join(paragraphs) + "\r\n"
+
+
 def _for_programs(message: Message, failed: Sequence[ReportedRecipient], hostname: str) -> bytes:
     """The message/delivery-status part (RFC 3464 2)."""
     fields = [f"Reporting-MTA: dns; {hostname}"]
@@ -216,6 +257,8 @@ def _for_programs(message: Message, failed: Sequence[ReportedRecipient], hostnam
             fields.append(f"Remote-MTA: dns; {_ascii(each.host, 255)}")
         spoken = each.host and re.match(r"[245]\d\d\b", each.text)
         fields.append(f"Diagnostic-Code: {'smtp' if spoken else 'x-postroad'}; {_ascii(each.text, _MAX_REPLY)}")
+        if each.action == "delayed":
+            fields.append(f"Will-Retry-Until: {formatdate(message.expires)}")  # RFC 3464 2.3.9
         if each.recipient.last_attempt is not None:
             fields.append(f"Last-Attempt-Date: {formatdate(each.recipient.last_attempt)}")
     return ("\r\n".join(fields) + "\r\n").encode("ascii")

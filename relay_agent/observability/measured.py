@@ -21,17 +21,22 @@ __all__ = [
     "CONNECTIONS",
     "CPU_SECONDS",
     "DELIVERY_SECONDS",
+    "DESTINATIONS",
     "DNS_LOOKUPS",
+    "GREYLISTED",
     "INCOMING_TLS",
     "LIMIT_REACHED",
     "LOG_EVENTS",
     "LOOP_LAG",
     "MESSAGE_BYTES",
+    "NOTICES",
     "OUTCOMES",
     "OUTGOING",
     "OUTGOING_OPEN",
     "OUTGOING_TLS",
     "OUTGOING_TLS_DEMANDS",
+    "PAUSES",
+    "QUARANTINED",
     "QUEUE_BYTES",
     "QUEUE_MESSAGES",
     "QUEUE_OLDEST",
@@ -43,6 +48,7 @@ __all__ = [
     "RESIDENT",
     "RESTARTS",
     "SESSIONS",
+    "SHELVED",
     "SESSION_SECONDS",
     "SHUT_OUTS",
     "SITE_CALLS",
@@ -145,6 +151,24 @@ SITE_CALLS = _counter(
     Label("result", ("started", "empty", "refused", "limited", "failed")),
 )
 BOUNCES = _counter("bounces", "Bounces sent to senders.")
+NOTICES = _counter(
+    "notices",
+    "News sent to senders that is no bounce: delay_notice (still being tried), relay_notice (handed on to a server "
+    "that tells no more).",
+    Label("kind", ("delay_notice", "relay_notice")),
+)
+GREYLISTED = _counter("greylisted", "Recipients put off by greylisting, to be tried by its own schedule.")
+SHELVED = _counter(
+    "shelved", "Times that a message left memory without an attempt, as its hosts are slow or at their rate."
+)
+PAUSES = _counter("destination_pauses", "Times that a destination was left alone because none of its hosts took mail.")
+QUARANTINED = _counter("quarantined", "Recipients held because our own code failed at their message.")
+DESTINATIONS = _gauge(
+    "destinations",
+    "Destinations that have mail in memory (busy), are left alone after trouble (paused), or wait for their rate "
+    "(at_rate).",
+    Label("state", ("busy", "paused", "at_rate")),
+)
 DELIVERY_SECONDS = _histogram(
     "delivery_seconds",
     "From the arrival of a message to its delivery, for each recipient delivered.",

@@ -107,6 +107,7 @@ async def _store(holding: Opened) -> dict[str, Any]:
         "oldest": await holding.store.oldest(),
         "in_hand": now["in_hand"],
         "connections": now["connections"],
+        "destinations": now["destinations_by_state"],
     }
 
 

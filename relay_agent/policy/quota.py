@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from relay_agent.accounts.limits import AccountLimits
 from relay_agent.config.schema import Policy
 from relay_agent.leases import Leases
+from relay_agent.queue.lanes import HIGHEST, LOWEST
 
 from .buckets import Allowance, Buckets, Rate
 
@@ -48,12 +49,14 @@ def in_words(seconds: float) -> str:
 
 @dataclass(slots=True, frozen=True)
 class Quota:
-    """The limits that hold for one account; 0 is no limit."""
+    """The limits that hold for one account; 0 is no limit. Priorities are those of RFC 6710, where 0 is the usual."""
 
     messages: Rate
     recipients: Rate
     message_size: int
     sessions: int
+    priority_lowest: int = LOWEST
+    priority_highest: int = HIGHEST
 
     @classmethod
     def of(cls, policy: Policy, own: AccountLimits) -> Quota:
@@ -68,6 +71,8 @@ class Quota:
             Rate(pick("recipients_per_hour"), max(1, pick("recipients_burst"))),
             pick("message_size"),
             pick("sessions"),
+            pick("priority_lowest"),
+            pick("priority_highest"),
         )
 
 

@@ -141,13 +141,20 @@ class EmbeddedStore:
         else:
             await self._write(operation)
 
-    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
-        """Due messages, oldest due first; see QueueStore.
+    async def due(
+        self,
+        now: float,
+        limit: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        without: frozenset[int] = frozenset(),
+    ) -> list[Message]:
+        """Due messages, accounts in turn; see QueueStore.
 
         A message whose body is missing or damaged is logged, held and passed over. Bodies up to a few
         megabytes in all are read along; the others read themselves when asked.
         """
-        messages, broken = await self._read(self._reader.due, now, limit, exclude)
+        messages, broken = await self._read(self._reader.due, now, limit, exclude, without)
         for queue_id, fault in broken.items():
             await self._set_aside(queue_id, fault)
         return messages

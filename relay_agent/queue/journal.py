@@ -32,6 +32,7 @@ from relay_agent.queue.journal_format import (
     entry_payload,
 )
 from relay_agent.queue.kernel_sync import Syncer
+from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Committed, Message
 from relay_agent.queue.segments import SEGMENT_SIZE, Segment, Segments
 
@@ -53,7 +54,7 @@ class JournalError(Exception):
 class Live:
     """A message that the journal has: where, and its recipients that are not done yet.
 
-    size: of its content. accepted: when, on the monotonic clock.
+    size: of its content. accepted: when, on the monotonic clock. lane: see `lanes`.
     """
 
     segment: Segment
@@ -62,6 +63,7 @@ class Live:
     size: int
     recipients: set[int]
     accepted: float
+    lane: int
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ class Journal:
         self._minimum_free = minimum_free
         self._segments = Segments(directory.journal, self._room, directory.own)
         self.live: dict[str, Live] = {}  # by queue id, oldest first
+        self.lanes: dict[int, dict[str, None]] = {}  # the live messages of each lane, oldest first
         self.bytes = 0  # of the content of all live messages
         self.recipients = 0
         self._number = 0  # of the last batch that is written
@@ -167,6 +170,10 @@ class Journal:
 
     def _drop(self, queue_id: str) -> None:
         live = self.live.pop(queue_id)
+        lane = self.lanes[live.lane]
+        del lane[queue_id]
+        if not lane:
+            del self.lanes[live.lane]
         live.segment.live -= 1
         self.bytes -= live.size
 
@@ -211,6 +218,7 @@ class Journal:
         self._segments.free()
         self._segments.close()
         self.live.clear()
+        self.lanes.clear()
         self.bytes = self.recipients = 0
 
     # ---- writing --------------------------------------------------------------------------------------
@@ -272,9 +280,11 @@ class Journal:
         now = time.monotonic()
         for message, entry, committed in batch.messages:
             size, recipients = message.body.size, message.recipients
+            lane = lane_of(message.envelope)
             self.live[message.queue_id] = Live(
-                segment, at + ENTRY_SIZE, len(entry) - ENTRY_SIZE, size, set(recipients), now
+                segment, at + ENTRY_SIZE, len(entry) - ENTRY_SIZE, size, set(recipients), now, lane
             )
+            self.lanes.setdefault(lane, {})[message.queue_id] = None
             segment.live += 1
             self.bytes += size
             self.recipients += len(recipients)

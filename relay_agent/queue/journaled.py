@@ -15,12 +15,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from relay_agent.queue.body import MINIMUM_FREE
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journal import Journal, JournalError
 from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
+from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Store
 
@@ -112,18 +114,27 @@ class JournaledStore:
         if rest or bounces:
             await self._base.record(rest, bounces)
 
-    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+    async def due(
+        self,
+        now: float,
+        limit: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        without: frozenset[int] = frozenset(),
+    ) -> list[Message]:
         """Due messages; see QueueStore. New ones have their part, however many old ones there are."""
         moving = set(self._moving.values())
+        lanes = {
+            lane: (each for each in ids if each not in exclude and each not in self._moving)
+            for lane, ids in self._journal.lanes.items()
+            if owner_of(lane) not in without
+        }
         fresh: list[str] = []
         large: list[str] = []  # more than shall be read along: the database gives them without their content
         size = 0
-        for queue_id, live in self._journal.live.items():
-            if len(fresh) + len(large) >= limit:
-                break
-            if queue_id not in exclude and queue_id not in self._moving:
-                size += live.size
-                (fresh if size <= _BYTES_AT_ONCE else large).append(queue_id)
+        for queue_id in islice(in_turn(lanes), max(limit, 0)):
+            size += self._journal.live[queue_id].size
+            (fresh if size <= _BYTES_AT_ONCE else large).append(queue_id)
         new = self._read(fresh)
         share = (limit + 1) // 2
         messages, new = new[:share], new[share:]
@@ -133,7 +144,7 @@ class JournaledStore:
             await self._move(large)
         if len(messages) < limit:
             # What is moved from now on is not to come twice.
-            messages += await self._base.due(now, limit - len(messages), exclude=exclude.union(fresh))
+            messages += await self._base.due(now, limit - len(messages), exclude=exclude.union(fresh), without=without)
         return messages + new[: limit - len(messages)]
 
     async def next_due(self, *, after: float = 0.0) -> float | None:

@@ -173,9 +173,19 @@ class QueueStore(Protocol):
         A message whose last recipient is done is removed. Updates for what is gone are ignored.
         """
 
-    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
-        """Up to `limit` messages with waiting recipients due at `now`, oldest due first, each with only the
-        due recipients in `recipients`; messages whose id is in `exclude` (in hand) are passed over."""
+    async def due(
+        self,
+        now: float,
+        limit: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        without: frozenset[int] = frozenset(),
+    ) -> list[Message]:
+        """Up to `limit` messages with waiting recipients due at `now`, each with only the due recipients in
+        `recipients`. Accounts take turns, so that one message of one is found behind any number of another's; of
+        each account the most urgent come first, then the oldest due (see `lanes`).
+
+        exclude: ids passed over (in hand). without: accounts passed over, as `lanes.owner_of` has them."""
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
         """Earliest next_attempt later than `after` of a waiting recipient; None when nothing waits."""

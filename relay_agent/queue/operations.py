@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
+from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient, Update
 from relay_agent.queue.schema import (
     INSERT_MESSAGE,
@@ -80,8 +81,9 @@ class Transaction:
                     content,
                 )
             )
+            lane = lane_of(envelope)
             for number, recipient in message.recipients.items():
-                recipient_rows.append((seq, number, *recipient_values(recipient)))
+                recipient_rows.append((seq, number, *recipient_values(recipient), lane))
             total += size
             seq += 1
         self._insert_rows(_INSERT_MESSAGES, message_rows)

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.directory import StoreDirectory
+from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import AWAITS, Body, Counts, Message
 from relay_agent.queue.schema import (
+    DUE_IN_LANE,
+    LANES_DUE,
     MESSAGE_BY_QUEUE_ID,
     MESSAGE_BY_SEQ,
     MESSAGES_LISTED,
@@ -133,13 +137,18 @@ class Reader:
             ).fetchone()
         return None if when is None else float(when)
 
-    def due(self, now: float, limit: int, exclude: frozenset[str]) -> tuple[list[Message], dict[str, str]]:
-        """Due messages, oldest first, and those that cannot be delivered: queue id and what is wrong."""
+    def due(
+        self, now: float, limit: int, exclude: frozenset[str], without: frozenset[int]
+    ) -> tuple[list[Message], dict[str, str]]:
+        """Due messages, accounts in turn and each one's oldest first, and those that cannot be delivered: queue id
+        and what is wrong."""
         messages: list[Message] = []
         broken: dict[str, str] = {}
         left = _READ_ALONG
-        with self._snapshot() as connection:
-            for seq in self._due_seqs(connection, now, limit, exclude, broken):
+        with self._snapshot() as connection, contextlib.ExitStack() as opened:
+            seqs = self._due_seqs(connection, now, limit, exclude, without, broken)
+            opened.callback(seqs.close)
+            for seq in seqs:
                 row = connection.execute(MESSAGE_BY_SEQ, (seq, left)).fetchone()
                 body, fault = self._open(row)
                 if fault is not None:
@@ -155,24 +164,36 @@ class Reader:
 
     @staticmethod
     def _due_seqs(
-        connection: sqlite3.Connection, now: float, limit: int, exclude: frozenset[str], broken: dict[str, str]
-    ) -> Iterator[int]:
+        connection: sqlite3.Connection,
+        now: float,
+        limit: int,
+        exclude: frozenset[str],
+        without: frozenset[int],
+        broken: dict[str, str],
+    ) -> Generator[int, None, None]:
         if limit <= 0:
             return
         seen: set[int] = set()
-        cursor = connection.execute(
-            "SELECT message, queue_id FROM recipients INDEXED BY recipients_due CROSS JOIN messages "
-            "ON seq = message WHERE state = 0 AND next_attempt <= ? ORDER BY next_attempt",
-            (now,),
-        )
-        try:
-            for seq, queue_id in cursor:
-                if seq not in seen:
-                    seen.add(seq)
-                    if queue_id not in exclude and queue_id not in broken:
-                        yield seq
-        finally:
-            cursor.close()
+        lanes = [lane for (lane,) in connection.execute(LANES_DUE, (now,)).fetchall() if owner_of(lane) not in without]
+
+        def waiting(lane: int) -> Generator[int, None, None]:
+            cursor = connection.execute(DUE_IN_LANE, (lane, now))
+            try:
+                for seq, queue_id in cursor:
+                    if seq not in seen:
+                        seen.add(seq)
+                        if queue_id not in exclude and queue_id not in broken:
+                            yield seq
+            finally:
+                cursor.close()
+
+        # All cursors are closed before the snapshot ends.
+        with contextlib.ExitStack() as opened:
+            sources: dict[int, Iterator[int]] = {}
+            for lane in lanes:
+                source = sources[lane] = waiting(lane)
+                opened.callback(source.close)
+            yield from in_turn(sources)
 
     def awaiting(self, wanted: Callable[[str], bool]) -> builtins.list[tuple[str, str]]:
         """Messages and domains that wait for a site to call in; see QueueStore."""

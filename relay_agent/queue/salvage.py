@@ -23,6 +23,7 @@ from relay_agent.queue.schema import (
     PAGE_SIZE,
     RECIPIENT_WIDTH,
     connect,
+    fill_lanes,
     prepare,
 )
 from relay_agent.queue.writer import refusal
@@ -37,6 +38,7 @@ _SHRINK_USED = 32 << 20
 
 _INSERT_MESSAGE = "".join((INSERT_MESSAGE, "(", ", ".join("?" * MESSAGE_WIDTH), ")"))
 _INSERT_RECIPIENT = "".join((INSERT_RECIPIENT, "(", ", ".join("?" * RECIPIENT_WIDTH), ")"))
+_RECIPIENT_WIDTHS = (RECIPIENT_WIDTH - 1, RECIPIENT_WIDTH)  # with and without the lane of version 2
 _UNSURE = "held: found in a damaged database, where it may have been left over from mail already delivered"
 
 
@@ -199,11 +201,12 @@ class _Salvage:
                 self._target.execute(_INSERT_MESSAGE, (row.key, *values[1:]))
             else:
                 self._refused.append(f"row {row.key}: no queue id: {_brief(row)}")
-        elif row.key is None and len(values) == RECIPIENT_WIDTH and values[2] in (0, 1):
+        elif row.key is None and len(values) in _RECIPIENT_WIDTHS and values[2] in (0, 1):
             if not row.sure:
                 values = [*values[:2], 1, *values[3:9], _UNSURE, values[10]]
+            values = [*values[:11], 0]  # the lane is set in the end
             self._target.execute(_INSERT_RECIPIENT, values)
-        elif row.sure and len(values) in (2, 3) and all(isinstance(value, int) for value in values[-2:]):
+        elif row.sure and len(values) in (2, 3, 4) and all(isinstance(value, int) for value in values[-2:]):
             if row.key is None:
                 self._target.execute("INSERT OR IGNORE INTO indexed VALUES (?, ?)", values[-2:])
             elif len(values) == 3 and isinstance(values[0], int):
@@ -240,6 +243,7 @@ class _Salvage:
         ]
         execute("DELETE FROM messages WHERE NOT EXISTS (SELECT * FROM recipients WHERE message = seq)")
         execute("DELETE FROM recipients WHERE NOT EXISTS (SELECT * FROM messages WHERE seq = message)")
+        fill_lanes(self._target)
         execute(
             "UPDATE totals SET messages = (SELECT count(*) FROM messages), "
             "recipients = (SELECT count(*) FROM recipients), "

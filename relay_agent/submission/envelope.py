@@ -42,6 +42,13 @@ class EnvelopeCommands(SessionState):
             self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
             self.mail.options = found.options
             self.mail.hold_until = found.hold_until
+            asked = found.options.get("MT-PRIORITY")
+            if asked is not None:
+                given = str(self.rights.priority(int(asked)))
+                found.options["MT-PRIORITY"] = given
+                if given != asked:  # RFC 6710 4.1
+                    self.say(f"250 2.3.6 Sender noted; the priority is {given}, as far as your account may go")
+                    return
             self.say("250 2.1.0 Sender noted")
 
     def _offer(self) -> Offer:

@@ -21,13 +21,13 @@ class HelloCommands(SessionState):
 
         PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME and CHUNKING (RFC 3030), SMTPUTF8
         (RFC 6531), ENHANCEDSTATUSCODES (RFC 2034: every reply of this package has one), DSN (RFC 3461), LIMITS
-        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865), ETRN
-        (RFC 1985), ATRN (RFC 2645).
+        (RFC 9422), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954), FUTURERELEASE (RFC 4865), MT-PRIORITY
+        (RFC 6710), ETRN (RFC 1985), ATRN (RFC 2645).
         """
         if not self._hello(arg, extended=True):
             return
         lines = [self.hostname, "PIPELINING", f"SIZE {self.rights.max_message_size}", "8BITMIME"]
-        lines += ["BINARYMIME", "CHUNKING", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"]
+        lines += ["BINARYMIME", "CHUNKING", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "MT-PRIORITY"]
         lines.append(f"LIMITS RCPTMAX={self.service.config.submission.max_recipients}")  # RFC 9422
         if self.tls_active:
             lines.append("REQUIRETLS")  # RFC 8689 2: only where TLS is on

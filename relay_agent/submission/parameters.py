@@ -2,8 +2,8 @@
 """The parameters of MAIL and RCPT: which there are, what they may hold, and what of them the queue keeps.
 
 SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), AUTH (RFC 4954), RET, ENVID, NOTIFY and
-ORCPT (RFC 3461), REQUIRETLS (RFC 8689), HOLDFOR and HOLDUNTIL (RFC 4865). What is kept has been checked here
-and is ASCII, so that it can go into a command to the next server as it stands.
+ORCPT (RFC 3461), REQUIRETLS (RFC 8689), HOLDFOR and HOLDUNTIL (RFC 4865), MT-PRIORITY (RFC 6710). What is kept
+has been checked here and is ASCII, so that it can go into a command to the next server as it stands.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _HEX = re.compile(r"\+([0-9A-F]{2})", re.ASCII)
 _ATOM = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)
 _UNITEXT = re.compile(r"[!-*,-<>-\[\]-~\x80-\U0010ffff]+")  # RFC 6533 3, utf-8-addr-unitext
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_PRIORITY = re.compile(r"-?[0-9]", re.ASCII)  # RFC 6710 9
 _NOTICES = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 
 _LONGEST_ENVID = 100  # characters, RFC 3461 4.4
@@ -109,12 +110,19 @@ def _require_tls(value: str, offer: Offer) -> str:
     return ""
 
 
+def _priority(value: str, offer: Offer) -> str:
+    if _PRIORITY.fullmatch(value) is None:
+        raise PathError("501 5.5.4 MT-PRIORITY is a number from -9 to 9")
+    return str(int(value))
+
+
 _KEPT: dict[str, Callable[[str, Offer], str]] = {
     "BODY": _body,
     "SMTPUTF8": _utf8,
     "RET": _ret,
     "ENVID": _envid,
     "REQUIRETLS": _require_tls,
+    "MT-PRIORITY": _priority,
 }
 
 

@@ -100,6 +100,14 @@ class Rights:
             except LimitReachedError as error:
                 raise self._told(error, self._name) from None
 
+    def priority(self, asked: int) -> int:
+        """What a message gets of the priority it asks for (RFC 6710): as far as the account may go."""
+        policy = self._service.config.policy
+        lowest, highest = policy.priority_lowest, policy.priority_highest
+        if self._quota is not None:
+            lowest, highest = self._quota.priority_lowest, self._quota.priority_highest
+        return max(min(asked, highest), lowest)
+
     @property
     def max_message_size(self) -> int:
         """Bytes; never more than `submission.max_message_size`."""

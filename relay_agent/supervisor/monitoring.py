@@ -217,6 +217,8 @@ class Monitoring:
             gauges.add(measured.QUEUE_RECIPIENTS, store["held"], "held")
             gauges.add(measured.QUEUE_BYTES, store["bytes"])
             gauges.add(measured.OUTGOING_OPEN, store["connections"])
+            for label, count in store.get("destinations", {}).items():
+                gauges.add(measured.DESTINATIONS, count, label)
         oldest = min((store["oldest"] for store in stores.values() if store["oldest"] is not None), default=None)
         gauges.add(measured.QUEUE_OLDEST, 0 if oldest is None else max(0.0, round(time.time() - oldest, 3)))
         gauges.add(measured.SESSIONS, sum(each.worker["sessions"] for each in told))

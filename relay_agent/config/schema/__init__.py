@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from relay_agent.config.schema.delivery import Delivery, Hop, Route, TlsPolicy, TlsReports
+from relay_agent.config.schema.delivery import Delivery, Hop, Route, Shaping, TlsPolicy, TlsReports
 from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
@@ -32,6 +32,7 @@ __all__ = [
     "Process",
     "Queue",
     "Route",
+    "Shaping",
     "Submission",
     "Tls",
     "TlsPolicy",
@@ -59,6 +60,7 @@ class Config(Section):
     )
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")
+    shaping: tuple[Shaping, ...] = Field(default=(), description="What some mail hosts can take; first match wins.")
     dkim: Dkim = Field(default_factory=Dkim, description="Signatures by the sender's domain.")
     tls_policy: tuple[TlsPolicy, ...] = Field(default=(), description="TLS wanted of some domains' MX hosts.")
     tls_reports: TlsReports | None = Field(

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from relay_agent.config.schema.values import Duration, HopTls, Host, MxTls, Port, Resolver, Section
 
-__all__ = ["Delivery", "Hop", "Route", "TlsPolicy", "TlsReports"]
+__all__ = ["Delivery", "Hop", "Route", "Shaping", "TlsPolicy", "TlsReports"]
 
 
 class Hop(Section):
@@ -81,6 +81,16 @@ class Delivery(Section):
     retry_for: Duration = Field(default=432_000.0, ge=60, description="How long delivery is tried before the bounce.")
     retry_first: Duration = Field(default=60.0, ge=1, description="Wait after the first failure; it doubles each time.")
     retry_max: Duration = Field(default=3600.0, ge=1, description="Longest wait between two attempts.")
+    retry_greylisted: tuple[Duration, ...] = Field(
+        default=(300.0, 600.0, 1200.0),
+        description="Waits after the first refusals of a host that greylists (puts off strangers for some minutes), in "
+        "place of those above; `[]` for none.",
+    )
+    delay_notice: Duration = Field(
+        default=14_400.0,
+        description="When a sender is told, once for each recipient, that a message is still being tried; `0` for "
+        "never. Who asked for news (DSN, NOTIFY) without DELAY is not told.",
+    )
     max_connections: int = Field(default=200, ge=1, description="Outgoing connections at once.")
     max_connections_per_destination: int = Field(
         default=10, ge=1, description="Outgoing connections at once to one destination."
@@ -110,6 +120,27 @@ class Delivery(Section):
         default=None,
         description="PEM file of the authorities that MX hosts and MTA-STS hosts are verified with, instead of the "
         "system's.",
+    )
+
+
+class Shaping(Section):
+    """What some mail hosts can take. The first match wins; hosts without one are held to `[delivery]`."""
+
+    destinations: tuple[str, ...] = Field(
+        min_length=1,
+        description='Names of mail hosts (MX hosts or upstream relays, not recipient domains): `"mx.example.org"`, '
+        '`"*.example.org"` (any name below) or `"*"` (all). All domains with the same hosts share the limits.',
+    )
+    connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once; without it `delivery.max_connections_per_destination`.",
+    )
+    messages_per_minute: float | None = Field(
+        default=None,
+        gt=0,
+        description="Messages a minute, evenly spread, with what is due in 5 seconds at once; without it there is no "
+        "limit. The limits are for the whole host: each worker process has its part of them.",
     )
 
 

@@ -87,6 +87,16 @@ class Policy(Section):
         default=0, ge=0, description="Largest message of an account, in bytes; 0: `submission.max_message_size`."
     )
     sessions: int = Field(default=50, ge=0, description="Sessions at once signed in to one account; 0: no limit.")
+    priority_highest: int = Field(
+        default=4,
+        ge=-9,
+        le=9,
+        description="Most urgent priority (MT-PRIORITY, RFC 6710) that an account may give its messages; more is "
+        "lowered to it. Urgent mail goes before the account's own other mail, never before that of others.",
+    )
+    priority_lowest: int = Field(
+        default=-9, ge=-9, le=9, description="Least urgent priority that an account may give; less is raised to it."
+    )
     guesses: int = Field(
         default=10,
         ge=1,

@@ -150,7 +150,7 @@ async def test_the_journal_on_a_disk_that_is_kept_from_being_full(
 ) -> None:
     """New mail is refused; what became of the other mail is recorded, and so is room made."""
     smaller_segments(monkeypatch, 256 << 10)
-    async with JournaledStore(small_disk, minimum_free=2 << 20) as store:
+    async with JournaledStore(small_disk, minimum_free=3 << 20) as store:
         kept = await fill(store, 20_000)
         assert len(kept) > 20
         for one in kept[::2]:

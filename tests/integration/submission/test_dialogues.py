@@ -72,6 +72,7 @@ EXTENSIONS = {
     "FUTURERELEASE": "4865",
     "ETRN": "1985",
     "ATRN": "2645",
+    "MT-PRIORITY": "6710",
 }
 # Without an enhanced status code: the greeting, EHLO and HELO (RFC 2034 4), and what is no answer yet.
 _BARE = re.compile(rf"220 relay\.test.*|250[ -](?:relay\.test|(?:{'|'.join(EXTENSIONS)})(?: .*)?)|354 .*|334 \S*")

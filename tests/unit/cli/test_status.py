@@ -77,7 +77,7 @@ async def test_the_status_of_a_running_agent(config: Path, capsys: pytest.Captur
         assert "queue: 1 message for 2 recipients, 4.1 KB, 1 held" in text
         assert "  sign in failures: 1" in text
         assert "  on average to the disk in: 2.4 ms" in text
-        assert r"beta.test\x1b        3       1  in 12 s      busy\x07" in text
+        assert r"beta.test\x1b        3            1        in 12 s      busy\x07" in text
         assert "(5 more; --json shows all)" in text
         assert text.replace("\n", "").isprintable()
         assert await asyncio.to_thread(main, ["status", "--json", "--config", str(config)]) == 0

@@ -162,7 +162,7 @@ async def test_the_status_has_the_queue_and_the_delivery(client: ControlClient, 
     assert await call(client, "status") == {
         "hostname": "relay.test",
         "queue": {"messages": 1, "recipients": 1, "held": 0, "bytes": 3},
-        "delivery": {"in_hand": 0, "destinations": []},
+        "delivery": {"in_hand": 0, "destinations_by_state": {}, "quarantined": [], "destinations": []},
     }
 
 

@@ -59,11 +59,15 @@ def test_destinations_of_several_workers_are_one() -> None:
     def snapshot(waiting: int, trouble: str) -> dict[str, Any]:
         return {
             "in_hand": waiting,
+            "destinations_by_state": {"busy": 1, "paused": 0},
+            "quarantined": [{"id": trouble, "at": 9.0 - waiting, "reason": "oops"}],
             "destinations": [
                 {
                     "name": "mx.test",
                     "waiting": waiting,
                     "active": 1,
+                    "window": 2,
+                    "messages_per_minute": None,
                     "blocked_for": 1.0 * waiting,
                     "last_error": trouble,
                 }
@@ -72,7 +76,19 @@ def test_destinations_of_several_workers_are_one() -> None:
 
     assert merge_delivery([snapshot(2, ""), snapshot(5, "busy")]) == {
         "in_hand": 7,
-        "destinations": [{"name": "mx.test", "waiting": 7, "active": 2, "blocked_for": 5.0, "last_error": "busy"}],
+        "destinations_by_state": {"busy": 2, "paused": 0},
+        "quarantined": [{"id": "busy", "at": 4.0, "reason": "oops"}, {"id": "", "at": 7.0, "reason": "oops"}],
+        "destinations": [
+            {
+                "name": "mx.test",
+                "waiting": 7,
+                "active": 2,
+                "window": 4,
+                "messages_per_minute": None,
+                "blocked_for": 5.0,
+                "last_error": "busy",
+            }
+        ],
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.lanes import lane_of, owner_of
 from relay_agent.queue.model import (
     AWAITS,
     Envelope,
@@ -64,7 +65,14 @@ class MemoryStore:
             else:
                 message.recipients[update.number] = update.recipient
 
-    async def due(self, now: float, limit: int, *, exclude: frozenset[str] = frozenset()) -> list[Message]:
+    async def due(
+        self,
+        now: float,
+        limit: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        without: frozenset[int] = frozenset(),
+    ) -> list[Message]:
         found: list[Message] = []
         for message in self.messages.values():
             due = {
@@ -72,7 +80,12 @@ class MemoryStore:
                 for number, recipient in message.recipients.items()
                 if recipient.state is RecipientState.WAITING and recipient.next_attempt <= now
             }
-            if due and message.queue_id not in exclude and len(found) < limit:
+            if (
+                due
+                and message.queue_id not in exclude
+                and owner_of(lane_of(message.envelope)) not in without
+                and len(found) < limit
+            ):
                 found.append(replace(message, recipients=due))
         return found
 

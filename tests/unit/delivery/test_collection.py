@@ -43,11 +43,11 @@ def config(port: int, **delivery: Any) -> Config:
 class Relay:
     """A dispatcher that keeps mail for sites; all other goes to a server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **delivery: Any) -> None:
         self.events = Events()
         self.store = MemoryStore()
         typed = cast(QueueStore, self.store)  # it has as much of one as delivery uses
-        self.dispatcher = Dispatcher(config(port), typed, self.events, timeouts=Timeouts(end=2))
+        self.dispatcher = Dispatcher(config(port, **delivery), typed, self.events, timeouts=Timeouts(end=2))
 
         async def status(_: dict[str, Any]) -> dict[str, Any]:
             return {"delivery": {}}
@@ -83,9 +83,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def running(server: Scripted | None = None) -> AsyncIterator[Relay]:
+async def running(server: Scripted | None = None, **delivery: Any) -> AsyncIterator[Relay]:
     async with serving(server or Scripted()) as port:
-        relay = Relay(port)
+        relay = Relay(port, **delivery)
         await relay.dispatcher.start()
         try:
             yield relay
@@ -123,6 +123,33 @@ async def test_etrn_lets_it_go_to_the_known_host_once() -> None:
         await asyncio.sleep(0.05)
         assert not relay.store.messages
         assert await relay.commands["site.called"]({"call": CALL}) == {"messages": 0}
+
+
+async def test_nobody_is_told_of_a_delay_that_is_the_sites_own_choice() -> None:
+    server = Scripted({"RCPT": "450 4.2.0 Not now"})
+    async with running(server, delay_notice="1s") as relay:
+        await relay.keep("bob@site.test", age=100)
+        await relay.commands["site.called"]({"call": CALL})
+        await relay.until("deferred", 1)
+        await asyncio.sleep(0.05)
+        assert not relay.events.named("delay_notice")
+        message = make_message("carol@else.test", created=time.time() - 100)
+        await relay.store.store(message)
+        relay.dispatcher.submit(message)
+        await relay.until("delay_notice", 1)
+
+
+async def test_what_was_reserved_in_vain_is_counted_out_again() -> None:
+    async with running() as relay:
+        queue_id = await relay.keep("bob@site.test")
+        assert relay.dispatcher.reserve(queue_id)
+        assert not relay.dispatcher.reserve(queue_id)
+        relay.dispatcher.take_reserved(queue_id, None)
+        assert relay.dispatcher.snapshot()["in_hand"] == 0
+        await relay.collect(Scripted())
+        await asyncio.sleep(0.05)
+        assert not relay.store.messages
+        assert not relay.dispatcher._loader._owners
 
 
 async def test_mail_that_nobody_called_for_comes_back() -> None:

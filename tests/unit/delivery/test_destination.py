@@ -6,6 +6,7 @@ from __future__ import annotations
 from relay_agent.delivery.destination import Destination
 from relay_agent.delivery.outcome import Deferred
 from relay_agent.delivery.route import Security, Target, Way
+from relay_agent.delivery.shaping import Limit, Peer
 
 from .memory_store import make_message
 
@@ -53,18 +54,20 @@ def test_a_host_with_trouble_is_tried_last_until_it_works() -> None:
     assert destination.targets() == [ONE, TWO]
     destination.note_trouble(ONE, REFUSED)
     assert destination.targets() == [TWO, ONE]
-    destination.note_success(ONE, 10)
+    destination.note_success(ONE)
     assert destination.targets() == [ONE, TWO]
 
 
 def test_connections_grow_with_success_to_the_limit_and_fall_with_trouble() -> None:
-    destination = Destination(WAY)
+    peer = Peer(Limit(5))
+    destination = Destination(WAY, peer)
     for _ in range(10):
-        destination.note_success(ONE, 5)
-    assert destination.window == 5
-    destination.block(REFUSED, 30)
-    assert destination.window == 1
+        destination.note_success(ONE)
+    assert peer.most == 5
+    destination.block(REFUSED, 60, 3600)
+    assert peer.most == 1
     assert 29 < destination.blocked_for <= 30
+    assert destination.trouble is REFUSED
     destination.unblock()
     assert destination.blocked_for == 0
 

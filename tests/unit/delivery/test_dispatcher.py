@@ -309,6 +309,13 @@ async def test_a_fault_while_writing_down_outcomes_stops_nothing(monkeypatch: py
         assert "ZeroDivisionError: oops" in fixture.events.named("delivery_fault")[0]["error"]
         await fixture.until(lambda: not fixture.dispatcher.snapshot()["in_hand"])
         assert len(fixture.store.messages) == 1
+        # It is held, not tried and delivered again and again, and the operator is told which it is.
+        (held,) = fixture.store.messages.values()
+        assert held.recipients[0].state is RecipientState.HELD
+        assert "oops" in held.recipients[0].last_reply
+        assert [each["id"] for each in fixture.dispatcher.snapshot()["quarantined"]] == [held.queue_id]
+        assert fixture.events.named("quarantined")[0]["queue_id"] == held.queue_id
+        assert len(fixture.server.content) == 2
 
 
 async def test_news_of_mail_that_was_handed_on() -> None:

@@ -38,3 +38,14 @@ def test_the_last_attempt_is_at_expiry() -> None:
 )
 def test_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def test_greylisting_has_waits_of_its_own_and_they_are_never_cut_short() -> None:
+    for attempts, wait in ((1, 300), (2, 600)):
+        due = next_attempt(0.0, attempts, 1e6, first=60, longest=3600, waits=(300, 600))
+        assert due is not None
+        assert wait <= due <= wait * (1 + JITTER)
+    after = next_attempt(0.0, 3, 1e6, first=60, longest=3600, waits=(300, 600))
+    assert after is not None
+    assert 240 * (1 - JITTER) <= after <= 240 * (1 + JITTER)
+    assert next_attempt(0.0, 1, 100.0, first=60, longest=3600, waits=(300,)) == 100.0

@@ -258,7 +258,7 @@ async def test_binary_content_goes_by_bdat(hello: str) -> None:
 
 
 async def test_large_binary_content_goes_in_chunks() -> None:
-    body = b"X: y\r\n\r\n" + bytes(600_000)
+    body = b"X: y\r\n\r\n" + bytes(150_000)
     server = Scripted({"EHLO": BINARY.replace("100000", "1000000")})
     outcomes, _ = await _send(server, _binary(body, "a@a.test"))
     assert _kinds(outcomes) == ["Delivered"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_relay_notice
+from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_delay_notice, make_relay_notice
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient
 
@@ -219,3 +219,28 @@ def test_a_reply_in_another_script_fits_a_line() -> None:
     (line,) = re.findall(rb"Diagnostic-Code: (.*)\r\n", bounce.body.read())
     assert re.fullmatch(rb"smtp; 550 5\.1\.1 (?:\\x\{90AE\})+\.\.\.", line)
     assert len(line) > 850
+
+
+def test_a_notice_of_delay() -> None:
+    """RFC 3464 2.3.3 and 2.3.9: it says until when it is tried, and gives only the header back."""
+    recipient = Recipient("bob@beta.test", {"ORCPT": "rfc822;b@beta.test"}, attempts=5, last_attempt=5000.0)
+    delayed = ReportedRecipient(recipient, "4.4.1", "connection timed out", "mx.beta.test", "delayed")
+    message = _message(ENVID="x1", RET="FULL")
+    notice = make_delay_notice(message, [delayed], header=HEADER, hostname="relay.test", lifetime=60)
+    assert notice.envelope.reverse_path == ""
+    content = notice.body.read().decode("ascii")
+    assert "Subject: Delayed: mail to bob@beta.test" in content
+    assert "need not do anything" in " ".join(content.split())
+    assert "Action: delayed\r\n" in content
+    assert "Will-Retry-Until: " in content
+    assert "Original-Recipient: rfc822; b@beta.test" in content
+    assert "Original-Envelope-Id: x1" in content
+    assert "text/rfc822-headers" in content
+    both = make_delay_notice(message, [delayed, delayed], header=HEADER, hostname="relay.test", lifetime=60)
+    assert b"the 2 recipients below" in both.body.read().replace(b"\r\n", b" ")
+
+
+def test_who_is_told_of_a_delay() -> None:
+    for notify, told in ((None, True), ("DELAY", True), ("SUCCESS,DELAY", True), ("FAILURE", False), ("NEVER", False)):
+        recipient = Recipient("bob@beta.test", {"NOTIFY": notify} if notify else {})
+        assert ReportedRecipient(recipient, "4.4.1", "x", "").wants_delay_notice is told

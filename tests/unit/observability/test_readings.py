@@ -17,7 +17,7 @@ from relay_agent.queue.model import Envelope, Message, Recipient
 
 class Dispatcher:
     def snapshot(self) -> dict[str, Any]:
-        return {"in_hand": 1, "connections": 2, "destinations": []}
+        return {"in_hand": 1, "connections": 2, "destinations_by_state": {"busy": 1}}
 
 
 class Holding:
@@ -49,7 +49,8 @@ async def test_a_store_is_read_off(tmp_path: Path) -> None:
         report = await worker_report(MailLog(io.StringIO()), LoopLag(), 0, holdings)
     assert report["stores"] == {
         "3": {
-            "messages": 2, "recipients": 4, "held": 0, "bytes": 6, "oldest": 1000.0, "in_hand": 1, "connections": 2
+            "messages": 2, "recipients": 4, "held": 0, "bytes": 6, "oldest": 1000.0, "in_hand": 1, "connections": 2,
+            "destinations": {"busy": 1},
         }
     }  # fmt: skip
     # Closed in the meantime: not there, instead of an error.

@@ -157,3 +157,16 @@ def test_mail_that_waits_for_a_site() -> None:
     assert document["route"] == [
         {"domains": ["site.test"], "etrn": True, "owners": ["alice"], "hold_for": 864_000},
     ]
+
+
+def test_what_hosts_can_take() -> None:
+    settings = build(
+        shaping=[{"destinations": ["*.example.net"], "connections": 2, "messages_per_minute": None}],
+        delivery={"retry_greylisted": ["5m"], "delay_notice": "0"},
+        policy={"priority_highest": 2},
+    )
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.shaping[0].destinations, config.shaping[0].connections) == (("*.example.net",), 2)
+    assert config.shaping[0].messages_per_minute is None
+    assert (config.delivery.retry_greylisted, config.delivery.delay_notice) == ((300.0,), 0.0)
+    assert config.policy.priority_highest == 2

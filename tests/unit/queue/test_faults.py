@@ -24,7 +24,7 @@ from relay_agent.queue.model import (
     RecipientState,
     Update,
 )
-from relay_agent.queue.schema import StoreVersionError
+from relay_agent.queue.schema import SCHEMA_VERSION, StoreVersionError
 from tests.unit.queue.messages import Kind, large, message, whole
 
 
@@ -289,12 +289,12 @@ async def test_an_older_schema_is_brought_up_to_date_or_left_as_it_was(
         add(connection)
         raise RuntimeError("half way")
 
-    monkeypatch.setattr("relay_agent.queue.schema.SCHEMA_VERSION", 2)
-    monkeypatch.setattr("relay_agent.queue.schema.MIGRATIONS", {1: fail})
+    monkeypatch.setattr("relay_agent.queue.schema.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr("relay_agent.queue.schema.MIGRATIONS", {SCHEMA_VERSION: fail})
     with pytest.raises(RuntimeError, match="half way"):
         EmbeddedStore(tmp_path)
-    assert version() == (1, 0)
-    monkeypatch.setattr("relay_agent.queue.schema.MIGRATIONS", {1: add})
+    assert version() == (SCHEMA_VERSION, 0)
+    monkeypatch.setattr("relay_agent.queue.schema.MIGRATIONS", {SCHEMA_VERSION: add})
     async with EmbeddedStore(tmp_path) as store:
         assert whole(await store.get(kept.queue_id)) == whole(kept)
-    assert version() == (2, 1)
+    assert version() == (SCHEMA_VERSION + 1, 1)

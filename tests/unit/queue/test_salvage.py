@@ -116,7 +116,9 @@ async def test_cut_short(directory: Path, part: float) -> None:
     if part == 0.9:
         assert len(messages) > MESSAGES // 2
     for lost in (directory / "0").glob("*.lost"):
-        assert len(lost.read_text().splitlines()) <= MESSAGES - len(messages)
+        # A message with some of its recipients is saved and has a line.
+        gone = [line for line in lost.read_text().splitlines() if "the others could" not in line]
+        assert len(gone) <= MESSAGES - len(messages)
 
 
 async def test_cut_to_nothing(directory: Path) -> None:

@@ -83,6 +83,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Metrics,
         OAuth,
         Policy,
+        Shaping,
         Submission,
         Tls,
         TlsPolicy,
@@ -102,6 +103,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
     delivery = options["delivery"]["options"]
     assert {"ca_file" if key == "ca" else key for key in delivery} == set(Delivery.model_fields)
+    assert set(options["shaping"]["options"]) == set(Shaping.model_fields)
     assert set(options["tls_policies"]["options"]) == set(TlsPolicy.model_fields)
     assert set(options["tls_reports"]["options"]) == set(TlsReports.model_fields)
     dkim = options["dkim"]["options"]

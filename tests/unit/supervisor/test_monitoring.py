@@ -23,7 +23,16 @@ from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
 from tests.integration.certificates import make_certificate
 
-QUEUE = {"messages": 3, "recipients": 5, "held": 1, "bytes": 100, "oldest": 1000.0, "in_hand": 1, "connections": 2}
+QUEUE = {
+    "messages": 3,
+    "recipients": 5,
+    "held": 1,
+    "bytes": 100,
+    "oldest": 1000.0,
+    "in_hand": 1,
+    "connections": 2,
+    "destinations": {"busy": 1},
+}
 
 
 @dataclass
