@@ -98,7 +98,7 @@ class Agent:
             f'[accounts]\nfile = "{accounts}"\n[queue]\ndirectory = "{self.queue}"\n'
             f'[control]\nsocket = "{self.directory}/control.sock"\n'
             f"{self._route() if self._routed else ''}"
-            f"[delivery]\nmax_connections_per_destination = 20\n{self._delivery}"
+            f"[delivery]\nmax_connections_per_destination = 20\nport25_check = []\n{self._delivery}"
             f"{self._signing_keys() if self._signing else ''}"
         )
         return config

@@ -7,7 +7,7 @@ Used on the target, to write the files, and on the controller, to check them bef
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ _LIMITS = (
     "priority_lowest",
 )
 _POLICY_DURATIONS = ("guess_delay", "guess_delay_max", "shut_out", "shut_out_max")
+_ONE_LINE = ("password", "client_secret", "refresh_token")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@_-]")
 
 
@@ -58,10 +59,25 @@ def agent_options() -> dict[str, Any]:
         "host": text | {"required": True},
         "port": number,
         "tls": tls,
+        "priority": number,
+        "weight": number,
+        "auth": text | {"choices": ["external", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login"]},
         "username": text,
         "password": text | {"no_log": True},
         "ca": text,
+        "client_certificate": text,
+        "client_key": text | {"no_log": True},
+        # Names that look like secrets and are none.
+        "token_url": text | {"no_log": False},
+        "client_id": text,
+        "client_secret": text | {"no_log": True},
+        "client_auth": text | {"choices": ["basic", "post"]},
+        "refresh_token": text | {"no_log": True},
+        "scope": text,
+        "token_ca": text | {"no_log": False},
+        "token_command": strings | {"no_log": False},
     }
+    pool: dict[str, Any] = {"type": "list", "elements": "dict", "options": hop}
     return {
         "hostname": text | {"required": True},
         "listeners": {
@@ -122,11 +138,17 @@ def agent_options() -> dict[str, Any]:
             "elements": "dict",
             "default": [],
             "options": {
-                "domains": strings | {"required": True},
-                "via": {"type": "list", "elements": "dict", "options": hop},
+                "domains": strings,
+                "senders": strings,
+                "accounts": strings,
+                "via": pool,
+                "mx": {"type": "bool"},
                 "etrn": {"type": "bool"},
                 "owners": strings,
                 "hold_for": text,
+                "source_address": text,
+                "source_address6": text,
+                "helo": text,
             },
         },
         "delivery": {
@@ -148,6 +170,8 @@ def agent_options() -> dict[str, Any]:
                 "mta_sts": {"type": "bool"},
                 "mta_sts_port": number,
                 "ca": text,
+                "port25_check": strings,
+                "fallback_via": pool,
             },
         },
         "dkim": {
@@ -251,19 +275,26 @@ def _with_durations(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _route(route: Mapping[str, Any], number: int, secrets: dict[str, str]) -> dict[str, object]:
     given = _with_durations(route, "hold_for")
     if "via" in given:
-        given["via"] = [
-            _hop(_given(hop), f"routes[{number}].via[{place}]", secrets) for place, hop in enumerate(given["via"])
-        ]
+        given["via"] = _pool(given["via"], f"routes[{number}].via", secrets)
     return given
+
+
+def _pool(hops: Sequence[Mapping[str, Any]], where: str, secrets: dict[str, str]) -> list[dict[str, Any]]:
+    return [_hop(_given(hop), f"{where}[{place}]", secrets) for place, hop in enumerate(hops)]
 
 
 def _hop(hop: dict[str, Any], where: str, secrets: dict[str, str]) -> dict[str, Any]:
     server = f"{hop['host']}-{hop.get('port', 587)}"
-    if "password" in hop:
-        name = f"{hop.get('username', '')}@{server}.password"
-        hop["password_file"] = _keep(secrets, name, hop.pop("password") + "\n", f"{where}.password")
-    if "ca" in hop:
-        hop["ca_file"] = _keep(secrets, f"{server}.ca.pem", hop.pop("ca").strip() + "\n", f"{where}.ca")
+    user = f"{hop.get('username', '')}@{server}"
+    for key, name in (("password", "password"), ("client_secret", "secret"), ("refresh_token", "refresh")):
+        if key in hop:
+            hop[f"{key}_file"] = _keep(secrets, f"{user}.{name}", hop.pop(key) + "\n", f"{where}.{key}")
+    for key, name in (("ca", f"{server}.ca.pem"), ("token_ca", f"{server}.token-ca.pem")):
+        if key in hop:
+            hop[f"{key}_file"] = _keep(secrets, name, hop.pop(key).strip() + "\n", f"{where}.{key}")
+    for key in ("client_certificate", "client_key"):
+        if key in hop:
+            hop[key] = _keep(secrets, f"{user}.{key}.pem", hop[key].strip() + "\n", f"{where}.{key}")
     return hop
 
 
@@ -280,6 +311,8 @@ def _delivery(options: Mapping[str, Any], secrets: dict[str, str]) -> dict[str, 
     given = _with_durations(options, "retry_for", "retry_first", "retry_max", "delay_notice", "connect_timeout")
     if "ca" in given:
         given["ca_file"] = _keep(secrets, "delivery.ca.pem", given.pop("ca").strip() + "\n", "delivery.ca")
+    if "fallback_via" in given:
+        given["fallback_via"] = _pool(given["fallback_via"], "delivery.fallback_via", secrets)
     return given
 
 
@@ -309,7 +342,7 @@ def _keep(secrets: dict[str, str], name: str, content: str, where: str) -> str:
     safe = _UNSAFE.sub("_", name).lstrip(".")
     if not content.strip():
         raise SettingsError(f"{where}: is empty")
-    if "\0" in content or (where.endswith("password") and "\n" in content[:-1]):
+    if "\0" in content or (where.endswith(_ONE_LINE) and "\n" in content[:-1]):
         raise SettingsError(f"{where}: contains a line break or a NUL")
     if secrets.setdefault(safe, content) != content:
         raise SettingsError(f"{where}: differs from the one given for the same server and user before")

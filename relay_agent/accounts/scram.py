@@ -22,17 +22,20 @@ from .hashing import prepare_password
 
 __all__ = [
     "ITERATIONS",
+    "MOST_ITERATIONS",
     "ScramKeys",
+    "ScramProof",
     "check_scram",
     "decoy_scram",
     "make_scram",
     "parse_scram",
     "prepare_scram_password",
+    "scram_proof",
 ]
 
 # OWASP asks for 600,000 where a server computes them. Here phones do, in scripts at times, at each connection.
 ITERATIONS = 100_000
-_LEAST, _MOST = 4096, 10_000_000  # RFC 7677 4 has the lower one
+_LEAST, MOST_ITERATIONS = 4096, 10_000_000  # RFC 7677 4 has the lower one
 _SHAPE = re.compile(
     r"SCRAM-SHA-256\$(\d{1,8}):([A-Za-z0-9+/]{8,88}={0,2})\$([A-Za-z0-9+/]{43}=):([A-Za-z0-9+/]{43}=)", re.ASCII
 )
@@ -80,11 +83,32 @@ def _prohibited(letter: str) -> bool:
 def make_scram(password: str | bytes, *, iterations: int = ITERATIONS, salt: bytes | None = None) -> str:
     """Keys for a password, freshly salted. Takes some 30 ms, outside Python's lock."""
     salt = salt or secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", prepare_scram_password(password), salt, iterations)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
+    client, server = _keys(password, salt, iterations)
+    stored = hashlib.sha256(client).digest()
     salt64, stored64, server64 = (base64.b64encode(value).decode() for value in (salt, stored, server))
     return f"SCRAM-SHA-256${iterations}:{salt64}${stored64}:{server64}"
+
+
+def _keys(password: str | bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
+    """ClientKey and ServerKey."""
+    salted = hashlib.pbkdf2_hmac("sha256", prepare_scram_password(password), salt, iterations)
+    return hmac.digest(salted, b"Client Key", "sha256"), hmac.digest(salted, b"Server Key", "sha256")
+
+
+@dataclass(slots=True, frozen=True, repr=False)
+class ScramProof:
+    """What each side shows to the other: ClientProof and ServerSignature."""
+
+    client: bytes
+    server: bytes
+
+
+def scram_proof(password: str | bytes, salt: bytes, iterations: int, said: bytes) -> ScramProof:
+    """What a client that has the password shows and expects; said: the AuthMessage (RFC 5802 3)."""
+    client, server = _keys(password, salt, iterations)
+    signature = hmac.digest(hashlib.sha256(client).digest(), said, "sha256")
+    proof = bytes(one ^ other for one, other in zip(client, signature, strict=True))
+    return ScramProof(proof, hmac.digest(server, said, "sha256"))
 
 
 def decoy_scram(name: str, secret: bytes) -> ScramKeys:
@@ -102,8 +126,8 @@ def parse_scram(text: str) -> ScramKeys:
     if match is None:
         raise ValueError("scram: expected keys such as SCRAM-SHA-256$100000:salt$StoredKey:ServerKey")
     iterations = int(match[1])
-    if not _LEAST <= iterations <= _MOST:
-        raise ValueError(f"scram: {iterations} iterations (expected {_LEAST} to {_MOST})")
+    if not _LEAST <= iterations <= MOST_ITERATIONS:
+        raise ValueError(f"scram: {iterations} iterations (expected {_LEAST} to {MOST_ITERATIONS})")
     try:
         salt, stored, server = (base64.b64decode(match[number], validate=True) for number in (2, 3, 4))
     except binascii.Error:

@@ -63,7 +63,8 @@ def _in_words(status: dict[str, Any]) -> str:
     if counters:
         lines += ["", style("since the start", "bold"), *_values(counters)]
     delivery = dict(status["delivery"])
-    destinations = delivery.pop("destinations", [])
+    destinations, upstreams = delivery.pop("destinations", []), delivery.pop("upstreams", [])
+    port25 = delivery.pop("port25", None)
     sites = delivery.pop("sites", {})
     delivery.update({f"destinations {key}": value for key, value in delivery.pop("destinations_by_state", {}).items()})
     quarantined = delivery.pop("quarantined", [])
@@ -71,6 +72,9 @@ def _in_words(status: dict[str, Any]) -> str:
         lines += ["", style("delivery now", "bold"), *_values(delivery)]
     if sites:
         lines += ["", *(_site(domain, count) for domain, count in sorted(sites.items()))]
+    lines += _port25(port25)
+    if upstreams:
+        lines += ["", _upstreams(upstreams)]
     if destinations:
         lines += ["", _destinations(destinations)]
     if quarantined:
@@ -99,6 +103,39 @@ def _workers(workers: list[dict[str, Any]]) -> str:
     ]
     heads = ("process", "state", "for", "sessions", "accepted", "stores")
     return table(heads, rows, right=("process", "for", "sessions", "accepted"))
+
+
+def _port25(look: dict[str, Any] | None) -> list[str]:
+    """Whether mail can get out to MX hosts at all, where somebody looks."""
+    if look is None or look["state"] in ("off", "unknown"):
+        return []
+    if look["state"] == "open":
+        return ["  port 25 to the outside: open"]
+    what = (
+        f"mail for MX hosts goes through {escape(look['instead'])}"
+        if look["instead"]
+        else ("mail for MX hosts waits; have the provider open it, or set delivery.fallback_via")
+    )
+    return [f"  port 25 to the outside: {style('closed', 'red')}; {what}"]
+
+
+_STATES = {"well": "works", "rests": "tried last", "due": "to be tried again", "probed": "being tried again"}
+
+
+def _upstreams(upstreams: list[dict[str, Any]]) -> str:
+    """How the upstream relays behave; a trouble's cause and words where there is one."""
+    rows = [
+        (
+            each["name"],
+            each["user"] or "",
+            _STATES.get(each["state"], each["state"]),
+            f"in {duration(each['rests_for'])}" if each.get("rests_for") else "",
+            each.get("cause", "").replace("_", "-"),
+            each.get("last_error", ""),
+        )
+        for each in upstreams
+    ]
+    return table(("upstream relay", "user", "state", "tried again", "trouble", "in its words"), rows)
 
 
 def _destinations(destinations: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .certificate import validity
-from .schema import Config, Dkim, OAuth, Tls
+from .schema import Config, Dkim, Hop, OAuth, Tls
 
 __all__ = ["Fault", "check_host"]
 
@@ -35,11 +35,9 @@ def check_host(config: Config) -> Iterator[Fault]:
         yield from _check_accounts(config.accounts.file)
     for index, route in enumerate(config.route):
         for place, hop in enumerate(route.via):
-            key = f"route[{index}].via[{place}]"
-            if hop.password_file is not None:
-                yield from _check_secret(f"{key}.password_file", hop.password_file)
-            if hop.ca_file is not None:
-                yield from _check_authority(f"{key}.ca_file", hop.ca_file)
+            yield from _check_hop(f"route[{index}].via[{place}]", hop)
+    for place, hop in enumerate(config.delivery.fallback_via):
+        yield from _check_hop(f"delivery.fallback_via[{place}]", hop)
     if config.delivery.ca_file is not None:
         yield from _check_authority("delivery.ca_file", config.delivery.ca_file)
     if config.oauth is not None:
@@ -114,7 +112,49 @@ def _check_accounts(path: Path) -> Iterator[Fault]:
             yield "accounts.file", f"{path} has no accounts: nobody can sign in", True
 
 
-def _check_secret(key: str, path: Path) -> Iterator[Fault]:
+def _check_hop(key: str, hop: Hop) -> Iterator[Fault]:
+    for name, what in (("password", "password"), ("client_secret", "secret"), ("refresh_token", "refresh token")):
+        path = getattr(hop, f"{name}_file")
+        if path is not None:
+            yield from _check_secret(f"{key}.{name}_file", path, what)
+    for name in ("ca_file", "token_ca_file"):
+        path = getattr(hop, name)
+        if path is not None:
+            yield from _check_authority(f"{key}.{name}", path)
+    if hop.client_certificate is not None and hop.client_key is not None:
+        yield from _check_client_pair(key, hop.client_certificate, hop.client_key)
+    if hop.token_command is not None and not os.access(hop.token_command[0], os.X_OK):
+        yield f"{key}.token_command", f"{hop.token_command[0]} is no program that the current user may run", False
+
+
+def _check_client_pair(key: str, certificate: Path, private: Path) -> Iterator[Fault]:
+    def passphrase() -> str:
+        raise _EncryptedKeyError
+
+    faults = [
+        (f"{key}.{name}", fault, False)
+        for name, path in (("client_certificate", certificate), ("client_key", private))
+        if (fault := _unreadable(path)) is not None
+    ]
+    if faults:
+        yield from faults
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, private, password=passphrase)
+    except _EncryptedKeyError:
+        yield f"{key}.client_key", f"{private} is protected by a passphrase (expected a key without one)", False
+    except (ssl.SSLError, ValueError) as error:
+        reason = (getattr(error, "reason", None) or "not PEM").replace("_", " ").lower()
+        yield f"{key}.client_key", f"{certificate} and {private} cannot be used together: {reason}", False
+    if stat.S_IMODE(private.stat().st_mode) & 0o004:
+        yield (
+            f"{key}.client_key",
+            f"{private} can be read by every user of this host (expected mode 0640 or less)",
+            True,
+        )
+
+
+def _check_secret(key: str, path: Path, what: str) -> Iterator[Fault]:
     fault = _unreadable(path)
     if fault is not None:
         yield key, fault, False
@@ -123,9 +163,9 @@ def _check_secret(key: str, path: Path) -> Iterator[Fault]:
         data = file.read(_MAX_SECRET_BYTES)
     line = data.splitlines()[0] if data else b""
     if not line:
-        yield key, f"{path} has nothing in its first line (expected the password)", False
+        yield key, f"{path} has nothing in its first line (expected the {what})", False
     elif b"\0" in line:
-        yield key, f"{path} has a NUL byte in its first line (expected the password as text)", False
+        yield key, f"{path} has a NUL byte in its first line (expected the {what} as text)", False
     if stat.S_IMODE(path.stat().st_mode) & 0o004:
         yield key, f"{path} can be read by every user of this host (expected mode 0640 or less)", True
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,9 +25,10 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _listeners(config)
     yield from _trusted_networks(document)
     yield from _balancers(config)
-    yield from _domains("route", [route.domains for route in config.route])
+    yield from _routes(config)
     yield from _domains("tls_policy", [each.domains for each in config.tls_policy])
     yield from _sites(config)
+    yield from _upstreams(config)
     yield from _dkim(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
@@ -112,8 +113,39 @@ def _balancers(config: Config) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _domains(section: str, entries: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """Of sections whose first match wins: patterns that are none, and those that are never reached."""
+def _routes(config: Config) -> Iterator[tuple[str, str]]:
+    """A route for some senders or accounts only leaves the others to those behind it."""
+    partly = {
+        index for index, route in enumerate(config.route) if route.senders is not None or route.accounts is not None
+    }
+    yield from _domains("route", [route.domains for route in config.route], partly)
+    for index, route in enumerate(config.route):
+        for place, pattern in enumerate(route.senders or ()):
+            local, at, domain = pattern.rpartition("@")
+            if pattern != "<>" and (not _is_pattern(domain) or (at and (not local or "*" in domain))):
+                hint = '"example.org", "*.example.org", "alice@example.org", "*" or "<>"'
+                yield f"route[{index}].senders[{place}]", f"{shown(pattern)} is not a sender (expected {hint})"
+        for place, pattern in enumerate(route.accounts or ()):
+            if not pattern.strip():
+                yield f"route[{index}].accounts[{place}]", "is empty (expected an account's name, or *)"
+
+
+def _upstreams(config: Config) -> Iterator[tuple[str, str]]:
+    """One way to sign in for each server and user: how a relay behaves is kept by these."""
+    for key, hops in (
+        *((f"route[{index}].via", route.via) for index, route in enumerate(config.route)),
+        ("delivery.fallback_via", config.delivery.fallback_via),
+    ):
+        taken: dict[tuple[str, int, str | None], int] = {}
+        for place, hop in enumerate(hops):
+            earlier = taken.setdefault((hop.host.lower(), hop.port, hop.username), place)
+            if earlier != place:
+                yield f"{key}[{place}].host", f"{shown(hop.host)} is {key}[{earlier}] already (expected each once)"
+
+
+def _domains(section: str, entries: Sequence[Sequence[str]], partly: Collection[int] = ()) -> Iterator[tuple[str, str]]:
+    """Of sections whose first match wins: patterns that are none, and those that are never reached. partly: numbers of
+    entries that have other conditions, too, and so take nothing away from later ones."""
     taken: dict[str, int] = {}
     for index, patterns in enumerate(entries):
         for place, pattern in enumerate(patterns):
@@ -123,7 +155,7 @@ def _domains(section: str, entries: Sequence[Sequence[str]]) -> Iterator[tuple[s
                 yield key, f"{shown(pattern)} is not a domain (expected {hint})"
                 continue
             folded = pattern.lower().rstrip(".")
-            earlier = taken.setdefault(folded, index)
+            earlier = taken.get(folded, index) if index in partly else taken.setdefault(folded, index)
             everything = taken.get("*", index)
             if earlier < index:
                 has = f"{section}[{earlier}] has it already (the first match wins)"

@@ -100,13 +100,33 @@ def merge_delivery(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     quarantined = sorted(
         (each for snapshot in snapshots for each in snapshot.get("quarantined", ())), key=lambda each: float(each["at"])
     )
-    return {
+    merged = {
         **merge_numbers(snapshots),
         "destinations_by_state": merge_numbers(states),
         "quarantined": quarantined,
         "destinations": ordered,
         **({"sites": sites} if sites else {}),
     }
+    if any("upstreams" in snapshot for snapshot in snapshots):
+        merged["upstreams"] = _merge_upstreams(snapshots)
+    looks = [snapshot["port25"] for snapshot in snapshots if "port25" in snapshot]
+    if looks:
+        merged["port25"] = max(looks, key=lambda look: look["looked_at"] or 0.0)
+    return merged
+
+
+def _merge_upstreams(snapshots: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each upstream relay once, in its worst state; `troubled`: how many of the delivery sides have trouble with it."""
+    merged: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for snapshot in snapshots:
+        for each in snapshot.get("upstreams", ()):
+            key = each["name"], each["user"]
+            troubled = merged.get(key, {}).get("troubled", 0) + (each["state"] != "well")
+            known = merged.get(key)
+            if known is None or each.get("rests_for", -1.0) > known.get("rests_for", -1.0):
+                known = dict(each)
+            merged[key] = known | {"troubled": troubled}
+    return list(merged.values())
 
 
 class _Pages:

@@ -22,6 +22,7 @@ from relay_agent.queue.model import Recipient
 __all__ = ["Attempt", "Result"]
 
 _MOST_HOSTS = 10  # tried in one attempt
+_SPREAD_AFTER = 60.0  # seconds after which the choice among several equal hosts is made anew
 
 
 @dataclass(slots=True)
@@ -89,17 +90,44 @@ class Attempt:
                 self._binary = await is_binary(body)
         except OSError as error:
             raise ContentError(str(error)) from error
-        targets = self._destination.targets()
-        if session is not None:
-            reused = session.target
-            targets = [reused, *(target for target in targets if target != reused)]
+        targets, held = self._targets(session)
         for target in targets[:_MOST_HOSTS]:
-            held = session if session is not None and session.target == target else None
-            opened = held or await self._open(target)
+            taken = held if held is not None and held.target == target else None
+            if taken is not None:
+                held = None
+            opened = taken or await self._open(target)
             if opened is not None:
-                await self._carry(opened, fresh=held is None)
+                await self._carry(opened, fresh=taken is None)
             if not self._pending or self.hurried:
                 break
+        if held is not None:
+            held.connection.quit()
+
+    def _targets(self, session: Session | None) -> tuple[list[Target], Session | None]:
+        """The targets in the order to try them, and the session if it is still one to go on with.
+
+        It is left for a host that is better, or whose rest is over: under load it would else be kept for ever, and a
+        preferred host never come back.
+        """
+        ranked = self._destination.ranked()
+        targets = [target for _, target in ranked]
+        if session is None or len(ranked) == 1:
+            return targets, session
+        health = self._destination.health
+        preference, best = ranked[0]
+        probed = not health.is_well(best)  # and yet the first: its rest is over, or all are in trouble
+        if session.target == best:
+            return targets, session
+        if probed and health.is_well(session.target):
+            reused = [target for target in targets[1:] if target != session.target]
+            return [best, session.target, *reused], session
+        preferences = {target: each for each, target in ranked}
+        worse = preferences.get(session.target, preference + 1) > preference or not health.is_well(session.target)
+        spread = time.monotonic() - session.opened > _SPREAD_AFTER
+        if not probed and (worse or spread):
+            session.connection.quit()
+            return targets, None
+        return [session.target, *(target for target in targets if target != session.target)], session
 
     async def _open(self, target: Target) -> Session | None:
         try:
@@ -137,8 +165,8 @@ class Attempt:
                 return
             session, connection = opened, opened.connection
             outcomes = await self._transactions(session)
-        trouble = next((each for each in outcomes.values() if _host_is_out(each)), None)
-        if isinstance(trouble, Deferred):
+        trouble = _trouble(session.target, outcomes)
+        if trouble is not None:
             self._destination.note_trouble(session.target, trouble)
         if not all(map(_host_is_out, outcomes.values())):
             self._worked = True
@@ -171,6 +199,16 @@ class Attempt:
             if not again or len(again) == len(left) or not session.connection.usable:
                 return outcomes
             left = again
+
+
+def _trouble(target: Target, outcomes: dict[int, Outcome]) -> Deferred | None:
+    """What shows that a host takes nothing. An upstream relay that puts off all recipients, but not for their own
+    sake (450 4.7.1 to MAIL, a full disk), is in trouble, too; an MX host may be greylisting."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, Deferred) and outcome.scope is Scope.HOST:
+            return outcome
+    deferred = [each for each in outcomes.values() if isinstance(each, Deferred) and each.scope is Scope.ELSEWHERE]
+    return deferred[0] if target.upstream and deferred and len(deferred) == len(outcomes) else None
 
 
 def _host_is_out(outcome: Outcome) -> bool:

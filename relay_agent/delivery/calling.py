@@ -18,8 +18,8 @@ from relay_agent.config.schema import Config, Route
 from relay_agent.delivery.domain import ascii_domain
 from relay_agent.delivery.outcome import Deferred
 from relay_agent.delivery.patterns import in_domains
-from relay_agent.delivery.route import matching_route
-from relay_agent.queue.model import AWAITS, Message, Recipient
+from relay_agent.delivery.routing.match import matching_route
+from relay_agent.queue.model import AWAITS, Envelope, Message, Recipient
 
 __all__ = ["Call", "OpenCalls", "SitesBusyError", "not_waiting", "owned_routes", "site_route", "waiting", "waits"]
 
@@ -32,11 +32,14 @@ class SitesBusyError(Exception):
     """Whoever has the mail did not answer, or could not do what a site called for; the text says why."""
 
 
-def site_route(routes: Sequence[Route], domain: str) -> Route | None:
-    """The route of a domain whose mail waits for its site to call in; None for all others."""
+def site_route(routes: Sequence[Route], domain: str, envelope: Envelope | None = None) -> Route | None:
+    """The route of a domain whose mail waits for its site to call in; None for all others.
+
+    envelope: of a message that some other route may take by its sender or account.
+    """
     if not any(route.etrn for route in routes):
         return None
-    route = matching_route(routes, domain)
+    route = matching_route(routes, domain, envelope)
     return route if route is not None and route.etrn else None
 
 
@@ -85,7 +88,7 @@ class Call:
 
     def _meets(self, config: Config, route: Route, domain: str) -> bool:
         """Whether the route has this domain, or with `below` any at or below it."""
-        if matching_route(config.route, domain) is route:
+        if matching_route(config.route, domain, None) is route:
             return True
         if not self.below:
             return False
@@ -124,7 +127,7 @@ class OpenCalls:
             return {}
         outcomes = {}
         for number, recipient in recipients:
-            route = site_route(self._config.route, recipient.domain)
+            route = site_route(self._config.route, recipient.domain, message.envelope)
             if route is not None and not (route.via and self._lets_go(message, recipient)):
                 text = f"waits until the site of {recipient.domain} calls in"
                 outcomes[number] = Deferred(_WAITS, text, untried=True)

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to an SMTP server: greeting, EHLO, STARTTLS, sign-in, and reading replies in time.
+"""One connection to an SMTP server: greeting, EHLO, STARTTLS, and reading replies in time.
 
-The mail transaction itself is in `transaction`. Own protocol instead of a library's for pipelining, per-stage
-timeouts and per-recipient replies, at a sixth of the processor time.
+Sign-in is in `sign_in`, the mail transaction itself in `transaction`. Own protocol instead of a library's for
+pipelining, per-stage timeouts and per-recipient replies, at a sixth of the processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from relay_agent.delivery.outcome import Deferred, HostTrouble, Scope
-from relay_agent.delivery.reply import Reply, ReplyError, ReplyReader, printable
+from relay_agent.delivery.outcome import Deferred, HostTrouble, Scope, cause_of_reply
+from relay_agent.delivery.reply import Reply, ReplyError, ReplyReader
 
 __all__ = ["Connection", "Timeouts", "TlsRefusedError"]
 
@@ -190,7 +189,9 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
         answer = self._replies.popleft()
         if answer.code == 421:
-            trouble = HostTrouble(Deferred(answer.enhanced or "4.3.2", answer.text, self.host, Scope.HOST))
+            trouble = HostTrouble(
+                Deferred(answer.enhanced or "4.3.2", answer.text, self.host, Scope.HOST, cause=cause_of_reply(answer))
+            )
             self._lost = self._lost or trouble
             self._close()
             raise trouble
@@ -264,36 +265,11 @@ class Connection(asyncio.Protocol):
         self._reader.reset()
         await self.hello()
 
-    async def sign_in(self, username: str, password: str) -> None:
-        """AUTH PLAIN, or LOGIN where that is all there is (RFC 4954). Raises HostTrouble when refused.
-
-        Only inside TLS; the secrets appear in no exception.
-        """
-        if not self.encrypted:
-            raise HostTrouble(Deferred("4.7.0", "no sign-in without TLS", self.host, Scope.HOST))
-        methods = self.extensions.get("AUTH", "").upper().split()
-        user, secret = username.encode(), password.encode()
-        if "PLAIN" in methods:
-            token = base64.b64encode(b"\0" + user + b"\0" + secret)
-            answer = await self.command(b"AUTH PLAIN " + token, self.timeouts.auth)
-        elif "LOGIN" in methods:
-            answer = await self.command(b"AUTH LOGIN", self.timeouts.auth)
-            for token in (user, secret):
-                if answer.code != 334:
-                    break
-                answer = await self.command(base64.b64encode(token), self.timeouts.auth)
-        else:
-            offered = printable(" ".join(methods), 100) or "none"
-            text = f"the server offers no sign-in that we know (PLAIN, LOGIN), but: {offered}"
-            raise HostTrouble(Deferred("4.7.0", text, self.host, Scope.HOST))
-        if answer.code != 235:
-            raise self._trouble(answer, "4.7.8", "sign-in refused: ")
-
-    def _trouble(self, answer: Reply, status: str, prefix: str = "") -> HostTrouble:
+    def _trouble(self, answer: Reply, status: str) -> HostTrouble:
         enhanced = answer.enhanced
         if enhanced is not None and answer.code // 100 in (4, 5):
             status = f"4{enhanced[1:]}"
-        return HostTrouble(Deferred(status, prefix + answer.text, self.host, Scope.HOST))
+        return HostTrouble(Deferred(status, answer.text, self.host, Scope.HOST, cause=cause_of_reply(answer)))
 
     # The end.
 

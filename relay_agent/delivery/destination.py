@@ -12,13 +12,13 @@ from relay_agent.delivery.client import Connection
 from relay_agent.delivery.line import FairLine
 from relay_agent.delivery.outcome import Deferred
 from relay_agent.delivery.route import Target, Way
+from relay_agent.delivery.routing.health import Health
 from relay_agent.delivery.shaping import Limit, Pause, Peer, is_about_tls, pause_for
 from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient
 
 __all__ = ["Destination", "Job", "Session"]
 
-_BAD_FOR = 60.0  # seconds that a host that made trouble is tried last
 _IDLE_FOR = 2.0  # seconds that a connection is kept when there is nothing more for it
 _SHOWN_FOR = 600.0  # seconds that the last error of a destination stays visible in the status
 _SIZE_OF_A_TURN = 262_144.0  # octets of content that count as one recipient more
@@ -46,6 +46,7 @@ class Session:
 
     target: Target
     connection: Connection
+    opened: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Destination:
 
     way: Way
     peer: Peer = field(default_factory=lambda: Peer(Limit(_MOST_CONNECTIONS)))
+    health: Health = field(default_factory=Health)  # of all hosts, this way's among them
     active: int = 0  # workers
     queued: set[int] = field(default_factory=set)  # accounts for which it stands in line for a free connection
     timer: asyncio.TimerHandle | None = None  # runs until the rate allows the next message
@@ -63,7 +65,6 @@ class Destination:
     _jobs: FairLine[Job] = field(default_factory=FairLine)
     _by_message: dict[str, Job] = field(default_factory=dict)
     _idle: dict[Session, asyncio.TimerHandle] = field(default_factory=dict)
-    _bad: dict[Target, float] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:
@@ -131,14 +132,17 @@ class Destination:
 
     # How the hosts behave.
 
+    def ranked(self) -> list[tuple[int, Target]]:
+        """Preferences and targets in the order to try them, those in trouble at the end (see `Health.order`)."""
+        return self.health.order(self.way.in_order())
+
     def targets(self) -> list[Target]:
-        """The targets to try, those that made trouble lately at the end."""
-        now = time.monotonic()
-        return sorted(self.way.in_order(), key=lambda target: self._bad.get(target, 0.0) > now)
+        """The targets in the order to try them."""
+        return [target for _, target in self.ranked()]
 
     def note_trouble(self, target: Target, outcome: Deferred) -> None:
         """A host took nothing: the others come first for a while."""
-        self._bad[target] = time.monotonic() + _BAD_FOR
+        self.health.trouble(target, outcome)
         self.note_error(f"{target.label}: {outcome.text}")
 
     def note_error(self, text: str) -> None:
@@ -147,7 +151,7 @@ class Destination:
 
     def note_success(self, target: Target) -> None:
         """A host took a message."""
-        self._bad.pop(target, None)
+        self.health.success(target)
         self.peer.grows()
 
     def worked(self) -> None:
@@ -163,10 +167,9 @@ class Destination:
             self.peer.failed(outcome, pause_for(self.peer.pause.failures, first, longest))
 
     def unblock(self) -> None:
-        """Forget all trouble."""
+        """Forget that no host took anything."""
         self.own_pause.end()
         self.peer.pause.end()
-        self._bad.clear()
 
     @property
     def trouble(self) -> Deferred | None:

@@ -16,11 +16,16 @@ from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.destination import Job
 from relay_agent.delivery.hand import Hand
 from relay_agent.delivery.loader import Loader
-from relay_agent.delivery.outcome import Outcome
+from relay_agent.delivery.outcome import Deferred, Outcome
 from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.resolve import Resolver, UnresolvedError
-from relay_agent.delivery.route import Router, Way
+from relay_agent.delivery.route import Plan, Router, Target, Way
+from relay_agent.delivery.routing.health import Health
+from relay_agent.delivery.routing.match import uses_mx
+from relay_agent.delivery.routing.own import own_addresses
+from relay_agent.delivery.routing.port25 import Port25
 from relay_agent.delivery.session import Opener
+from relay_agent.delivery.sign_in.tokens import TokenKeeper
 from relay_agent.delivery.tls.outward import OutwardTls
 from relay_agent.delivery.tls.policy import RELAXED
 from relay_agent.delivery.transaction import MAX_RECIPIENTS
@@ -60,16 +65,17 @@ class Dispatcher:
         self._config = config
         self._log = log
         self._timeouts = timeouts or Timeouts()
-        self._asking: dict[str, list[tuple[Message, dict[int, Recipient]]]] = {}  # by domain, until DNS answers
+        self._asking: dict[Plan, list[tuple[Message, dict[int, Recipient]]]] = {}  # until DNS answers
         self._running = False
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
         self._store = store
         self._most_in_hand = most_in_hand
         self._background: list[asyncio.Task[None]] = []
-        self._retired: list[Resolver | OutwardTls] = []
+        self._retired: list[Resolver | OutwardTls | TokenKeeper] = []
         self._pressure = Pressure()
         self._books = Books(config, store, log, signer, self.submit)
-        self._workers = Workers(config, self._books, self._pressure, most_in_hand=most_in_hand)
+        self._health = Health(self._note_health)
+        self._workers = Workers(config, self._books, self._pressure, self._health, most_in_hand=most_in_hand)
 
     # What the rest of the agent calls.
 
@@ -77,6 +83,7 @@ class Dispatcher:
         """Begin, with what is due in the queue."""
         self._use(self._config)
         self._tls.start()
+        self._port25.start()
         self._books.hands.clear()  # what an earlier stop cut off is in the queue
         self._workers.begin()
         self._asking.clear()
@@ -86,7 +93,7 @@ class Dispatcher:
         self._running = True
         loop = asyncio.get_running_loop()
         self._background = [loop.create_task(self._loader.run()), loop.create_task(self._forget())]
-        self._books.tasks.spawn(self._route_anew())
+        self._books.tasks.spawn(self._sites_anew())
 
     def submit(self, message: Message) -> None:
         """Deliver a message that the queue has just stored. Without room for it, it waits in the queue."""
@@ -105,6 +112,7 @@ class Dispatcher:
     def wake(self) -> None:
         """Look into the queue now and forget earlier troubles of hosts (the operator asked for a retry)."""
         self._router.forget()
+        self._health.forget()
         for destination in self._workers.destinations.values():
             destination.unblock()
         self._loader.wake()
@@ -113,9 +121,9 @@ class Dispatcher:
         """Do not begin deliveries of these messages (the operator held or deleted them)."""
         ids = frozenset(queue_ids)
         dropped = [job for destination in self._workers.destinations.values() for job in destination.drop(ids)]
-        for domain, waiting in self._asking.items():
+        for plan, waiting in self._asking.items():
             dropped += [Job(message, recipients) for message, recipients in waiting if message.queue_id in ids]
-            self._asking[domain] = [each for each in waiting if each[0].queue_id not in ids]
+            self._asking[plan] = [each for each in waiting if each[0].queue_id not in ids]
         for job in dropped:
             self._books.release(job.message.queue_id, job.recipients)
 
@@ -126,7 +134,7 @@ class Dispatcher:
         self._calls.open(call)
         found = await self._awaiting(call)
         for domain in {domain for _, domain in found}:
-            way = self._router.known(domain)
+            way = self._router.known(self._router.plan(domain, None))
             if way is not None and way in self._workers.destinations:
                 self._workers.destinations[way].unblock()
         queue_ids = list(dict.fromkeys(queue_id for queue_id, _ in found))
@@ -193,7 +201,7 @@ class Dispatcher:
         """How long servers are waited for."""
         return self._timeouts
 
-    async def _route_anew(self) -> None:
+    async def _sites_anew(self) -> None:
         """What waited for a site that has no such route any more goes the way that it has now."""
         config = self._config
         moved = await self._store.awaiting(lambda domain: site_route(config.route, domain) is None)
@@ -203,19 +211,25 @@ class Dispatcher:
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; mail in line is routed anew, attempts under way end as they began."""
-        old = self._tls, self._resolver
+        old = self._old() if self._running else ()
         self._config = self._books.config = config
         self._workers.reconfigure(config)
         if not self._running:
             return
+        self._port25.stop()
         self._use(config)
         self._tls.start()
+        self._port25.start()
         self._retired.extend(old)  # look-ups that are under way still have their answers to come
-        jobs = []
+        self._health.forget()
         for destination in self._workers.destinations.values():
-            jobs += destination.take_all()
             destination.close_idle()
             destination.unblock()
+        self._route_anew()
+
+    def _route_anew(self) -> None:
+        """Let what is in line go the way that holds now."""
+        jobs = [job for destination in self._workers.destinations.values() for job in destination.take_all()]
         for job in jobs:
             self._send_on(job.message, job.recipients)
 
@@ -226,6 +240,7 @@ class Dispatcher:
         """
         self._running = False
         self._pressure.stop()
+        self._port25.stop()
         for task in self._background:
             task.cancel()
         self._workers.end()
@@ -237,7 +252,7 @@ class Dispatcher:
         if lost:
             self._log.event("outcomes_lost", level="error", count=lost)
         await self._workers.close()
-        for each in (*self._retired, self._tls, self._resolver):
+        for each in (*self._retired, *self._old()):
             await each.close()
 
     def snapshot(self) -> dict[str, Any]:
@@ -248,6 +263,8 @@ class Dispatcher:
             "connections": self._workers.active + sum(each.idle for each in shown),
             "looking_up": len(self._asking),
             "not_recorded": self._books.recorder.pending,
+            "port25": self._port25.snapshot(self._router.instead),
+            "upstreams": self._health.snapshot(self._router.upstreams),
             "destinations_by_state": self._workers.counts(),
             "quarantined": list(self._books.quarantined),
             "destinations": [
@@ -259,10 +276,12 @@ class Dispatcher:
 
     def _use(self, config: Config) -> None:
         delivery = config.delivery
-        self._resolver = Resolver(delivery.resolvers, config.hostname)
+        self._resolver = Resolver(delivery.resolvers, config.hostname, own_addresses(config))
         self._calls = OpenCalls(config)
         self._tls = OutwardTls(config, self._resolver, self._log, self._store_and_submit)
-        self._router = Router(config, self._resolver, self._tls)
+        hosts = delivery.port25_check if uses_mx(config.route) else ()
+        self._port25 = Port25(hosts, delivery.smtp_port, self._resolver, self._log, self._port25_changed)
+        self._router = Router(config, self._resolver, self._tls, self._port25)
         self._workers.opener = Opener(
             own_name=config.hostname,
             resolver=self._resolver,
@@ -271,6 +290,28 @@ class Dispatcher:
             timeouts=self._timeouts,
             note=self._workers.note,
             tls=self._tls,
+        )
+
+    def _old(self) -> tuple[OutwardTls, TokenKeeper, Resolver]:
+        """What has to be closed some time after its last use."""
+        return self._tls, self._workers.opener.tokens, self._resolver
+
+    def _port25_changed(self) -> None:
+        if self._running:
+            self._route_anew()
+
+    def _note_health(self, name: str, target: Target, outcome: Deferred | None, seconds: float) -> None:
+        """A host rests or has recovered."""
+        if not target.upstream:
+            return  # the trouble of an MX host is in the log already, with each attempt
+        self._log.event(
+            name,
+            level="warning" if outcome is not None else "info",
+            host=target.label,
+            user=target.username,
+            cause=outcome.cause.value if outcome is not None and outcome.cause is not None else None,
+            reply=outcome.text if outcome is not None else None,
+            seconds=round(seconds, 1),
         )
 
     async def _store_and_submit(self, message: Message) -> None:
@@ -295,34 +336,39 @@ class Dispatcher:
                 continue
             domains.setdefault(recipient.domain, {})[number] = recipient
         for domain, group in domains.items():
-            if domain in self._asking:
-                self._asking[domain].append((message, group))
-                continue
             try:
-                way = self._router.known(domain)
+                plan = self._router.plan(domain, message.envelope)
+                way = self._router.known(plan)
             except Exception as error:
                 self._books.fault(message, group, error)
                 continue
             if way is not None:
                 self._enqueue(way, message, group)
+            elif plan in self._asking:
+                self._asking[plan].append((message, group))
             else:
-                self._asking[domain] = [(message, group)]
-                self._books.tasks.spawn(self._ask(domain))
+                self._asking[plan] = [(message, group)]
+                self._books.tasks.spawn(self._ask(plan))
 
-    async def _ask(self, domain: str) -> None:
+    async def _ask(self, plan: Plan) -> None:
         way: Way | None = None
         outcome: Outcome | None = None
         fault: Exception | None = None
         started = time.time()
+        router = self._router
         try:
             async with self._lookups:
-                way = await self._router.find(domain)
+                router = self._router
+                way = await router.find(plan)
         except UnresolvedError as error:
             outcome = error.outcome
         except Exception as error:
             fault = error
-        for message, recipients in self._asking.pop(domain):
-            if way is not None:
+        changed = self._running and router is not self._router
+        for message, recipients in self._asking.pop(plan):
+            if changed:  # the configuration, while DNS was asked
+                self._send_on(message, recipients)
+            elif way is not None:
                 self._enqueue(way, message, recipients)
             elif outcome is not None:
                 self._books.decided(message, dict.fromkeys(recipients, outcome), started)

@@ -145,7 +145,7 @@ class Hand:
         recipient = _told(before, outcome) if outcome.untried else self._attempted(number, outcome, now)
         if outcome.fault and before.last_status == FAULT and not before.last_host:
             return replace(recipient, state=RecipientState.HELD)
-        route = site_route(config.route, recipient.domain)
+        route = site_route(config.route, recipient.domain, self.message.envelope)
         if route is not None:
             return waiting(recipient, self.message, route, now)
         delivery = config.delivery

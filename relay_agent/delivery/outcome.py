@@ -6,17 +6,19 @@ from __future__ import annotations
 import errno
 import ssl
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from relay_agent.delivery.reply import Reply, ReplyError, printable
 
 __all__ = [
+    "Cause",
     "Deferred",
     "Delivered",
     "Failed",
     "HostTrouble",
     "Outcome",
     "Scope",
+    "cause_of_reply",
     "judge",
     "judge_error",
 ]
@@ -28,6 +30,16 @@ class Scope(IntEnum):
     RECIPIENT = 0  # the host is well; another one would say the same
     ELSEWHERE = 1  # the host does not take this now; another one of the same destination may
     HOST = 2  # the host takes nothing at all now
+
+
+class Cause(StrEnum):
+    """Where a host that takes nothing fails."""
+
+    CONNECTION = "connection"  # no address, no connection, or it was lost
+    TLS = "tls"
+    SIGN_IN = "sign_in"
+    THROTTLED = "throttled"  # we send it too much
+    REFUSED = "refused"  # it takes nothing now, for whatever reason
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,7 +58,7 @@ class Deferred:
     """Not now. `again`: the rest of the recipients may follow at once in a further transaction.
 
     fault: nobody refused; something of our own went wrong (the code, the queue's disk).
-    untried: it was no attempt; the mail waits for its site to call in.
+    untried: it was no attempt; the mail waits for its site to call in. cause: of a host's trouble.
     """
 
     status: str
@@ -56,6 +68,7 @@ class Deferred:
     again: bool = False
     fault: bool = False
     untried: bool = False
+    cause: Cause | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,6 +100,11 @@ def _concerns_host(reply: Reply) -> Scope:
     if subject:
         return Scope.ELSEWHERE if subject[0] in ("3", "4", "7") else Scope.RECIPIENT
     return Scope.ELSEWHERE if reply.code == 451 else Scope.RECIPIENT
+
+
+def cause_of_reply(reply: Reply) -> Cause:
+    """What a 4xx means for the host that gave it: throttling is told by X.7 (450, 451 and 421 4.7.x)."""
+    return Cause.THROTTLED if (reply.enhanced or "").startswith("4.7.") else Cause.REFUSED
 
 
 #: What a code without an enhanced status stands for.
@@ -126,7 +144,7 @@ def judge(reply: Reply, host: str, *, about_recipient: bool = False) -> Outcome:
         return Failed(reply.enhanced or plain, reply.text, host)
     if kind == 4:
         status = reply.enhanced or _STATUS.get(reply.code, "4.0.0")
-        return Deferred(status, reply.text, host, _concerns_host(reply))
+        return Deferred(status, reply.text, host, _concerns_host(reply), cause=cause_of_reply(reply))
     return Deferred("4.5.0", f"unexpected reply: {reply.text}", host, Scope.ELSEWHERE)
 
 
@@ -149,7 +167,7 @@ def judge_error(error: BaseException, host: str, doing: str) -> Deferred:
     """
     if isinstance(error, HostTrouble):
         return error.outcome
-    status = "4.4.2"
+    status, cause = "4.4.2", Cause.TLS if isinstance(error, ssl.SSLError) else Cause.CONNECTION
     if isinstance(error, ssl.SSLCertVerificationError):
         status, words = "4.7.5", f"certificate not accepted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):
@@ -157,11 +175,11 @@ def judge_error(error: BaseException, host: str, doing: str) -> Deferred:
     elif isinstance(error, TimeoutError) and not error.errno:
         status, words = ("4.4.1" if doing == "while connecting" else "4.4.2"), "timed out"
     elif isinstance(error, ReplyError):
-        status, words = "4.5.0", f"the server {error}"
+        status, words, cause = "4.5.0", f"the server {error}", Cause.REFUSED
     elif isinstance(error, OSError) and error.errno in _ERRNO_WORDS:
         status, words = _ERRNO_WORDS[error.errno]
     elif isinstance(error, EOFError):
         words = "connection closed by the other side"
     else:
         words = str(error) or type(error).__name__
-    return Deferred(status, printable(f"{words} {doing}"), host, Scope.HOST)
+    return Deferred(status, printable(f"{words} {doing}"), host, Scope.HOST, cause=cause)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -62,11 +62,13 @@ class Resolver:
     """Asks the configured DNS servers, or those of the system when there are none.
 
     servers: as in the configuration, ``address`` or ``address:port``. own_name: the relay's host name; MX
-    hosts not better than ourselves are passed over, so that mail does not go in a circle.
+    hosts not better than ourselves are passed over, so that mail does not go in a circle. is_own: whether an address
+    is one where this relay itself takes mail; None where it takes none on the port of MX hosts.
     """
 
-    def __init__(self, servers: Sequence[str], own_name: str) -> None:
+    def __init__(self, servers: Sequence[str], own_name: str, is_own: Callable[[str], bool] | None = None) -> None:
         self._own_name = own_name.rstrip(".").lower()
+        self._is_own = is_own
         pairs = [parse_resolver(server) for server in servers]
         self._dns = aiodns.DNSResolver(
             [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in pairs] or None,
@@ -92,12 +94,14 @@ class Resolver:
             records = []
         if not records:
             # No MX: the domain itself is the host (RFC 5321 5.1), if it has an address.
-            await self.addresses(name, nothing=Failed("5.1.2", f"domain {name} has neither MX nor address"))
-            self._check_circle(name)
+            addresses = await self.addresses(name, nothing=Failed("5.1.2", f"domain {name} has neither MX nor address"))
+            if name == self._own_name or (self._is_own is not None and any(map(self._is_own, addresses))):
+                raise _circle(name)
             return Exchangers((MailHost(name),), _LONGEST)
-        return Exchangers(self._usable([mx for mx, _ in records], name), min(ttl for _, ttl in records))
+        hosts = self._named([mx for mx, _ in records], name)
+        return Exchangers(await self._better_than_us(hosts), min(ttl for _, ttl in records))
 
-    def _usable(self, records: list[pycares.MXRecordData], domain: str) -> tuple[MailHost, ...]:
+    def _named(self, records: list[pycares.MXRecordData], domain: str) -> tuple[MailHost, ...]:
         hosts: dict[str, MailHost] = {}
         for record in sorted(records, key=lambda each: each.priority)[:_MOST_HOSTS]:
             host = record.exchange.rstrip(".").lower()
@@ -105,18 +109,28 @@ class Resolver:
         if set(hosts) == {""}:
             raise UnresolvedError(Failed("5.1.10", f"domain {domain} takes no mail (null MX)"))
         hosts.pop("", None)
-        ours = hosts.get(self._own_name)
-        if ours is None:
-            return tuple(hosts.values())
-        better = tuple(host for host in hosts.values() if host.preference < ours.preference)
+        return tuple(hosts.values())
+
+    async def _better_than_us(self, hosts: tuple[MailHost, ...]) -> tuple[MailHost, ...]:
+        """The hosts that are preferred to this relay, if it is one of them (RFC 5321 5.1); else all."""
+        own = [host for host in hosts if host.name == self._own_name]
+        if self._is_own is not None and not own:
+            flags = await asyncio.gather(*(self._leads_here(host) for host in hosts))
+            own = [host for host, leads_here in zip(hosts, flags, strict=True) if leads_here]
+        if not own:
+            return hosts
+        best = min(own, key=lambda host: host.preference)
+        better = tuple(host for host in hosts if host.preference < best.preference)
         if not better:
-            self._check_circle(self._own_name)
+            raise _circle(best.name)
         return better
 
-    def _check_circle(self, host: str) -> None:
-        if host == self._own_name:
-            text = f"the mail host is {host}, which is this relay: mail would go in a circle"
-            raise UnresolvedError(Failed("5.4.6", text))
+    async def _leads_here(self, host: MailHost) -> bool:
+        assert self._is_own is not None
+        try:
+            return any(map(self._is_own, await self.addresses(host.name)))
+        except UnresolvedError:
+            return False  # it has its say when its turn comes
 
     async def addresses(self, name: str, *, nothing: Failed | None = None) -> tuple[str, ...]:
         """The addresses of an MX host, IPv6 and IPv4 in turn. Raises UnresolvedError.
@@ -202,6 +216,10 @@ class Resolver:
     async def close(self) -> None:
         """Give up what is under way and free the sockets."""
         await self._dns.close()
+
+
+def _circle(host: str) -> UnresolvedError:
+    return UnresolvedError(Failed("5.4.6", f"the mail host is {host}, which is this relay: mail would go in a circle"))
 
 
 def _result(error: Exception) -> str:

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from relay_agent.config.schema import Config, Hop, Route
-from relay_agent.delivery.patterns import in_domains
 from relay_agent.delivery.resolve import MailHost, Resolver
+from relay_agent.delivery.routing.match import matching_route
+from relay_agent.delivery.routing.port25 import Port25
+from relay_agent.delivery.routing.reach import Origin
+from relay_agent.delivery.sign_in.credentials import Credentials, credentials_of
 from relay_agent.delivery.tls.outward import DomainRule, OutwardTls
 from relay_agent.delivery.tls.policy import Wanted
+from relay_agent.queue.model import Envelope
 
-__all__ = ["Router", "Security", "Target", "Way", "matching_route", "targets_via"]
+__all__ = ["Plan", "Router", "Security", "Target", "Way", "way_via"]
 
 _LONGEST_KEPT = 60.0  # seconds that a domain's MX hosts are remembered, whatever the records allow
 _SHORTEST_KEPT = 5.0
@@ -37,7 +43,8 @@ class Target:
     """A host to hand mail to, and how. Connections to equal targets are interchangeable.
 
     address: given for an address literal; otherwise the host's addresses come from DNS. upstream: named by
-    the operator, so its name may also stand in /etc/hosts. tls: what is wanted of an MX host.
+    the operator, so its name may also stand in /etc/hosts. tls: what is wanted of an MX host. weight: its share of
+    new connections among those of the same preference.
     """
 
     host: str
@@ -45,10 +52,16 @@ class Target:
     security: Security
     upstream: bool = False
     address: str | None = None
-    username: str | None = None
-    password_file: Path | None = None
+    credentials: Credentials | None = None
     ca_file: Path | None = None
     tls: Wanted = field(default_factory=Wanted)
+    weight: int = 1
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def username(self) -> str | None:
+        """Who is signed in, for people."""
+        return self.credentials.username if self.credentials is not None else None
 
     @property
     def label(self) -> str:
@@ -76,70 +89,126 @@ class Way:
         choices = ((preference, replace(target, tls=Wanted())) for preference, target in self.choices)
         return Way(tuple(choices))
 
-    def in_order(self) -> list[Target]:
-        """The targets as they are to be tried; those of equal preference in random order (RFC 5321 5.1)."""
-        ranked = [(preference, random.random(), target) for preference, target in self.choices]  # noqa: S311
-        return [target for _, _, target in sorted(ranked, key=lambda each: each[:2])]
+    def in_order(self) -> list[tuple[int, Target]]:
+        """Preferences and targets as they are to be tried; those of equal preference by chance (RFC 5321 5.1), each as
+        often the first as its weight says."""
+        # Efraimidis, Spirakis: Weighted random sampling with a reservoir (2006).
+        ranked = [
+            (preference, -math.log(1.0 - random.random()) / target.weight, target)  # noqa: S311 - not a secret
+            for preference, target in self.choices
+        ]
+        return [(preference, target) for preference, _, target in sorted(ranked, key=lambda each: each[:2])]
 
 
-def matching_route(routes: Sequence[Route], domain: str) -> Route | None:
-    """The first route that a recipient domain matches: exactly, below ``*.example.org``, or ``*``."""
-    return next((route for route in routes if in_domains(route.domains, domain)), None)
+class Plan(NamedTuple):
+    """How mail for a domain is to go: through a pool, or to its MX hosts, showing ourselves as `origin`."""
+
+    domain: str
+    pool: Way | None
+    origin: Origin
 
 
-def targets_via(hops: Sequence[Hop]) -> tuple[Target, ...]:
-    """The upstream relays of a route, in their order."""
-    return tuple(
-        Target(
-            host=hop.host,
-            port=hop.port,
-            security=Security(hop.tls),
-            upstream=True,
-            username=hop.username,
-            password_file=hop.password_file,
-            ca_file=hop.ca_file,
+def way_via(hops: Sequence[Hop], origin: Origin | None = None) -> Way:
+    """The way through a pool of upstream relays: by their priorities, or in their order."""
+    return Way(
+        tuple(
+            (hop.priority if hop.priority is not None else place, _upstream(hop, origin or Origin()))
+            for place, hop in enumerate(hops)
         )
-        for hop in hops
     )
 
 
-class Router:
-    """Finds the way for a domain by the configuration's routes, else by its MX records, kept for a while."""
+def _upstream(hop: Hop, origin: Origin) -> Target:
+    return Target(
+        host=hop.host,
+        port=hop.port,
+        security=Security(hop.tls),
+        upstream=True,
+        credentials=credentials_of(hop),
+        ca_file=hop.ca_file,
+        weight=hop.weight,
+        origin=origin,
+    )
 
-    def __init__(self, config: Config, resolver: Resolver, tls: OutwardTls) -> None:
+
+def _origin(route: Route) -> Origin:
+    four, six = route.source_address, route.source_address6
+    return Origin(str(four) if four else None, str(six) if six else None, route.helo)
+
+
+class Router:
+    """Finds the way of mail by the configuration's routes, else by MX records, which are kept for a while.
+
+    While port 25 is closed, what would go to MX hosts goes through a pool, if there is one.
+    """
+
+    def __init__(self, config: Config, resolver: Resolver, tls: OutwardTls, port25: Port25) -> None:
         self.resolver = resolver
+        self.port25 = port25
         self._tls = tls
         self._ca_file = config.delivery.ca_file
         self._routes = config.route
-        self._ways = {id(route): Way(tuple(enumerate(targets_via(route.via)))) for route in config.route}
+        self._origins = {id(route): _origin(route) for route in config.route}
+        self._ways = {
+            id(route): way_via(route.via, self._origins[id(route)]) if route.via else None for route in config.route
+        }
+        pools = [way for way in self._ways.values() if way is not None]
+        if config.delivery.fallback_via:
+            pools.insert(0, way_via(config.delivery.fallback_via))
+        self._pools = pools
+        self._instead = pools[0] if pools else None
         self._port = config.delivery.smtp_port
-        self._kept: dict[str, tuple[float, Way]] = {}
+        self._kept: dict[tuple[str, Origin], tuple[float, Way]] = {}
 
-    def known(self, domain: str) -> Way | None:
-        """The way if it can be told without asking DNS."""
-        route = matching_route(self._routes, domain)
-        if route is not None:
-            return self._ways[id(route)]
-        kept = self._kept.get(domain)
+    @property
+    def instead(self) -> str | None:
+        """The pool that carries mail for MX hosts while port 25 is closed, for people."""
+        return ", ".join(target.label for _, target in self._instead.choices) if self._instead is not None else None
+
+    @property
+    def upstreams(self) -> list[Target]:
+        """All upstream relays of the configuration."""
+        return list(dict.fromkeys(target for pool in self._pools for _, target in pool.choices))
+
+    def plan(self, domain: str, envelope: Envelope | None) -> Plan:
+        """How mail of this envelope for this domain is to go, by the routes; without one, most people's mail."""
+        route = matching_route(self._routes, domain, envelope) if self._routes else None
+        if route is None:
+            return Plan(domain, None, _NO_ORIGIN)
+        return Plan(domain, self._ways[id(route)], self._origins[id(route)])
+
+    def known(self, plan: Plan) -> Way | None:
+        """The way if it can be told without waiting."""
+        if plan.pool is not None:
+            return plan.pool
+        if self._instead is not None:
+            if self.port25.closed:
+                return self._instead
+            if not self.port25.known:
+                return None
+        kept = self._kept.get((plan.domain, plan.origin))
         if kept is None or kept[0] < time.monotonic():
             return None
         return kept[1]
 
-    async def find(self, domain: str) -> Way:
-        """The way for mail to `domain`. Raises UnresolvedError."""
-        way = self.known(domain)
+    async def find(self, plan: Plan) -> Way:
+        """The way for a plan. Raises UnresolvedError."""
+        if self._instead is not None:
+            await self.port25.ready()
+        way = self.known(plan)
         if way is not None:
             return way
+        domain = plan.domain
         exchangers, rule = await self._tls.look_up(domain, self.resolver.exchangers(domain))
         hosts = sorted(exchangers.hosts, key=lambda host: (host.preference, host.name))
-        way = Way(tuple((host.preference, self._exchanger(host, rule)) for host in hosts))
+        way = Way(tuple((host.preference, self._exchanger(host, rule, plan.origin)) for host in hosts))
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
         lifetime = min(max(exchangers.ttl, _SHORTEST_KEPT), _LONGEST_KEPT)
-        self._kept[domain] = time.monotonic() + lifetime, way
+        self._kept[domain, plan.origin] = time.monotonic() + lifetime, way
         return way
 
-    def _exchanger(self, host: MailHost, rule: DomainRule) -> Target:
+    def _exchanger(self, host: MailHost, rule: DomainRule, origin: Origin) -> Target:
         return Target(
             host.name,
             self._port,
@@ -147,9 +216,13 @@ class Router:
             address=host.address,
             ca_file=self._ca_file,
             tls=rule.wanted(host.name),
+            origin=origin,
         )
 
     def forget(self) -> None:
         """Ask DNS anew for every domain."""
         self._kept.clear()
         self._tls.forget()
+
+
+_NO_ORIGIN = Origin()

@@ -22,6 +22,7 @@ from relay_agent.delivery.line import FairLine
 from relay_agent.delivery.outcome import Deferred, Outcome, Scope
 from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.route import Way
+from relay_agent.delivery.routing.health import Health
 from relay_agent.delivery.session import Opener
 from relay_agent.delivery.shaping import Peer, Shaper, Standing
 from relay_agent.queue.lanes import owner_of
@@ -48,7 +49,7 @@ class Workers:
     most_in_hand: messages in memory at most, of everybody.
     """
 
-    def __init__(self, config: Config, books: Books, pressure: Pressure, *, most_in_hand: int) -> None:
+    def __init__(self, config: Config, books: Books, pressure: Pressure, health: Health, *, most_in_hand: int) -> None:
         self.config = config
         self.opener: Opener
         self.running = False
@@ -57,6 +58,7 @@ class Workers:
         self._shaper = Shaper(config)
         self._books = books
         self._pressure = pressure
+        self._health = health
         self._active = dict.fromkeys(Standing, 0)
         self._lines: dict[Standing, FairLine[tuple[Destination, int]]] = {each: FairLine() for each in Standing}
         self._attempts: dict[Attempt, Standing] = {}
@@ -95,7 +97,7 @@ class Workers:
         """The destination of a way."""
         found = self.destinations.get(way)
         if found is None:
-            found = self.destinations[way] = Destination(way, self._shaper.peer(way))
+            found = self.destinations[way] = Destination(way, self._shaper.peer(way), self._health)
         return found
 
     def tidy(self) -> None:
@@ -284,7 +286,7 @@ class Workers:
             session = destination.kept()
             while self.running and not peer.rate_wait and (job := destination.take()) is not None:
                 peer.sends()
-                session = await self._attempt(destination, job, session, counted)
+                session = await self._attempt(destination, job, session or destination.kept(), counted)
                 if peer.standing is Standing.PROVEN and counted is not Standing.PROVEN:
                     self._active[counted] -= 1
                     counted = Standing.PROVEN
@@ -355,7 +357,7 @@ class Workers:
         """No host took anything. Whether the job goes back into line, because other connections do work."""
         assert result.dead is not None
         peer: Peer = destination.peer
-        if peer.active > 1 and job.returned < _MOST_RETURNS and not hurried:
+        if (peer.active > 1 or destination.idle) and job.returned < _MOST_RETURNS and not hurried:
             peer.shrinks(peer.active - 1)
             destination.put_back(job)
             return True

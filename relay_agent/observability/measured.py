@@ -24,6 +24,8 @@ __all__ = [
     "DESTINATIONS",
     "DNS_LOOKUPS",
     "GREYLISTED",
+    "HOST_RECOVERIES",
+    "HOST_TROUBLES",
     "INCOMING_TLS",
     "LIMIT_REACHED",
     "LOG_EVENTS",
@@ -36,6 +38,7 @@ __all__ = [
     "OUTGOING_TLS",
     "OUTGOING_TLS_DEMANDS",
     "PAUSES",
+    "PORT_LOOKS",
     "QUARANTINED",
     "QUEUE_BYTES",
     "QUEUE_MESSAGES",
@@ -54,7 +57,9 @@ __all__ = [
     "SITE_CALLS",
     "SIGN_INS",
     "STARTED",
+    "TOKENS",
     "TURNED_AWAY",
+    "UPSTREAM_SIGN_INS",
     "WORKERS",
     "reason_of",
 ]
@@ -196,6 +201,27 @@ DNS_LOOKUPS = _counter(
     "Questions to DNS; absent: the name or the record does not exist. failed: no usable answer.",
     Label("type", ("MX", "A", "AAAA", "host")),
     Label("result", ("found", "absent", "failed")),
+)
+
+HOST_TROUBLES = _counter(
+    "host_troubles",
+    "Times that a mail host or an upstream relay took nothing: connection, tls, sign_in, throttled, refused.",
+    Label("cause", ("connection", "tls", "sign_in", "throttled", "refused")),
+)
+HOST_RECOVERIES = _counter("host_recoveries", "Hosts that had trouble and took mail again.")
+UPSTREAM_SIGN_INS = _counter(
+    "upstream_sign_ins",
+    "Sign-ins to upstream relays.",
+    Label("mechanism", ("EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")),
+    Label("result", ("succeeded", "failed")),
+)
+TOKENS = _counter(
+    "access_tokens", "Access tokens asked for, to sign in to upstream relays.", Label("result", ("fetched", "failed"))
+)
+PORT_LOOKS = _counter(
+    "port25_looks",
+    "Looks at whether port 25 is open to the outside; unknown: DNS told no address of the hosts.",
+    Label("state", ("open", "closed", "unknown")),
 )
 
 # ---- the agent itself -----------------------------------------------------------------------------------

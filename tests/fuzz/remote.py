@@ -9,6 +9,8 @@ import json
 import re
 import ssl
 from base64 import urlsafe_b64decode
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,6 +20,12 @@ from relay_agent.config.schema import OAuth
 from relay_agent.delivery.client import Connection
 from relay_agent.delivery.outcome import Delivered, HostTrouble
 from relay_agent.delivery.reply import ReplyError, ReplyReader, printable
+from relay_agent.delivery.resolve import Resolver
+from relay_agent.delivery.sign_in.credentials import Credentials, TokenSource
+from relay_agent.delivery.sign_in.dialogue import sign_in
+from relay_agent.delivery.sign_in.scram import ScramClient, ScramRefusedError
+from relay_agent.delivery.sign_in.tokens import TokenKeeper, read_answer
+from relay_agent.delivery.tls.https import Answer
 from relay_agent.delivery.transaction import Mail, send
 from relay_agent.oauth.keys import KeySource
 from relay_agent.oauth.tokens import TokenChecker, TokenError
@@ -27,7 +35,7 @@ from relay_agent.queue.model import Envelope, Recipient
 from .event_loop import FuzzLoop, Wire
 from .promises import in_words
 
-__all__ = ["replies", "server", "token"]
+__all__ = ["challenge", "replies", "server", "token", "token_answer"]
 
 _BODY = b"Subject: x\r\n\r\n.dot\r\nDATA\r\n"
 _MAIL = Mail(
@@ -42,6 +50,7 @@ _BINARY = Mail(Envelope("alice@alpha.test", "alice", {"BODY": "BINARYMIME"}), {0
                MemoryBody(b"Subject: x\r\n\r\n\0\r"), binary=True)  # fmt: skip
 _COMMAND = re.compile(
     rb"EHLO relay\.test|HELO relay\.test|RSET|QUIT|DATA|AUTH PLAIN AHUAcA==|AUTH LOGIN|dQ==|cA==|"
+    rb"AUTH SCRAM-SHA-256 [A-Za-z0-9+/=]+|Yz1[A-Za-z0-9+/=]+||\*|"
     rb"MAIL FROM:<alice@alpha\.test>(?: [!-~]+)*|RCPT TO:<(?:bob|b\xc3\xbccher)@beta\.test>(?: [!-~]+)*"
 )
 _SECRET = b"a key of thirty-two bytes or more"
@@ -83,6 +92,14 @@ def server(data: bytes) -> None:
         _conversation(data.split(b"\0"), tls=tls)
 
 
+async def _sign_in(connection: Connection) -> None:
+    with NamedTemporaryFile("w") as file:
+        file.write("p\n")
+        file.flush()
+        # A password needs no token, and so no resolver.
+        await sign_in(connection, Credentials("u", Path(file.name)), TokenKeeper(cast(Resolver, None)))
+
+
 def _conversation(says: list[bytes], *, tls: bool) -> None:
     loop = FuzzLoop()
     context = SimpleNamespace(verify_mode=ssl.CERT_REQUIRED, check_hostname=True)
@@ -106,7 +123,7 @@ def _conversation(says: list[bytes], *, tls: bool) -> None:
         try:
             await connection.greet()
             if tls:
-                await connection.sign_in("u", "p")
+                await _sign_in(connection)
         except (HostTrouble, TimeoutError, EOFError, OSError, ReplyError) as error:
             in_words(str(error) or type(error).__name__)
             return
@@ -137,6 +154,31 @@ def _check_commands(written: bytes) -> None:
     written = re.sub(rb"BDAT 16 LAST\r\nSubject: x\r\n\r\n\0\r", b"RSET\r\n", written).replace(b"DATA\r\n.\r\n", b"")
     for line in written.split(b"\r\n")[:-1]:
         assert _COMMAND.fullmatch(line) or line == b".", line
+
+
+def token_answer(data: bytes) -> None:
+    """What a token endpoint answers, its HTTP status on the first line: a token and a time, or a reason in words."""
+    status, _, content = data.partition(b"\n")
+    number = int(status) if status.isdigit() and len(status) == 3 else 200
+    try:
+        found, lifetime = read_answer(TokenSource(url="https://id.test/token"), Answer(number, "", content))
+    except HostTrouble as error:
+        in_words(error)
+        return
+    assert re.fullmatch(r"[A-Za-z0-9._~+/=-]+", found)
+    assert lifetime > 0
+
+
+def challenge(data: bytes) -> None:
+    """What a server says in SCRAM, NUL between its two messages: only one that knows the password is believed."""
+    first, _, final = data.partition(b"\0")
+    client = ScramClient("u", "rOprNGfwEbeRWgbNEkqO")
+    try:
+        # Rounds are the server's choice; hundreds of thousands would only keep the fuzzer busy.
+        client.answer(re.sub(rb"i=\d{5,}", b"i=4096", first), "pencil")
+        client.check(final)
+    except ScramRefusedError as error:
+        in_words(error)
 
 
 class _Keys(KeySource):

@@ -29,6 +29,8 @@ TARGETS: dict[str, Target] = {
     "bearer": submission.bearer,
     "plain": submission.plain,
     "token": remote.token,
+    "token-answer": remote.token_answer,
+    "challenge": remote.challenge,
     "header": messages.header,
     "mailboxes": messages.mailboxes,
     "sender-pattern": messages.sender_pattern,

@@ -15,7 +15,7 @@ from traffic.relays import Relay
 RELAYS = ["relay1", "relay2"]
 
 # Seconds until a host that made trouble is the first again, and some more.
-COMES_BACK = 90.0
+COMES_BACK = 180.0
 
 # A way to refuse: how it is brought about on the first smarthost and undone, and what the relay's log says of it.
 _PASSWORD = "set-password relays"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from relay_agent.config.schema.delivery import Delivery, Hop, Route, Shaping, TlsPolicy, TlsReports
+from relay_agent.config.schema.delivery import Delivery, Shaping, TlsPolicy, TlsReports
 from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
 from relay_agent.config.schema.process import Control, Metrics, Process, Queue
+from relay_agent.config.schema.routes import Hop, Route
 from relay_agent.config.schema.submission import Policy, Submission
 from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
 

@@ -8,71 +8,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from relay_agent.config.schema.values import Duration, HopTls, Host, MxTls, Port, Resolver, Section
+from relay_agent.config.schema.routes import Hop, check_pool
+from relay_agent.config.schema.values import Duration, Host, MxTls, Port, Resolver, Section
 
-__all__ = ["Delivery", "Hop", "Route", "Shaping", "TlsPolicy", "TlsReports"]
+__all__ = ["Delivery", "Shaping", "TlsPolicy", "TlsReports"]
 
-
-class Hop(Section):
-    """An upstream relay (smarthost)."""
-
-    host: Host = Field(description="Name or address of the upstream relay.")
-    port: Port = Field(default=587, description="Its port.")
-    tls: HopTls = Field(
-        default="starttls",
-        description="`starttls` and `implicit` verify the certificate; `none` is in the clear.",
-    )
-    username: str | None = Field(default=None, min_length=1, description="Sign in with this name.")
-    password_file: Path | None = Field(default=None, description="File whose first line is the password.")
-    ca_file: Path | None = Field(
-        default=None, description="PEM file of the authority to trust instead of the system's."
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Hop:
-        if (self.username is None) != (self.password_file is None):
-            raise ValueError("username and password_file go together")
-        if self.username is not None and self.tls == "none":
-            raise ValueError('signing in needs TLS: set tls to "starttls" or "implicit"')
-        return self
-
-
-class Route(Section):
-    """Which way mail for some domains takes; the first match wins, without one it goes to the MX hosts."""
-
-    domains: tuple[str, ...] = Field(
-        min_length=1,
-        description='Recipient domains: `"example.org"`, `"*.example.org"` (any name below) or `"*"` (all).',
-    )
-    via: tuple[Hop, ...] = Field(
-        default=(), description="Upstream relays, tried in this order. May be missing only with `etrn`."
-    )
-    etrn: bool = Field(
-        default=False,
-        description="Keep the mail of these domains until their site calls in: with ETRN (RFC 1985) it is sent by "
-        "`via`, with ATRN (RFC 2645) over the site's own connection.",
-    )
-    owners: tuple[str, ...] = Field(
-        default=(), description="With `etrn`: the accounts that may call for the mail of these domains."
-    )
-    hold_for: Duration = Field(
-        default=2_592_000.0,
-        ge=60,
-        description="With `etrn`: how long mail is kept for the site before the bounce; `delivery.retry_for` at least.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Route:
-        if not self.etrn:
-            if not self.via:
-                raise ValueError('"via" is missing (expected at least one upstream relay, or etrn = true)')
-            if self.owners or "hold_for" in self.model_fields_set:
-                raise ValueError("owners and hold_for are for routes with etrn = true")
-        elif not self.owners:
-            raise ValueError("etrn needs owners: the accounts that may call for this mail")
-        elif "*" in self.domains:
-            raise ValueError('etrn is for the domains of one site, not for "*"')
-        return self
+# Mail hosts of three of the largest providers: where none of them answers, port 25 is closed.
+_WELL_KNOWN = (
+    "gmail-smtp-in.l.google.com",
+    "outlook-com.olc.protection.outlook.com",
+    "mta5.am0.yahoodns.net",
+)
 
 
 class Delivery(Section):
@@ -121,6 +67,22 @@ class Delivery(Section):
         description="PEM file of the authorities that MX hosts and MTA-STS hosts are verified with, instead of the "
         "system's.",
     )
+    port25_check: tuple[Host, ...] = Field(
+        default=_WELL_KNOWN,
+        max_length=10,
+        description="Mail hosts that are connected to, at the start and hourly, to see whether port 25 is open to the "
+        "outside at all; nothing is sent. Empty: it is not looked.",
+    )
+    fallback_via: tuple[Hop, ...] = Field(
+        default=(),
+        description="Upstream relays, as in `[[route]]`, that carry mail for MX hosts while port 25 is closed; without "
+        "them the first route's with `via`.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Delivery:
+        check_pool(self.fallback_via)
+        return self
 
 
 class Shaping(Section):

@@ -139,6 +139,7 @@ domains = ["*"]
 via = [{{ host = "127.0.0.1", port = {self.sink.port}, tls = "none" }}]
 [delivery]
 retry_first = "1s"
+port25_check = []
 {extra}
 """)
 

@@ -195,6 +195,7 @@ async def relay(tmp_path: Path, name_server: NameServer, smtp_port: int) -> Asyn
                     "smtp_port": smtp_port,
                     "retry_first": 1,
                     "connect_timeout": 2,
+                    "port25_check": [],
                     **delivery,
                 },
             }

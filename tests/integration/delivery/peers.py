@@ -182,6 +182,7 @@ class Smarthost:
     username: str = "relay@smart.test"
     password: str = "correct horse"
     extra: str = ""
+    mechanisms: str = "PLAIN LOGIN"
 
     def start(self) -> Smarthost:
         assert os.geteuid() == 0, "Postfix's master runs as root only: run the integration tests as root"
@@ -255,7 +256,7 @@ smtpd_recipient_restrictions = permit_sasl_authenticated, reject
         )
         shutil.chown(database, "postfix")
         (self.directory / "sasl" / "smtpd.conf").write_text(
-            f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: PLAIN LOGIN\n"
+            f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: {self.mechanisms}\n"
         )
 
     def log(self) -> str:

@@ -162,6 +162,7 @@ socket = "{tmp_path}/control"
 [delivery]
 resolvers = ["127.0.0.1:{world.dns.port}"]
 smtp_port = {world.smtp_port}
+port25_check = []
 [[route]]
 domains = ["*"]
 via = [{{ host = "{MUTE}", port = {world.smtp_port}, tls = "none" }}]

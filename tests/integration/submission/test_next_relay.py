@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from pathlib import Path
 
 import pytest
 
 from relay_agent.delivery.client import Connection
 from relay_agent.delivery.outcome import Delivered, Failed
+from relay_agent.delivery.resolve import Resolver
+from relay_agent.delivery.sign_in.credentials import Credentials
+from relay_agent.delivery.sign_in.dialogue import sign_in
+from relay_agent.delivery.sign_in.tokens import TokenKeeper
 from relay_agent.delivery.transaction import Mail, send
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Recipient
@@ -17,13 +22,15 @@ from relay_agent.queue.model import Envelope, Recipient
 from .conftest import PASSWORD, Relay, Running
 
 
-async def _connected(relay: Relay, context: ssl.SSLContext | None) -> Connection:
+async def _connected(relay: Relay, context: ssl.SSLContext | None, secret: Path | None = None) -> Connection:
     connection = Connection("relay.test", "laptop.test")
     await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", relay.port)
     await connection.greet()
     if context is not None:
         await connection.start_tls(context)
-        await connection.sign_in("alice", PASSWORD)
+        resolver = Resolver((), "laptop.test")
+        await sign_in(connection, Credentials("alice", secret), TokenKeeper(resolver))
+        await resolver.close()
     return connection
 
 
@@ -45,7 +52,9 @@ async def test_binary_content(running: Running, size: int) -> None:
         await connection.wait_closed()
 
 
-async def test_tls_on_the_whole_way(running: Running) -> None:
+async def test_tls_on_the_whole_way(running: Running, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    await asyncio.to_thread(secret.write_text, PASSWORD)
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
@@ -53,7 +62,7 @@ async def test_tls_on_the_whole_way(running: Running) -> None:
     mail = Mail(envelope, {0: Recipient("bob@beta.test")}, MemoryBody(b"X: y\r\n\r\nz\r\n"))
     async with running(tls="starttls") as relay:
         for context, kind in ((unverified, Failed), (relay.client_context(), Delivered)):
-            connection = await _connected(relay, context)
+            connection = await _connected(relay, context, secret)
             outcomes = await send(connection, mail)
             assert isinstance(outcomes[0], kind), outcomes
             connection.quit()

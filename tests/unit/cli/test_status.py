@@ -130,3 +130,32 @@ async def test_what_waits_for_sites(config: Path, capsys: pytest.CaptureFixture[
     assert await shown(config, state) == 0
     text = capsys.readouterr().out
     assert "20 messages wait until the site of other.test calls in\n1 message waits until the site of site.test" in text
+
+
+async def test_upstream_relays_and_port_25_in_words(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    upstreams = [
+        {"name": "one.test:587", "user": "u", "state": "well", "troubled": 0},
+        {
+            "name": "two.test:587",
+            "user": None,
+            "state": "rests",
+            "cause": "sign_in",
+            "last_error": "535 no",
+            "rests_for": 30.0,
+            "troubled": 1,
+        },
+    ]
+    look = {"state": "closed", "looked_at": 1.0, "instead": "one.test:587"}
+    assert await shown(config, IDLE | {"delivery": {"upstreams": upstreams, "port25": look}}) == 0
+    text = capsys.readouterr().out
+    assert "port 25 to the outside: closed; mail for MX hosts goes through one.test:587" in text
+    lines = text.splitlines()
+    assert any(line.startswith("one.test:587") and "works" in line for line in lines)
+    (trouble,) = [line for line in lines if line.startswith("two.test:587")]
+    assert "tried last" in trouble
+    assert "sign-in" in trouble
+    assert "535 no" in trouble
+    assert await shown(config, IDLE | {"delivery": {"port25": look | {"instead": None}}}) == 0
+    assert "closed; mail for MX hosts waits" in capsys.readouterr().out
+    assert await shown(config, IDLE | {"delivery": {"port25": look | {"state": "off"}}}) == 0
+    assert "port 25" not in capsys.readouterr().out

@@ -250,3 +250,34 @@ def test_the_files_of_the_identity_provider_are_looked_at(host: Host) -> None:
     keys.write_text('{"keys": []}')
     authority.write_text(host.certificate.read_text())
     assert host.problems() == {}
+
+
+def test_the_files_of_a_hop_are_looked_at(host: Host) -> None:
+    token = 'token_url = "https://id.test/t", client_id = "c", client_secret_file = "/missing/s"'
+    files = 'refresh_token_file = "/missing/r", token_ca_file = "/missing/ca"'
+    pool = f"""
+[[route]]
+senders = ["a.test"]
+via = [
+  {{ host = "b.test", username = "u", {token}, {files} }},
+  {{ host = "c.test", username = "u", token_command = ["/missing/program"] }},
+  {{ host = "d.test", client_certificate = "/missing/c", client_key = "/missing/k" }},
+  {{ host = "e.test", client_certificate = "{host.certificate}", client_key = "{host.secret}" }},
+]
+[[route]]"""
+    host.config.write_text(host.config.read_text().replace("[[route]]", pool, 1))
+    found = host.problems()
+    assert set(found) == {
+        f"route[0].via[{key}"
+        for key in (
+            "0].client_secret_file",
+            "0].refresh_token_file",
+            "0].token_ca_file",
+            "1].token_command",
+            "2].client_certificate",
+            "2].client_key",
+            "3].client_key",
+        )
+    }
+    assert "may run" in found["route[0].via[1].token_command"]
+    assert "cannot be used together" in found["route[0].via[3].client_key"]

@@ -288,7 +288,9 @@ SITE = '[[route]]\ndomains = ["site.test"]\netrn = true\nowners = ["site"]\n'
 @pytest.mark.parametrize(
     ("route", "key", "words"),
     [
-        ('domains = ["a.test"]', "route[0]", '"via" is missing (expected at least one upstream relay, or etrn = true)'),
+        ('domains = ["a.test"]', "route[0]", "either via (upstream relays) or mx = true, or else etrn = true"),
+        ('domains = ["a.test"]\netrn = true\nowners = ["a"]\nmx = true', "route[0]", "exclude each other"),
+        ('domains = ["a.test"]\netrn = true\nowners = ["a"]\naccounts = ["b"]', "route[0]", "whoever sent it"),
         ('domains = ["a.test"]\netrn = true', "route[0]", "etrn needs owners"),
         ('domains = ["*"]\netrn = true\nowners = ["a"]', "route[0]", "for the domains of one site"),
         ('domains = ["a.test"]\nvia = [{ host = "b.test" }]\nowners = ["a"]', "route[0]", "with etrn = true"),

@@ -95,3 +95,16 @@ def test_destinations_of_several_workers_are_one() -> None:
 def test_what_waits_for_sites_is_added_up() -> None:
     merged = merge_delivery([{"sites": {"a.test": 1, "b.test": 2}}, {"sites": {"b.test": 3}}, {}])
     assert merged["sites"] == {"a.test": 1, "b.test": 5}
+
+
+def test_an_upstream_relay_is_shown_in_its_worst_state() -> None:
+    well = {"name": "a:587", "user": "u", "state": "well"}
+    rests = well | {"state": "rests", "cause": "tls", "rests_for": 10.0}
+    longer = rests | {"rests_for": 20.0}
+    merged = merge_delivery([{"upstreams": [each]} for each in (well, rests, longer, well)])
+    assert merged["upstreams"] == [longer | {"troubled": 2}]
+
+
+def test_the_latest_look_at_port_25_counts() -> None:
+    looks = [{"port25": {"state": state, "looked_at": at}} for state, at in (("open", 1.0), ("closed", 2.0))]
+    assert merge_delivery([*looks, {"port25": {"state": "unknown", "looked_at": None}}])["port25"]["state"] == "closed"

@@ -12,7 +12,7 @@ import pytest
 
 from relay_agent.config.schema import Config
 from relay_agent.delivery.calling import Call, OpenCalls, not_waiting, owned_routes, site_route, waiting, waits
-from relay_agent.queue.model import Recipient
+from relay_agent.queue.model import Envelope, Recipient
 
 from .memory_store import make_message
 
@@ -86,6 +86,13 @@ def test_an_earlier_route_takes_a_domain_away_from_its_owner() -> None:
     assert not Call("site").covers(taken, "site.test")
     assert not Call("site", ("site.test",)).routes(taken)
     assert len(owned_routes(taken, "site")) == 2
+
+
+def test_an_earlier_route_for_some_mail_takes_that_alone() -> None:
+    some = config({"domains": ["site.test"], "senders": ["boss@home.test"], "via": HOP})
+    assert site_route(some.route, "site.test", Envelope("boss@home.test")) is None
+    assert site_route(some.route, "site.test", Envelope("alice@home.test")) is not None
+    assert Call("site", ("site.test",)).covers(some, "site.test")
 
 
 def test_mail_waits_until_a_call_lets_it_go(monkeypatch: pytest.MonkeyPatch) -> None:

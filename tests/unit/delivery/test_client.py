@@ -140,12 +140,3 @@ async def test_plaintext_behind_starttls_is_not_taken_for_a_reply() -> None:
         with pytest.raises((OSError, EOFError)):
             await connection.start_tls(ssl.create_default_context())
         assert "AUTH" not in connection.extensions
-
-
-async def test_never_signs_in_without_tls() -> None:
-    server = Scripted({"EHLO": "250-mx.test\r\n250 AUTH PLAIN LOGIN"})
-    async with connected(server) as connection:
-        await connection.greet()
-        with pytest.raises(HostTrouble, match="without TLS"):
-            await connection.sign_in("user", "secret")
-    assert server.seen == ["EHLO relay.test"]

@@ -16,6 +16,7 @@ from relay_agent.delivery import loader, recorder
 from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.delivery.hand import Hand
+from relay_agent.delivery.route import Plan
 from relay_agent.queue.model import Message, RecipientState
 
 from .memory_store import Events, MemoryStore, make_message
@@ -39,7 +40,7 @@ class Fixture:
                 "listener": [{"port": 2525, "tls": "none", "auth": "none"}],
                 "submission": {"trusted_networks": ["127.0.0.0/8"]},
                 "route": [{"domains": ["*"], "via": [{"host": "127.0.0.1", "port": port, "tls": "none"}]}],
-                "delivery": {"retry_first": 1, "connect_timeout": 2, **delivery},
+                "delivery": {"retry_first": 1, "connect_timeout": 2, "port25_check": [], **delivery},
             }
         )
 
@@ -157,10 +158,10 @@ async def test_a_fault_in_our_own_code_is_held_and_passed_by(monkeypatch: pytest
     async with running(Scripted()) as fixture:
         known = fixture.dispatcher._router.known
 
-        def faulty(domain: str) -> Any:
-            if domain == "poison.test":
+        def faulty(plan: Plan) -> Any:
+            if plan.domain == "poison.test":
                 raise ZeroDivisionError("oops")
-            return known(domain)
+            return known(plan)
 
         monkeypatch.setattr(fixture.dispatcher._router, "known", faulty)
         await fixture.send("bob@poison.test")

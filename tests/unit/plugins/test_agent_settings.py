@@ -64,6 +64,34 @@ def test_secrets_go_into_files_of_their_own() -> None:
     assert hop["ca_file"] == "/etc/postroad/secrets/smtp.example.net-587.ca.pem"
 
 
+def test_the_secrets_of_a_pool_and_of_the_fallback() -> None:
+    token = {
+        "host": "b.test",
+        "username": "u",
+        "token_url": "https://id.test/t",
+        "client_id": "c",
+        "client_secret": "s1",
+        "refresh_token": "s2",
+        "token_ca": "PEM",
+    }
+    shown = {"host": "c.test", "client_certificate": "CERT", "client_key": "KEY"}
+    routes = [{"senders": ["a.test"], "via": [token, shown]}, {"mx": True, "source_address": "192.0.2.1"}]
+    settings = build(routes=routes, delivery={"port25_check": [], "fallback_via": [HOP]})
+    assert settings.secrets == {
+        "u@b.test-587.secret": "s1\n",
+        "u@b.test-587.refresh": "s2\n",
+        "b.test-587.token-ca.pem": "PEM\n",
+        "@c.test-587.client_certificate.pem": "CERT\n",
+        "@c.test-587.client_key.pem": "KEY\n",
+        "u@smtp.example.net-587.password": "pw\n",
+    }
+    assert all(secret not in settings.toml for secret in ("s1", "s2", "KEY"))
+    config = parse_config(settings.toml, "agent.toml")
+    assert config.delivery.port25_check == ()
+    assert config.route[0].via[0].refresh_token_file is not None
+    assert config.route[1].mx
+
+
 @pytest.mark.parametrize("username", ["../../../etc/shadow", "..", "a/b", "ü\n"])
 def test_a_name_cannot_lead_out_of_the_directory(username: str) -> None:
     settings = build(routes=[{"domains": ["*"], "via": [HOP | {"username": username}]}])

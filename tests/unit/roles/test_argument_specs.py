@@ -83,6 +83,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Metrics,
         OAuth,
         Policy,
+        Route,
         Shaping,
         Submission,
         Tls,
@@ -91,7 +92,9 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     )
 
     options = agent_options()
-    hop = options["routes"]["options"]["via"]["options"]
+    route = options["routes"]["options"]
+    hop = route["via"]["options"]
+    assert set(route) == set(Route.model_fields)
     assert set(options["listeners"]["options"]) == set(Listener.model_fields)
     assert set(options["submission"]["options"]) == set(Submission.model_fields)
     # The relay's own certificate comes from the role relay_tls.
@@ -109,7 +112,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     dkim = options["dkim"]["options"]
     assert {"key" if name == "keys" else name for name in dkim} == set(Dkim.model_fields)
     assert {"file" if name == "key" else name for name in dkim["keys"]["options"]} == set(DkimKey.model_fields)
-    # On the host these two are files; the inventory has their content.
-    assert {"password_file" if key == "password" else "ca_file" if key == "ca" else key for key in hop} == set(
-        Hop.model_fields
-    )
+    # On the host these are files; the inventory has their content.
+    files = {"password", "ca", "client_secret", "refresh_token", "token_ca"}
+    assert {f"{key}_file" if key in files else key for key in hop} == set(Hop.model_fields)
+    assert delivery["fallback_via"]["options"] == hop
