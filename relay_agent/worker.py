@@ -24,12 +24,15 @@ from relay_agent.board import Board
 from relay_agent.config.load import ConfigError, parse_config
 from relay_agent.config.schema import Config
 from relay_agent.control.handlers import store_handlers
+from relay_agent.control.operator import Office
 from relay_agent.control.protocol import FAILED, MOVED, ControlError
 from relay_agent.control.server import Handler
 from relay_agent.delivery.collection import site_handlers
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
+from relay_agent.history.keeping import begin_history
+from relay_agent.history.writer import HistoryWriter
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.observability.readings import LoopLag, counted, worker_report
@@ -85,10 +88,12 @@ class _Holding:
     number: int
     store: JournaledStore
     dispatcher: Dispatcher
+    office: Office
     handlers: dict[str, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.handlers = site_handlers(self.store, self.dispatcher, store_handlers(self.store, self.dispatcher))
+        handlers = store_handlers(self.store, self.dispatcher, office=self.office)
+        self.handlers = site_handlers(self.store, self.dispatcher, handlers)
 
 
 class _Lessor:
@@ -119,6 +124,7 @@ class Worker:
         self._service: SubmissionService | None = None
         self._watching: set[asyncio.Task[None]] = set()
         self._lag = LoopLag()
+        self._history: HistoryWriter | None = None
 
     async def run(self) -> int:
         """Work until told to stop. Returns the exit status."""
@@ -136,6 +142,7 @@ class Worker:
                 "metrics": lambda _: self._report(),
                 "accounts.reload": lambda _: self._reload_accounts(),
                 "dkim.reload": lambda _: self._reload_keys(),
+                "history.flush": lambda _: asyncio.to_thread(self._history.flush) if self._history else True,
                 "adopt": lambda arguments: self._adopt(int(arguments["store"])),
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
@@ -154,6 +161,8 @@ class Worker:
         await self._shut_down()
         self._lag.stop()
         self._buckets.tell()
+        if self._history is not None:
+            await asyncio.to_thread(self._history.close)
         self._channel.notice("farewell", counters=self._counters(), metrics=counted(self._log, "worker"))
         await self._channel.flush(1.0)
         self._channel.close()
@@ -191,6 +200,7 @@ class Worker:
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
         )
+        self._history = await asyncio.to_thread(begin_history, config, self._log)
         holding = await self._hold(number, store)
         accounts = _accounts(config)
         self._verifier = Verifier(accounts)
@@ -228,7 +238,9 @@ class Worker:
         for notice in store.notices:
             self._log.event("queue_repaired", level="warning", store=number, notice=notice)
         dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer)
-        holding = self._holdings[number] = _Holding(number, store, dispatcher)
+        holding = self._holdings[number] = _Holding(
+            number, store, dispatcher, Office(self._log, lambda: self._config, self._signer)
+        )
         await holding.dispatcher.start()
         return holding
 

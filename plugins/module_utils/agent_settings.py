@@ -115,6 +115,11 @@ def agent_options() -> dict[str, Any]:
             },
         },
         "metrics": {"type": "dict", "default": {}, "options": {"address": text, "port": number}},
+        "history": {
+            "type": "dict",
+            "default": {},
+            "options": {"enabled": {"type": "bool"}, "keep": text, "max_size": number},
+        },
         "routes": {
             "type": "list",
             "elements": "dict",
@@ -202,6 +207,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "metrics": _given(options.get("metrics", {})),
+        "history": _with_durations(options.get("history", {}), "keep"),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},

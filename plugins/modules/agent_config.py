@@ -61,6 +61,10 @@ options:
     description: See C(relay_agent_metrics) of the role.
     type: dict
     default: {}
+  history:
+    description: See C(relay_agent_history) of the role.
+    type: dict
+    default: {}
   routes:
     description: See C(relay_agent_routes) of the role.
     type: list

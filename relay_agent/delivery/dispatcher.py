@@ -129,6 +129,12 @@ class Dispatcher:
             self._asking[domain] = [each for each in waiting if each[0].queue_id not in ids]
         for job in dropped:
             self._release(job.message.queue_id, job.recipients)
+        if dropped:
+            self._loader.wake()  # for their other recipients, if not all were meant
+
+    def in_hand(self, queue_ids: Iterable[str]) -> set[str]:
+        """Those of the messages that are being delivered now."""
+        return self._hands.keys() & set(queue_ids)
 
     # What waits for its site to call in.
 

@@ -178,6 +178,24 @@ class Hand:
         except OSError:
             return None
 
+    def give_up(self, status: str, text: str, log: EventLog) -> None:
+        """Make all recipients failed ones without an attempt, as the operator wants; `failures` has the bounce."""
+        for number in sorted(self.undecided):
+            recipient = self.message.recipients[number]
+            self._failed[number] = ReportedRecipient(recipient, status, text, "")
+            log.event(
+                "failed",
+                level="warning",
+                queue_id=self.message.queue_id,
+                sender=self.message.envelope.reverse_path,
+                recipient=recipient.address,
+                status=status,
+                reply=text,
+                attempt=recipient.attempts,
+                delay=round(time.time() - self.message.created, 3),
+            )
+        self.undecided.clear()
+
     async def failures(self, config: Config, log: EventLog) -> tuple[list[Update], list[Message]]:
         """Once no recipient is undecided: what to record of the failed ones, and the bounce that tells the
         sender. A message that is itself a bounce gets none (RFC 5321 4.5.5), nor do recipients whose NOTIFY

@@ -22,6 +22,7 @@ __all__ = [
     "CPU_SECONDS",
     "DELIVERY_SECONDS",
     "DNS_LOOKUPS",
+    "HISTORY_EVENTS",
     "INCOMING_TLS",
     "LIMIT_REACHED",
     "LOG_EVENTS",
@@ -196,6 +197,12 @@ LOG_EVENTS = _counter(
     "log_events",
     "Events logged, by their name in the log; debug events count though they are not written.",
     Label("event"),
+)
+HISTORY_EVENTS = _counter(
+    "history_events",
+    "Events of messages for `relay-agent trace`: kept, refused (disk full, or the file could not be written), overflow "
+    "(they came faster than the disk took them). Only the history suffers, no mail.",
+    Label("result", ("kept", "refused", "overflow")),
 )
 ACCOUNTS = _gauge("accounts", "Accounts that can sign in.")
 CERTIFICATE_EXPIRY = _gauge(

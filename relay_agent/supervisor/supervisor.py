@@ -37,6 +37,7 @@ from relay_agent.supervisor.settings import Settings, changed_beyond_reload, che
 from relay_agent.supervisor.sites import site_commands
 from relay_agent.supervisor.spending import spend_all
 from relay_agent.supervisor.stores import Stores
+from relay_agent.supervisor.tracing import trace_handlers
 
 __all__ = ["Supervisor", "run"]
 
@@ -306,7 +307,8 @@ class Supervisor:
     # ---- what the control socket asks for -------------------------------------------------------------
 
     def _handlers(self) -> dict[str, Handler]:
-        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers()}
+        tracing = trace_handlers(lambda: self._crew.workers, lambda: self._settings.config)
+        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers(), **tracing}
 
     def _monitored(self) -> State:
         trouble = "stopping" if self._stop.is_set() else ""

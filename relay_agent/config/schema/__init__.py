@@ -13,7 +13,7 @@ from relay_agent.config.schema.delivery import Delivery, Hop, Route, TlsPolicy, 
 from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
-from relay_agent.config.schema.process import Control, Metrics, Process, Queue
+from relay_agent.config.schema.process import Control, History, Metrics, Process, Queue
 from relay_agent.config.schema.submission import Policy, Submission
 from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
 
@@ -24,6 +24,7 @@ __all__ = [
     "Delivery",
     "Dkim",
     "DkimKey",
+    "History",
     "Hop",
     "Listener",
     "Metrics",
@@ -52,6 +53,7 @@ class Config(Section):
     accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
     oauth: OAuth | None = Field(default=None, description="Sign-in with access tokens; without it there is none.")
     queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
+    history: History = Field(default_factory=History, description="What became of each message.")
     process: Process = Field(default_factory=Process, description="How the agent uses this host.")
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")
     metrics: Metrics | None = Field(

@@ -120,6 +120,12 @@ def test_metrics_are_off_unless_their_port_is_given() -> None:
     assert tomllib.loads(build(metrics={"address": None, "port": 9465}).toml)["metrics"] == {"port": 9465}
 
 
+def test_what_is_kept_of_messages() -> None:
+    assert "history" not in tomllib.loads(build(history={"enabled": None, "keep": None, "max_size": None}).toml)
+    history = {"enabled": None, "keep": "604800", "max_size": 1 << 28}
+    assert tomllib.loads(build(history=history).toml)["history"] == {"keep": 604800, "max_size": 1 << 28}
+
+
 def test_signing_keys_go_into_files() -> None:
     key = {"domain": "example.org", "selector": "2026a", "key": "PEM"}
     options = {"domains": None, "subdomains": False, "expire_after": "2592000", "directory": None}

@@ -8,7 +8,7 @@ import random
 import tempfile
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +59,9 @@ class Expected:
             if not message.recipients:
                 del self.messages[update.queue_id]
         else:
-            message.recipients[update.number] = update.recipient
+            held = message.recipients[update.number].state is RecipientState.HELD
+            state = RecipientState.HELD if held else update.recipient.state
+            message.recipients[update.number] = replace(update.recipient, state=state)
 
     def due(self, now: float) -> dict[str, dict[int, Recipient]]:
         """Like `due` without a limit."""

@@ -78,6 +78,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Delivery,
         Dkim,
         DkimKey,
+        History,
         Hop,
         Listener,
         Metrics,
@@ -98,6 +99,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     oauth = options["oauth"]["options"]
     assert {f"{key}_file" if key in ("jwks", "ca") else key for key in oauth} == set(OAuth.model_fields)
     assert set(options["metrics"]["options"]) == set(Metrics.model_fields)
+    assert set(options["history"]["options"]) == set(History.model_fields)
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
     delivery = options["delivery"]["options"]
