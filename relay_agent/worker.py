@@ -51,6 +51,7 @@ from relay_agent.submission.tls import server_context
 from relay_agent.supervisor.channel import Channel
 from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
+from relay_agent.suppression.desk import SuppressionDesk
 
 __all__ = ["Ending", "Worker", "main"]
 
@@ -148,6 +149,7 @@ class Worker:
                 "stop": lambda _: self._finish(STOPPING),
                 "spent": lambda arguments: self._buckets.spent_elsewhere(arguments["spent"]),
                 "guessed": lambda arguments: self._guessed_elsewhere(arguments["guess"]),
+                "suppression.changed": lambda arguments: self._suppression_changed(arguments["changes"]),
                 "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
             },
             lambda: self._finish(ORPHANED),
@@ -155,6 +157,8 @@ class Worker:
         self._leases = Leases(_Lessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
+        self._suppression: SuppressionDesk | None = None
+        self._changed_early: list[list[dict[str, Any]]] = []  # of the suppression list, before this worker has it
         self._heard_early: list[list[str]] = []  # guesses elsewhere, while this worker starts
         self._lag.start()
         await self._stop.wait()
@@ -197,13 +201,14 @@ class Worker:
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         self._signer = Signer(config.dkim, self._log)
         await asyncio.to_thread(self._signer.reload)
+        accounts = _accounts(config)
+        self._verifier = Verifier(accounts)
+        await self._begin_suppression(config)
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
         )
         self._history = await asyncio.to_thread(begin_history, config, self._log)
         holding = await self._hold(number, store)
-        accounts = _accounts(config)
-        self._verifier = Verifier(accounts)
         self._service = SubmissionService(
             config=config,
             store=store,
@@ -216,6 +221,7 @@ class Worker:
             guard=self._guard,
             signer=self._signer,
             sites=Sites(self._channel, self._buckets),
+            suppression=self._suppression,
         )
         for guess in self._heard_early:
             self._guessed_elsewhere(guess)
@@ -234,10 +240,23 @@ class Worker:
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
 
+    async def _begin_suppression(self, config: Config) -> None:
+        self._suppression = desk = SuppressionDesk(
+            config,
+            self._log,
+            lambda: self._verifier.accounts,
+            self._channel.notice,
+            self._channel.call,
+        )
+        for changes in self._changed_early:
+            desk.hear(changes)
+        self._changed_early.clear()
+        await desk.load()
+
     async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:
             self._log.event("queue_repaired", level="warning", store=number, notice=notice)
-        dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer)
+        dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer, local=self._suppression)
         holding = self._holdings[number] = _Holding(
             number, store, dispatcher, Office(self._log, lambda: self._config, self._signer)
         )
@@ -264,6 +283,12 @@ class Worker:
             self._heard_early.append(guess)
         else:
             self._guard.hear(guess, self._service.config.policy)
+
+    def _suppression_changed(self, changes: list[dict[str, Any]]) -> None:
+        if self._suppression is None:
+            self._changed_early.append(changes)
+        else:
+            self._suppression.hear(changes)
 
     async def _store_command(self, arguments: dict[str, Any]) -> Any:
         holding = self._holdings.get(arguments["store"])

@@ -178,6 +178,26 @@ def agent_options() -> dict[str, Any]:
             "options": {"domains": strings | {"required": True}, "tls": mx_tls | {"required": True}},
         },
         "tls_reports": {"type": "dict", "default": {}, "options": {"contact": text, "organization": text}},
+        "suppression": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "mode": text | {"choices": ["off", "warn", "refuse"]},
+                "scope": text | {"choices": ["account", "host"]},
+                "after": number,
+                "within": text,
+                "keep": text,
+                "max_entries": number,
+                "file": text,
+                "report_address": text,
+                "report_accounts": strings,
+            },
+        },
+        "reputation": {
+            "type": "dict",
+            "default": {},
+            "options": {"lists": strings, "addresses": strings, "every": text},
+        },
         "accounts": {
             "type": "list",
             "elements": "dict",
@@ -215,6 +235,8 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "delivery": _delivery(options["delivery"], secrets),
         "tls_policy": options.get("tls_policies", []),
         "tls_reports": _given(options.get("tls_reports", {})),
+        "suppression": _with_durations(options.get("suppression", {}), "within", "keep"),
+        "reputation": _with_durations(options.get("reputation", {}), "every"),
         "dkim": _dkim(options.get("dkim", {}), secrets),
     }
     document |= {name: section for name, section in sections.items() if section}

@@ -85,6 +85,14 @@ options:
     description: See C(relay_agent_tls_reports) of the role.
     type: dict
     default: {}
+  suppression:
+    description: See C(relay_agent_suppression) of the role.
+    type: dict
+    default: {}
+  reputation:
+    description: See C(relay_agent_reputation) of the role.
+    type: dict
+    default: {}
   accounts:
     description: See C(relay_agent_accounts) of the role. An empty list leaves the accounts of the host alone.
     type: list

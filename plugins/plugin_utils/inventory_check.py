@@ -29,7 +29,10 @@ __all__ = [
 AGENT_ROLE = "relay_agent"
 _FAMILY = "relay_"
 _KEYS = {"listener": "listeners", "route": "routes", "tls_policy": "tls_policies", "dkim.key": "dkim.keys"}
-_SECTIONS = {"submission", "policy", "oauth", "metrics", "history", "delivery", "dkim", "tls_reports"}
+_SECTIONS = {
+    *("submission", "policy", "oauth", "metrics", "history", "delivery", "dkim", "tls_reports"),
+    *("suppression", "reputation"),
+}
 _KINDS = {
     "int": "a whole number",
     "bool": "true or false",

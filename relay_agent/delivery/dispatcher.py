@@ -17,6 +17,7 @@ from relay_agent.delivery.client import Connection, Timeouts
 from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.hand import FAULT, Hand
 from relay_agent.delivery.loader import Loader
+from relay_agent.delivery.local import Local, Nobody
 from relay_agent.delivery.outcome import Deferred, Outcome
 from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.recorder import Recorder
@@ -61,8 +62,10 @@ class Dispatcher:
         most_in_hand: int = _MOST_IN_HAND,
         timeouts: Timeouts | None = None,
         signer: Signer | None = None,
+        local: Local | None = None,
     ) -> None:
         self._config = config
+        self._local = local or Nobody()
         self._log = log
         self._timeouts = timeouts or Timeouts()
         self._signer = signer
@@ -311,10 +314,14 @@ class Dispatcher:
         if held:
             self._spawn(self._conclude(message, held, time.time()))
         domains: dict[str, dict[int, Recipient]] = {}
+        here: dict[int, Recipient] = {}
         for number, recipient in recipients.items():
-            if number in held:
-                continue
-            domains.setdefault(recipient.domain, {})[number] = recipient
+            if self._local.takes(recipient.address):
+                here[number] = recipient
+            elif number not in held:
+                domains.setdefault(recipient.domain, {})[number] = recipient
+        if here:
+            self._spawn(self._take_here(message, here))
         for domain, group in domains.items():
             if domain in self._asking:
                 self._asking[domain].append((message, group))
@@ -329,6 +336,16 @@ class Dispatcher:
             else:
                 self._asking[domain] = [(message, group)]
                 self._spawn(self._ask(domain))
+
+    async def _take_here(self, message: Message, recipients: Mapping[int, Recipient]) -> None:
+        """Mail that ends in this agent."""
+        started = time.time()
+        try:
+            outcome = await self._local.take(message)
+        except Exception as error:
+            self._fault(message, recipients, error)
+            return
+        await self._conclude(message, dict.fromkeys(recipients, outcome), started)
 
     async def _ask(self, domain: str) -> None:
         way: Way | None = None
@@ -436,6 +453,8 @@ class Dispatcher:
             return None
         if result.dead is not None and self._returned(destination, job, result):
             return result.session
+        own = not any(target.upstream for _, target in destination.way.choices)
+        self._local.learn(job.message, result.outcomes, by_own_host=own)
         await self._conclude(job.message, result.outcomes, started)
         for outcome in result.outcomes.values():
             if isinstance(outcome, Deferred):

@@ -111,7 +111,7 @@ class Hand:
         """
         before = self.message.recipients[number]
         recipient = _told(before, outcome) if outcome.untried else self._attempted(number, outcome, now)
-        if outcome.fault and before.last_status == FAULT and not before.last_host:
+        if outcome.hold or (outcome.fault and before.last_status == FAULT and not before.last_host):
             return replace(recipient, state=RecipientState.HELD)
         route = site_route(config.route, recipient.domain)
         if route is not None:

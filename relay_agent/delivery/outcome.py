@@ -47,6 +47,7 @@ class Deferred:
 
     fault: nobody refused; something of our own went wrong (the code, the queue's disk).
     untried: it was no attempt; the mail waits for its site to call in.
+    hold: not until a person releases it.
     """
 
     status: str
@@ -56,6 +57,7 @@ class Deferred:
     again: bool = False
     fault: bool = False
     untried: bool = False
+    hold: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -14,6 +14,8 @@ __all__ = [
     "ACCEPTED_RECIPIENTS",
     "ACCOUNTS",
     "ATTEMPT_SECONDS",
+    "BLOCKLIST_LISTED",
+    "BLOCKLIST_LOOKUPS",
     "BOUNCES",
     "BUILD",
     "CERTIFICATE_EXPIRY",
@@ -41,6 +43,7 @@ __all__ = [
     "REFUSED",
     "REGISTRY",
     "RELOADS",
+    "REPORTS",
     "RESIDENT",
     "RESTARTS",
     "SESSIONS",
@@ -49,6 +52,8 @@ __all__ = [
     "SITE_CALLS",
     "SIGN_INS",
     "STARTED",
+    "SUPPRESSED",
+    "SUPPRESSIONS",
     "TURNED_AWAY",
     "WORKERS",
     "reason_of",
@@ -173,6 +178,36 @@ DNS_LOOKUPS = _counter(
     "Questions to DNS; absent: the name or the record does not exist. failed: no usable answer.",
     Label("type", ("MX", "A", "AAAA", "host")),
     Label("result", ("found", "absent", "failed")),
+)
+
+# ---- standing -------------------------------------------------------------------------------------------
+
+SUPPRESSED = _counter(
+    "recipients_suppressed",
+    "Recipients named at RCPT that are on the suppression list: refused, or warned (taken all the same).",
+    Label("action", ("refused", "warned")),
+)
+SUPPRESSIONS = _gauge(
+    "suppression_entries",
+    "Entries of the suppression list that hold.",
+    Label("cause", ("bounce", "complaint", "manual")),
+)
+REPORTS = _counter(
+    "complaint_reports",
+    "Messages to suppression.report_address: taken (a complaint), noted (a report of another kind), held (unusable; in "
+    "the queue with the reason), dropped (unusable, and too many are held).",
+    Label("result", ("taken", "noted", "held", "dropped")),
+)
+BLOCKLIST_LISTED = _gauge(
+    "blocklist_listed",
+    "1 where a DNS block list has one of our addresses, 0 where it has not; absent where it gave no usable answer.",
+    Label("list"),
+    Label("address"),
+)
+BLOCKLIST_LOOKUPS = _counter(
+    "blocklist_lookups",
+    "Questions to DNS block lists: clean, listed, refused (the list does not answer our resolver), failed.",
+    Label("result", ("clean", "listed", "refused", "failed")),
 )
 
 # ---- the agent itself -----------------------------------------------------------------------------------

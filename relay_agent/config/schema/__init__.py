@@ -14,6 +14,7 @@ from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
 from relay_agent.config.schema.process import Control, History, Metrics, Process, Queue
+from relay_agent.config.schema.standing import Reputation, Suppression
 from relay_agent.config.schema.submission import Policy, Submission
 from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
 
@@ -32,8 +33,10 @@ __all__ = [
     "Policy",
     "Process",
     "Queue",
+    "Reputation",
     "Route",
     "Submission",
+    "Suppression",
     "Tls",
     "TlsPolicy",
     "TlsReports",
@@ -62,6 +65,12 @@ class Config(Section):
     route: tuple[Route, ...] = Field(default=(), description="Ways for mail; first match wins.")
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")
     dkim: Dkim = Field(default_factory=Dkim, description="Signatures by the sender's domain.")
+    suppression: Suppression = Field(
+        default_factory=Suppression, description="Recipients that are not to be written to again."
+    )
+    reputation: Reputation = Field(
+        default_factory=Reputation, description="Whether our addresses are on DNS block lists."
+    )
     tls_policy: tuple[TlsPolicy, ...] = Field(default=(), description="TLS wanted of some domains' MX hosts.")
     tls_reports: TlsReports | None = Field(
         default=None, description="Reports of TLS to the domains that ask for them; without it there are none."

@@ -142,6 +142,19 @@ def test_signing_keys_go_into_files() -> None:
         build(dkim={"keys": [key | {"key": " "}]})
 
 
+def test_standing() -> None:
+    settings = build(
+        suppression={"mode": "refuse", "keep": "3600", "within": None, "report_address": None},
+        reputation={"lists": ["bl.example.net"], "addresses": ["192.0.2.1"], "every": "2h"},
+    )
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.suppression.mode, config.suppression.keep) == ("refuse", 3600)
+    assert config.reputation.lists == ("bl.example.net",)
+    assert [str(each) for each in config.reputation.addresses] == ["192.0.2.1"]
+    assert config.reputation.every == 7200
+    assert not {"suppression", "reputation"} & set(tomllib.loads(build(suppression={"mode": None}).toml))
+
+
 def test_what_is_wanted_of_tls_outwards() -> None:
     settings = build(
         delivery={"tls": "required", "dnssec": "on", "mta_sts": False, "ca": "PEM", "retry_for": "3600"},

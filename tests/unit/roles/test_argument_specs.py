@@ -84,7 +84,9 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Metrics,
         OAuth,
         Policy,
+        Reputation,
         Submission,
+        Suppression,
         Tls,
         TlsPolicy,
         TlsReports,
@@ -106,6 +108,8 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert {"ca_file" if key == "ca" else key for key in delivery} == set(Delivery.model_fields)
     assert set(options["tls_policies"]["options"]) == set(TlsPolicy.model_fields)
     assert set(options["tls_reports"]["options"]) == set(TlsReports.model_fields)
+    assert set(options["suppression"]["options"]) == set(Suppression.model_fields)
+    assert set(options["reputation"]["options"]) == set(Reputation.model_fields)
     dkim = options["dkim"]["options"]
     assert {"key" if name == "keys" else name for name in dkim} == set(Dkim.model_fields)
     assert {"file" if name == "key" else name for name in dkim["keys"]["options"]} == set(DkimKey.model_fields)
