@@ -175,7 +175,9 @@ def in_database(agent: Agent) -> set[str]:
     found = set()
     for path in (agent.directory / "queue").glob("*/queue.db"):
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            found |= {row[0] for row in connection.execute("SELECT queue_id FROM messages")}
+            # The second worker may still be making its own.
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages'").fetchone():
+                found |= {row[0] for row in connection.execute("SELECT queue_id FROM messages")}
     return found
 
 
