@@ -24,12 +24,15 @@ from relay_agent.board import Board
 from relay_agent.config.load import ConfigError, parse_config
 from relay_agent.config.schema import Config
 from relay_agent.control.handlers import store_handlers
+from relay_agent.control.operator import Office
 from relay_agent.control.protocol import FAILED, MOVED, ControlError
 from relay_agent.control.server import Handler
 from relay_agent.delivery.collection import site_handlers
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
+from relay_agent.history.keeping import begin_history
+from relay_agent.history.writer import HistoryWriter
 from relay_agent.leases import Leases
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.observability.readings import LoopLag, counted, worker_report
@@ -48,6 +51,7 @@ from relay_agent.submission.tls import server_context
 from relay_agent.supervisor.channel import Channel
 from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
+from relay_agent.suppression.desk import SuppressionDesk
 
 __all__ = ["Ending", "Worker", "main"]
 
@@ -85,10 +89,12 @@ class _Holding:
     number: int
     store: JournaledStore
     dispatcher: Dispatcher
+    office: Office
     handlers: dict[str, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.handlers = site_handlers(self.store, self.dispatcher, store_handlers(self.store, self.dispatcher))
+        handlers = store_handlers(self.store, self.dispatcher, office=self.office)
+        self.handlers = site_handlers(self.store, self.dispatcher, handlers)
 
 
 class _Lessor:
@@ -119,6 +125,7 @@ class Worker:
         self._service: SubmissionService | None = None
         self._watching: set[asyncio.Task[None]] = set()
         self._lag = LoopLag()
+        self._history: HistoryWriter | None = None
 
     async def run(self) -> int:
         """Work until told to stop. Returns the exit status."""
@@ -136,11 +143,13 @@ class Worker:
                 "metrics": lambda _: self._report(),
                 "accounts.reload": lambda _: self._reload_accounts(),
                 "dkim.reload": lambda _: self._reload_keys(),
+                "history.flush": lambda _: asyncio.to_thread(self._history.flush) if self._history else True,
                 "adopt": lambda arguments: self._adopt(int(arguments["store"])),
                 "replaced": lambda _: self._finish(REPLACED),
                 "stop": lambda _: self._finish(STOPPING),
                 "spent": lambda arguments: self._buckets.spent_elsewhere(arguments["spent"]),
                 "guessed": lambda arguments: self._guessed_elsewhere(arguments["guess"]),
+                "suppression.changed": lambda arguments: self._suppression_changed(arguments["changes"]),
                 "lease.recall": lambda arguments: self._leases.recalled(arguments["key"]),
             },
             lambda: self._finish(ORPHANED),
@@ -148,12 +157,16 @@ class Worker:
         self._leases = Leases(_Lessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
+        self._suppression: SuppressionDesk | None = None
+        self._changed_early: list[list[dict[str, Any]]] = []  # of the suppression list, before this worker has it
         self._heard_early: list[list[str]] = []  # guesses elsewhere, while this worker starts
         self._lag.start()
         await self._stop.wait()
         await self._shut_down()
         self._lag.stop()
         self._buckets.tell()
+        if self._history is not None:
+            await asyncio.to_thread(self._history.close)
         self._channel.notice("farewell", counters=self._counters(), metrics=counted(self._log, "worker"))
         await self._channel.flush(1.0)
         self._channel.close()
@@ -188,12 +201,14 @@ class Worker:
         config = self._config = _share(parse_config(arguments["text"], arguments["path"]), arguments["workers"])
         self._signer = Signer(config.dkim, self._log)
         await asyncio.to_thread(self._signer.reload)
+        accounts = _accounts(config)
+        self._verifier = Verifier(accounts)
+        await self._begin_suppression(config)
         number, store = await asyncio.to_thread(
             open_free, config.queue.directory, int(arguments["store"]), self._damaged
         )
+        self._history = await asyncio.to_thread(begin_history, config, self._log)
         holding = await self._hold(number, store)
-        accounts = _accounts(config)
-        self._verifier = Verifier(accounts)
         self._service = SubmissionService(
             config=config,
             store=store,
@@ -206,6 +221,7 @@ class Worker:
             guard=self._guard,
             signer=self._signer,
             sites=Sites(self._channel, self._buckets),
+            suppression=self._suppression,
         )
         for guess in self._heard_early:
             self._guessed_elsewhere(guess)
@@ -224,11 +240,26 @@ class Worker:
         service.sessions.watch(self._loop, lambda: service.config.submission.command_timeout)
         return {"store": number, "accounts": len(accounts)}
 
+    async def _begin_suppression(self, config: Config) -> None:
+        self._suppression = desk = SuppressionDesk(
+            config,
+            self._log,
+            lambda: self._verifier.accounts,
+            self._channel.notice,
+            self._channel.call,
+        )
+        for changes in self._changed_early:
+            desk.hear(changes)
+        self._changed_early.clear()
+        await desk.load()
+
     async def _hold(self, number: int, store: JournaledStore) -> _Holding:
         for notice in store.notices:
             self._log.event("queue_repaired", level="warning", store=number, notice=notice)
-        dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer)
-        holding = self._holdings[number] = _Holding(number, store, dispatcher)
+        dispatcher = Dispatcher(self._config, store, self._log, signer=self._signer, local=self._suppression)
+        holding = self._holdings[number] = _Holding(
+            number, store, dispatcher, Office(self._log, lambda: self._config, self._signer)
+        )
         await holding.dispatcher.start()
         return holding
 
@@ -252,6 +283,12 @@ class Worker:
             self._heard_early.append(guess)
         else:
             self._guard.hear(guess, self._service.config.policy)
+
+    def _suppression_changed(self, changes: list[dict[str, Any]]) -> None:
+        if self._suppression is None:
+            self._changed_early.append(changes)
+        else:
+            self._suppression.hear(changes)
 
     async def _store_command(self, arguments: dict[str, Any]) -> Any:
         holding = self._holdings.get(arguments["store"])

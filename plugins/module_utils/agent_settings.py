@@ -133,6 +133,11 @@ def agent_options() -> dict[str, Any]:
             },
         },
         "metrics": {"type": "dict", "default": {}, "options": {"address": text, "port": number}},
+        "history": {
+            "type": "dict",
+            "default": {},
+            "options": {"enabled": {"type": "bool"}, "keep": text, "max_size": number},
+        },
         "routes": {
             "type": "list",
             "elements": "dict",
@@ -211,6 +216,26 @@ def agent_options() -> dict[str, Any]:
             "options": {"domains": strings | {"required": True}, "tls": mx_tls | {"required": True}},
         },
         "tls_reports": {"type": "dict", "default": {}, "options": {"contact": text, "organization": text}},
+        "suppression": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "mode": text | {"choices": ["off", "warn", "refuse"]},
+                "scope": text | {"choices": ["account", "host"]},
+                "after": number,
+                "within": text,
+                "keep": text,
+                "max_entries": number,
+                "file": text,
+                "report_address": text,
+                "report_accounts": strings,
+            },
+        },
+        "reputation": {
+            "type": "dict",
+            "default": {},
+            "options": {"lists": strings, "addresses": strings, "every": text},
+        },
         "accounts": {
             "type": "list",
             "elements": "dict",
@@ -240,6 +265,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "metrics": _given(options.get("metrics", {})),
+        "history": _with_durations(options.get("history", {}), "keep"),
         "accounts": {"file": f"{ETC}/accounts.toml"},
         "queue": {"backend": "embedded", "directory": "/var/lib/postroad/queue"},
         "control": {"socket": "/run/postroad/control.sock"},
@@ -248,6 +274,8 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "shaping": [_given(rule) for rule in options.get("shaping", [])],
         "tls_policy": options.get("tls_policies", []),
         "tls_reports": _given(options.get("tls_reports", {})),
+        "suppression": _with_durations(options.get("suppression", {}), "within", "keep"),
+        "reputation": _with_durations(options.get("reputation", {}), "every"),
         "dkim": _dkim(options.get("dkim", {}), secrets),
     }
     document |= {name: section for name, section in sections.items() if section}

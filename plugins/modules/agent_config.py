@@ -61,6 +61,10 @@ options:
     description: See C(relay_agent_metrics) of the role.
     type: dict
     default: {}
+  history:
+    description: See C(relay_agent_history) of the role.
+    type: dict
+    default: {}
   routes:
     description: See C(relay_agent_routes) of the role.
     type: list
@@ -84,6 +88,14 @@ options:
     default: []
   tls_reports:
     description: See C(relay_agent_tls_reports) of the role.
+    type: dict
+    default: {}
+  suppression:
+    description: See C(relay_agent_suppression) of the role.
+    type: dict
+    default: {}
+  reputation:
+    description: See C(relay_agent_reputation) of the role.
     type: dict
     default: {}
   accounts:

@@ -35,7 +35,10 @@ _KEYS = {
     "tls_policy": "tls_policies",
     "dkim.key": "dkim.keys",
 }
-_SECTIONS = {"submission", "policy", "oauth", "metrics", "delivery", "dkim", "tls_reports"}
+_SECTIONS = {
+    *("submission", "policy", "oauth", "metrics", "history", "delivery", "dkim", "tls_reports"),
+    *("suppression", "reputation"),
+}
 _KINDS = {
     "int": "a whole number",
     "bool": "true or false",

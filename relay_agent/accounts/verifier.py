@@ -64,6 +64,11 @@ class Verifier:
         return None if account is None or account.disabled else account
 
     @property
+    def accounts(self) -> Mapping[str, Account]:
+        """All accounts by normalised name, disabled ones too."""
+        return self._accounts
+
+    @property
     def scram_ready(self) -> bool:
         """Whether everybody who may sign in can do so by SCRAM; if not, offering it would lock some out, because
         mail programs prefer it and do not fall back."""

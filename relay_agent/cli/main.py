@@ -22,6 +22,8 @@ from relay_agent.cli.commands import config_option as _config_option
 from relay_agent.cli.commands import examples_text as _examples
 from relay_agent.cli.commands import json_option as _json_option
 from relay_agent.cli.dkim_commands import add_dkim
+from relay_agent.cli.queue_commands import add_queue, add_trace
+from relay_agent.cli.suppression_commands import add_suppression
 
 __all__ = ["build_parser", "main"]
 
@@ -39,6 +41,8 @@ exit status:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status. `arguments` without the program's name, default those of the process."""
     parsed = build_parser().parse_args(arguments)
+    if "whole" in parsed:
+        parsed.whole(parsed)  # what a parser cannot say by itself; exits as a parser does
     module, function = parsed.command
     try:
         status: int = getattr(importlib.import_module(module), function)(parsed)
@@ -59,15 +63,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relay-agent",
         description="Postroad's relay agent: takes signed-in mail, keeps it safe, carries it on.",
-        epilog=f"examples:\n  relay-agent check-config /etc/postroad/agent.toml\n  relay-agent status\n\n{_STATUS}",
+        epilog="examples:\n  relay-agent check-config /etc/postroad/agent.toml\n  relay-agent status\n"
+        f"  relay-agent trace bob@example.net\n\n{_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"relay-agent {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_service(commands)
-    _add_queue(commands)
+    add_queue(commands)
+    add_trace(commands)
     _add_account(commands)
     add_dkim(commands)
+    add_suppression(commands)
     return parser
 
 
@@ -143,61 +150,6 @@ def _add_service(commands: Any) -> None:
     )
     _config_option(metrics)
     _json_option(metrics)
-
-
-def _add_queue(commands: Any) -> None:
-    queue = commands.add_parser("queue", help="see and change the mail that waits", formatter_class=_Formatter)
-    queue.description = "See and change the mail that waits. Works with the running agent, and without one."
-    queue.epilog = _examples(["relay-agent queue list", "relay-agent queue show ID", "relay-agent queue retry --all"])
-    actions = queue.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    listing = _command(
-        actions,
-        "list",
-        "relay_agent.cli.queue:list_messages",
-        "the messages in the queue, oldest first",
-        "List the messages in the queue, oldest first: one line for each recipient that waits.",
-        ["relay-agent queue list", "relay-agent queue list --limit 0 --json | jq ..."],
-    )
-    listing.add_argument(
-        "--limit", type=_count, default=1000, metavar="N", help="at most N messages; 0: all (%(default)s)"
-    )
-
-    show = _command(
-        actions,
-        "show",
-        "relay_agent.cli.queue:show",
-        "one message's story",
-        "Tell what became of a message so far, recipient by recipient, and what comes next.",
-        ["relay-agent queue show 01KAQ8Z0J7M5T2X"],
-    )
-    show.add_argument("id", metavar="ID", help="queue id, as in the log and in `queue list`")
-
-    retry = _command(
-        actions,
-        "retry",
-        "relay_agent.cli.queue:retry",
-        "try messages now",
-        "Make messages due now instead of at their next attempt.",
-        ["relay-agent queue retry 01KAQ8Z0J7M5T2X", "relay-agent queue retry --all"],
-    )
-    which = retry.add_mutually_exclusive_group(required=True)
-    which.add_argument("ids", metavar="ID", nargs="*", default=[], help="queue ids")
-    which.add_argument("--all", action="store_true", help="every message in the queue")
-
-    delete = _command(
-        actions,
-        "delete",
-        "relay_agent.cli.queue:delete",
-        "remove messages without a bounce",
-        "Remove messages: they are not delivered, and their senders are not told.",
-        ["relay-agent queue delete 01KAQ8Z0J7M5T2X"],
-    )
-    delete.add_argument("ids", metavar="ID", nargs="+", help="queue ids")
-
-    for parser in (listing, show, retry, delete):
-        _config_option(parser)
-        _json_option(parser)
 
 
 def _add_account(commands: Any) -> None:
@@ -308,13 +260,6 @@ def _add_account(commands: Any) -> None:
         _json_option(parser)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
-
-
 def _report(error: Exception) -> int:
     """Say on standard error what went wrong; the exit status that it has."""
     from relay_agent.accounts.store import AccountsError
@@ -331,6 +276,8 @@ def _report(error: Exception) -> int:
             print_problem(line)
     elif isinstance(error, AgentNotRunningError | ControlError):
         complain(str(error))
+        if type(error).__name__ == "UsageError":
+            return EXIT_BAD_CONFIG
     elif isinstance(error, PermissionError):
         what = f"{error.filename}: permission denied" if error.filename else str(error)
         complain(f"{what}; run this as root or as the agent's user")

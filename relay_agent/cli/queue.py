@@ -1,35 +1,93 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``relay-agent queue``: the mail that waits, through the running agent or, without one, from the disk."""
+"""``relay-agent queue list`` and ``show``: the mail that waits."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from relay_agent.config.load import read_config
-from relay_agent.config.schema import Config
-from relay_agent.control.client import AgentNotRunningError, ControlClient
-from relay_agent.control.protocol import FAILED, ControlError
+from relay_agent.control.protocol import FAILED, NOT_FOUND, UNKNOWN_COMMAND, ControlError
 
-from .story import tell
-from .terminal import complain, duration, print_json, size, table
+from .asking import Asking
+from .event_story import events_told
+from .selected import many, selection, watched
+from .story import tell, waits_for_call
+from .terminal import complain, duration, print_json, print_json_list, size, table
 
-__all__ = ["delete", "list_messages", "retry", "show"]
+__all__ = ["list_messages", "show"]
 
-_PATIENCE = 10.0  # seconds that workers of an agent that was killed take to end
+_AT_A_CALL = "at a call"  # of the site that it waits for
 
 
 def list_messages(arguments: argparse.Namespace) -> int:
-    """Print the messages in the queue."""
-    messages = _stream(arguments, "queue.list", limit=arguments.limit)
+    """Print what waits: groups, or each message."""
+    asking, chosen = Asking(arguments.config), selection(arguments)
+    if arguments.groups or not (arguments.each or arguments.ids or arguments.json):
+        return _list_groups(arguments, asking, chosen)
+    limit = arguments.limit
+    if chosen:
+        messages = asking.stream("queue.matches", selection=chosen, limit=limit)
+    else:
+        messages = asking.stream("queue.list", limit=limit)
+    seen: set[str] = set()
+    messages = _noted(messages, seen)
     if arguments.json:
-        _print_json_list(messages)
+        print_json_list(messages)
+    else:
+        _print_messages(messages, limit, bool(chosen))
+    missing = [each.upper() for each in arguments.ids if each.upper() not in seen] if chosen.keys() == {"ids"} else []
+    for queue_id in missing:
+        complain(f"{queue_id} is not in the queue")
+    return 1 if missing else 0
+
+
+def _noted(messages: Iterator[dict[str, Any]], seen: set[str]) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        seen.add(message["id"])
+        yield message
+
+
+def _list_groups(arguments: argparse.Namespace, asking: Asking, chosen: dict[str, Any]) -> int:
+    items = watched(asking.stream("queue.groups", selection=chosen), "reading the queue")
+    groups = [item["group"] for item in items]
+    shown = groups[: arguments.limit or None]
+    if arguments.json:
+        print_json_list(iter(shown))
         return 0
+    if not groups:
+        print(_nothing(bool(chosen)))
+        return 0
+    now = time.time()
+    rows = [
+        (
+            group["destination"],
+            f"{group['recipients']:,}",
+            f"{group['held']:,}" if group["held"] else "",
+            duration(now - group["oldest"]),
+            _next_of_group(group, now),
+            group["reason"],
+        )
+        for group in shown
+    ]
+    heads = ("destination", "waiting", "held", "oldest", "next try", "reason")
+    print(table(heads, rows, right=("waiting", "held", "oldest", "next try")))
+    recipients = sum(group["recipients"] for group in groups)
+    held = sum(group["held"] for group in groups)
+    oldest = duration(now - min(group["oldest"] for group in groups))
+    print(
+        f"\n{many(recipients, 'recipient')} in {many(len(groups), 'group')}"
+        + (f", {held:,} held" if held else "")
+        + f"; the oldest came {oldest} ago. `queue list --each` has the messages."
+    )
+    if len(shown) < len(groups):
+        print(f"(the largest {len(shown):,} groups; --limit 0 shows all)")
+    return 0
+
+
+def _print_messages(messages: Iterator[dict[str, Any]], limit: int, chosen: bool) -> None:
     now = time.time()
     rows = []
     count = 0
@@ -45,144 +103,76 @@ def list_messages(arguments: argparse.Namespace) -> int:
                     f"<{message['sender']}>" if first else "",
                     recipient["address"],
                     str(recipient["attempts"]),
-                    _next(recipient, now),
+                    _next_of(recipient, now),
                     _reason(recipient),
                 )
             )
     if not rows:
-        print("the queue is empty")
-        return 0
+        print(_nothing(chosen))
+        return
     heads = ("id", "age", "size", "sender", "recipient", "tries", "next try", "last reason")
     print(table(heads, rows, right=("age", "size", "tries", "next try")))
-    if arguments.limit and count == arguments.limit:
+    if limit and count == limit:
         print(f"(the first {count} messages; --limit 0 shows all)")
-    return 0
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Tell one message's story."""
-    message = _call(arguments, "queue.show", id=arguments.id)
+    """Tell one message's story, from the queue and the history."""
+    asking = Asking(arguments.config)
+    message: dict[str, Any] | None = None
+    missing: ControlError | None = None
+    try:
+        message = asking.call("queue.show", id=arguments.id)
+    except ControlError as error:
+        if error.code != NOT_FOUND:
+            raise
+        missing = error
+    try:
+        found: list[dict[str, Any]] = list(islice(asking.stream("history.find", queue_id=arguments.id), 50))
+    except ControlError as error:
+        if error.code not in (FAILED, UNKNOWN_COMMAND):
+            raise
+        complain(f"the history cannot be read: {error}")
+        found = []
+    wanted = arguments.id.upper()
+    events: list[dict[str, Any]] = next((each["events"] for each in found if each["id"] == wanted), [])
+    if message is None and not events:
+        assert missing is not None
+        raise missing
     if arguments.json:
-        print_json(message)
-    else:
+        print_json({**(message or {"id": wanted, "recipients": []}), "events": events})
+        return 0
+    if message is not None:
         print(tell(message, time.time()))
+    else:
+        print(f"Message {wanted} has left the queue.")
+    if events:
+        print("\nWhat happened:")
+        print("\n".join(f"  {line}" for line in events_told(events)))
     return 0
 
 
-def retry(arguments: argparse.Namespace) -> int:
-    """Make messages due now."""
-    wanted: dict[str, Any] = {"all": True} if arguments.all else {"ids": arguments.ids}
-    result = _call(arguments, "queue.retry", **wanted)
-    count = result["recipients"]
-    if arguments.json:
-        print_json(result)
-    elif count or not result["unknown"]:
-        print(f"{count} recipient{'' if count == 1 else 's'} due now")
-    return _unknown(result)
+def _nothing(chosen: bool) -> str:
+    return "nothing in the queue fits" if chosen else "the queue is empty"
 
 
-def delete(arguments: argparse.Namespace) -> int:
-    """Remove messages without a bounce."""
-    result = _call(arguments, "queue.delete", ids=arguments.ids)
-    count = result["messages"]
-    if arguments.json:
-        print_json(result)
-    elif count:
-        print(f"{count} message{'' if count == 1 else 's'} deleted")
-    return _unknown(result)
+def _next_of_group(group: dict[str, Any], now: float) -> str:
+    if group["next_attempt"] is not None:
+        return _next(group["next_attempt"], now)
+    return "held" if group["held"] == group["recipients"] else _AT_A_CALL
 
 
-def _unknown(result: dict[str, Any]) -> int:
-    for queue_id in result["unknown"]:
-        complain(f"{queue_id} is not in the queue")
-    return 1 if result["unknown"] else 0
-
-
-def _next(recipient: dict[str, Any], now: float) -> str:
+def _next_of(recipient: dict[str, Any], now: float) -> str:
     if recipient["state"] == "held":
         return "held"
-    wait = recipient["next_attempt"] - now
-    return "now" if wait <= 0 else f"in {duration(wait)}"
+    return _AT_A_CALL if waits_for_call(recipient, now) else _next(recipient["next_attempt"], now)
+
+
+def _next(when: float, now: float) -> str:
+    return "now" if when <= now else f"in {duration(when - now)}"
 
 
 def _reason(recipient: dict[str, Any]) -> str:
     reply: str = recipient["last_reply"]
     text = f"{recipient['last_host']}: {reply}" if reply and recipient["last_host"] else reply
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _print_json_list(items: Iterator[dict[str, Any]]) -> None:
-    """A JSON list, printed as it arrives: a million messages are not collected first."""
-    import json
-
-    separator = "[\n"
-    for item in items:
-        print(separator + json.dumps(item, ensure_ascii=True), end="")
-        separator = ",\n"
-    print("[]" if separator == "[\n" else "\n]")
-
-
-def _stream(arguments: argparse.Namespace, command: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-    config = read_config(arguments.config)
-    client = ControlClient(config.control.socket, timeout=60.0)
-    items = client.stream(command, **parameters)
-    try:
-        first = next(items, None)
-    except AgentNotRunningError:
-        yield from _offline(config, command, parameters)
-        return
-    if first is not None:
-        yield first
-    yield from items
-
-
-def _call(arguments: argparse.Namespace, command: str, **parameters: Any) -> Any:
-    config = read_config(arguments.config)
-    try:
-        return ControlClient(config.control.socket, timeout=300.0).call(command, **parameters)
-    except AgentNotRunningError:
-        return _offline(config, command, parameters)
-
-
-def _offline(config: Config, command: str, parameters: dict[str, Any]) -> Any:
-    """Run a command on the queue itself: the same code as the agent's, in this process."""
-    # Imported as whoever started us: the queue's owner may not be able to read this Python.
-    from relay_agent.control.handlers import queue_handlers
-    from relay_agent.queue.directory import StoreLockedError
-    from relay_agent.queue.holdings import QueueLock, open_all
-    from relay_agent.queue.model import QueueDamagedError, QueueFullError
-    from relay_agent.queue.schema import StoreVersionError
-
-    async def run() -> Any:
-        stores = await asyncio.to_thread(open_all, config.queue.directory, _PATIENCE)
-        try:
-            result = await queue_handlers(stores)[command](parameters)
-            return iter([item async for item in result]) if isinstance(result, AsyncIterator) else result
-        finally:
-            for store in stores:
-                await store.close()
-
-    _become_owner(config.queue.directory)
-    try:
-        lock = QueueLock(config.queue.directory)
-        try:
-            return asyncio.run(run())
-        finally:
-            lock.close()
-    except StoreLockedError as error:
-        message = f"{error}, but no agent answers at {config.control.socket}; it may be starting or stopping"
-        raise ControlError(FAILED, message) from error
-    except (QueueDamagedError, QueueFullError, StoreVersionError) as error:
-        raise ControlError(FAILED, str(error)) from error
-
-
-def _become_owner(directory: Path) -> None:
-    """Give up root for the queue's owner: files that root makes in the queue would stop the agent.
-
-    Raises ``FileNotFoundError`` when there is no queue, rather than make one as a side effect of looking.
-    """
-    found = directory.stat()
-    if os.geteuid() == 0 and found.st_uid != 0:
-        os.setgroups([found.st_gid])
-        os.setgid(found.st_gid)
-        os.setuid(found.st_uid)

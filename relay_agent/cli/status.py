@@ -9,7 +9,7 @@ from typing import Any
 from relay_agent.config.load import read_config
 from relay_agent.control.client import AgentNotRunningError, ControlClient
 
-from .terminal import duration, escape, print_json, size, style, table
+from .terminal import duration, escape, moment, print_json, size, style, table
 
 __all__ = ["run"]
 
@@ -56,6 +56,9 @@ def _in_words(status: dict[str, Any]) -> str:
         lines += ["", _workers(workers), ""]
     if "accounts" in status:
         lines.append(f"accounts: {status['accounts']}")
+    if status.get("suppressed"):
+        lines.append(f"suppressed: {_many(status['suppressed'], 'recipient')}")
+    lines += _reputation(status.get("reputation"))
     counters = dict(status["counters"])
     spent = counters.pop("commit_microseconds", None)
     if spent and counters.get("accepted"):
@@ -86,6 +89,29 @@ def _in_words(status: dict[str, Any]) -> str:
 def _site(domain: str, count: int) -> str:
     """What is kept for a site."""
     return f"{_many(count, 'message')} wait{'s' if count == 1 else ''} until the site of {escape(domain)} calls in"
+
+
+def _reputation(reputation: dict[str, Any] | None) -> list[str]:
+    """What the DNS block lists say; nothing where none is asked."""
+    if reputation is None:
+        return []
+    addresses, listings = reputation["addresses"], reputation["listings"]
+    if not listings:
+        why = "not asked yet" if addresses is None else "no public address of ours to ask for; set reputation.addresses"
+        return [f"block lists: {why}"]
+    clean = sum(each["listed"] is False for each in listings)
+    lines = [f"block lists: {clean} of {len(listings)} answers say not listed"]
+    for each in listings:
+        what = escape(f"  {each['address']} on {each['list']}: ")
+        if each["listed"]:
+            since = moment(each["since"])
+            lines.append(
+                f"{what}{style('listed', 'red')} since {since}"
+                + escape(f", {each['reason']}" if each["reason"] else "")
+            )
+        elif each["listed"] is None:
+            lines.append(f"{what}{style('no usable answer', 'yellow')}: {escape(each['problem'])}")
+    return lines
 
 
 def _workers(workers: list[dict[str, Any]]) -> str:

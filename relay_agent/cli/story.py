@@ -7,7 +7,7 @@ from typing import Any
 
 from .terminal import duration, escape, moment, size
 
-__all__ = ["tell"]
+__all__ = ["tell", "waits_for_call"]
 
 
 def tell(message: dict[str, Any], now: float) -> str:
@@ -23,6 +23,11 @@ def tell(message: dict[str, Any], now: float) -> str:
         lines += [f"  {sentence}" for sentence in _recipient(recipient, now)]
     lines += ["", _ending(message, now)]
     return "\n".join(lines)
+
+
+def waits_for_call(recipient: dict[str, Any], now: float) -> str:
+    """The domain whose site a recipient waits for; its `next_attempt` is when it is given up. Empty: for none."""
+    return str(recipient.get("options", {}).get("AWAITS", "")) if recipient["next_attempt"] > now else ""
 
 
 def _origin(message: dict[str, Any]) -> str:
@@ -54,8 +59,8 @@ def _recipient(recipient: dict[str, Any], now: float) -> list[str]:
         sentences.append(f"{escape(host)} {what}: {shown}" if host else f"The reason: {shown}")
     if recipient["state"] == "held":
         sentences.append("It is held: nothing happens until it is released.")
-    elif recipient.get("options", {}).get("AWAITS") and recipient["next_attempt"] > now:
-        sentences.append(f"It goes on when the site of {escape(recipient['options']['AWAITS'])} calls in for its mail.")
+    elif site := waits_for_call(recipient, now):
+        sentences.append(f"It goes on when the site of {escape(site)} calls in for its mail.")
     elif recipient["next_attempt"] <= now:
         sentences.append("It is due now.")
     else:

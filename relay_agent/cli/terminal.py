@@ -10,11 +10,22 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-__all__ = ["complain", "duration", "escape", "moment", "print_json", "print_problem", "size", "style", "table"]
+__all__ = [
+    "complain",
+    "duration",
+    "escape",
+    "moment",
+    "print_json",
+    "print_json_list",
+    "print_problem",
+    "size",
+    "style",
+    "table",
+]
 
 _STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "faint": "2"}
 
@@ -47,6 +58,15 @@ def style(text: str, name: str, stream: TextIO | None = None) -> str:
 def print_json(value: Any) -> None:
     """Print JSON, with its keys in the order given."""
     print(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def print_json_list(items: Iterator[Any]) -> None:
+    """Print a JSON list as it arrives: a million messages are not collected first."""
+    separator = "[\n"
+    for item in items:
+        print(separator + json.dumps(item, ensure_ascii=True), end="")
+        separator = ",\n"
+    print("[]" if separator == "[\n" else "\n]")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:

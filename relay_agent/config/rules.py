@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from relay_agent.accounts.store import normalise_name
+from relay_agent.delivery.patterns import in_domains
 
 from .explain import shown
 from .schema import Config, Listener
@@ -30,6 +31,7 @@ def check_rules(config: Config, document: dict[str, Any]) -> Iterator[tuple[str,
     yield from _sites(config)
     yield from _upstreams(config)
     yield from _dkim(config)
+    yield from _reports(config)
     if config.delivery.retry_first > config.delivery.retry_max:
         yield "delivery.retry_first", "is longer than delivery.retry_max (expected at most the same)"
 
@@ -186,6 +188,24 @@ def _sites(config: Config) -> Iterator[tuple[str, str]]:
                 normalise_name(owner)
             except ValueError as error:
                 yield f"route[{index}].owners[{place}]", f"{shown(owner)} is no account name: {error}"
+
+
+def _reports(config: Config) -> Iterator[tuple[str, str]]:
+    suppression = config.suppression
+    if suppression.report_address and not suppression.report_accounts and not config.submission.trusted_networks:
+        yield (
+            "suppression.report_address",
+            "nobody may hand over reports (expected the MX of that address in submission.trusted_networks, or an "
+            "account in suppression.report_accounts)",
+        )
+    domain = suppression.report_address.rpartition("@")[2]
+    route = next((each for each in config.route if domain and in_domains(each.domains, domain)), None)
+    if route is not None and route.etrn:
+        yield (
+            "suppression.report_address",
+            f"is in {domain}, whose mail waits for a site to call in (expected a route without etrn for it, before the "
+            "one that has it)",
+        )
 
 
 def _dkim(config: Config) -> Iterator[tuple[str, str]]:

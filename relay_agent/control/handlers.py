@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from relay_agent.queue.model import QueueStore
+from relay_agent.queue.model import Message
+from relay_agent.queue.selection import OperatedStore
 
 from .merge import LocalStore, StoreCommands, merge_delivery, merge_numbers, merged_queue_handlers
+from .merge_operator import merged_operator_handlers
+from .operator import Office, operator_handlers
 from .protocol import BAD_REQUEST, FAILED, NOT_FOUND, ControlError
 from .queue_view import PAGE, PAGE_RECIPIENTS, describe
 from .server import Handler
@@ -44,6 +47,12 @@ class Carrier(Protocol):
     def forget(self, queue_ids: Sequence[str]) -> None:
         """Do not begin deliveries of these messages."""
 
+    def in_hand(self, queue_ids: Iterable[str]) -> set[str]:
+        """Those of the messages that are being delivered now."""
+
+    def submit(self, message: Message) -> None:
+        """Deliver a message that was just stored."""
+
 
 def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCommands]]) -> dict[str, Handler]:
     """All commands of a running agent, over the stores that it has at the moment of each call."""
@@ -67,6 +76,7 @@ def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCo
 
     return {
         **merged_queue_handlers(stores),
+        **merged_operator_handlers(stores),
         "status": status,
         "reload": reload,
         "accounts.reload": reload_accounts,
@@ -74,14 +84,17 @@ def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCo
     }
 
 
-def queue_handlers(stores: Sequence[QueueStore]) -> dict[str, Handler]:
+def queue_handlers(stores: Sequence[OperatedStore], office: Office | None = None) -> dict[str, Handler]:
     """The commands that need only a queue; the command line runs them itself when no agent does."""
-    local = [LocalStore(store_handlers(store)) for store in stores]
-    return merged_queue_handlers(lambda: local)
+    local = [LocalStore(store_handlers(store, office=office)) for store in stores]
+    return {**merged_queue_handlers(lambda: local), **merged_operator_handlers(lambda: local)}
 
 
-def store_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[str, Handler]:
+def store_handlers(
+    store: OperatedStore, carrier: Carrier | None = None, *, office: Office | None = None
+) -> dict[str, Handler]:
     """One store's commands; `merge` makes the queue out of several."""
+    office = office or Office()
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         counts = await store.counts()
@@ -121,6 +134,8 @@ def store_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[st
             queue_ids = _ids(arguments)
             unknown = [queue_id for queue_id in queue_ids if await store.get(queue_id) is None]
             recipients = await store.retry(queue_ids)
+            for queue_id in set(queue_ids).difference(unknown):
+                office.log.event("operator_retried", queue_id=queue_id)
         if carrier is not None:
             carrier.wake()
         return {"recipients": recipients, "unknown": unknown}
@@ -131,9 +146,12 @@ def store_handlers(store: QueueStore, carrier: Carrier | None = None) -> dict[st
         deleted = await store.delete(queue_ids)
         if carrier is not None:
             carrier.forget(queue_ids)
+        for queue_id in set(queue_ids).difference(unknown):
+            office.log.event("operator_deleted", queue_id=queue_id)
         return {"messages": deleted, "unknown": unknown}
 
     return {
+        **operator_handlers(store, carrier, office),
         "store.status": status,
         "queue.page": page,
         "queue.show": show,

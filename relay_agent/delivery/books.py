@@ -74,7 +74,9 @@ class Books:
             self._put([hand.held(number, str(error)) for number in outcomes if number in hand.unrecorded])
             return
         for update in updates:
-            if update.recipient is not None and update.recipient.state is RecipientState.HELD:
+            outcome = outcomes.get(update.number)
+            faulty = isinstance(outcome, Deferred) and outcome.fault
+            if faulty and update.recipient is not None and update.recipient.state is RecipientState.HELD:
                 self._quarantine(message, update.recipient.last_reply)
         self._put(updates, news)
 

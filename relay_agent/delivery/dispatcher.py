@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay_agent.config.schema import Config
@@ -16,6 +16,7 @@ from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.destination import Job
 from relay_agent.delivery.hand import Hand
 from relay_agent.delivery.loader import Loader
+from relay_agent.delivery.local import Local, Nobody
 from relay_agent.delivery.outcome import Deferred, Outcome
 from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.resolve import Resolver, UnresolvedError
@@ -41,6 +42,7 @@ __all__ = ["Dispatcher"]
 _MOST_IN_HAND = 2000  # messages in memory; further ones wait in the queue
 _MOST_LOOKUPS = 100  # domains asked for at once
 _FORGET_EVERY = 60.0
+_SETTLES_WITHIN = 1.0  # seconds, for outcomes that are on their way to the disk
 
 
 class Dispatcher:
@@ -61,8 +63,10 @@ class Dispatcher:
         most_in_hand: int = _MOST_IN_HAND,
         timeouts: Timeouts | None = None,
         signer: Signer | None = None,
+        local: Local | None = None,
     ) -> None:
         self._config = config
+        self._local = local or Nobody()
         self._log = log
         self._timeouts = timeouts or Timeouts()
         self._asking: dict[Plan, list[tuple[Message, dict[int, Recipient]]]] = {}  # until DNS answers
@@ -75,7 +79,9 @@ class Dispatcher:
         self._pressure = Pressure()
         self._books = Books(config, store, log, signer, self.submit)
         self._health = Health(self._note_health)
-        self._workers = Workers(config, self._books, self._pressure, self._health, most_in_hand=most_in_hand)
+        self._workers = Workers(
+            config, self._books, self._pressure, self._health, self._local, most_in_hand=most_in_hand
+        )
 
     # What the rest of the agent calls.
 
@@ -126,12 +132,19 @@ class Dispatcher:
             self._asking[plan] = [each for each in waiting if each[0].queue_id not in ids]
         for job in dropped:
             self._books.release(job.message.queue_id, job.recipients)
+        if dropped:
+            self._loader.wake()  # for their other recipients, if not all were meant
+
+    def in_hand(self, queue_ids: Iterable[str]) -> set[str]:
+        """Those of the messages that are being delivered now."""
+        return self._books.hands.keys() & set(queue_ids)
 
     # What waits for its site to call in.
 
     async def called(self, call: Call) -> int:
         """A site has called by ETRN: send what waits for it. Returns how many messages that are."""
         self._calls.open(call)
+        await self._books.recorder.settled(_SETTLES_WITHIN)  # what was put off just now waits, too
         found = await self._awaiting(call)
         for domain in {domain for _, domain in found}:
             way = self._router.known(self._router.plan(domain, None))
@@ -331,10 +344,14 @@ class Dispatcher:
         if held:
             self._books.decided(message, held, time.time())
         domains: dict[str, dict[int, Recipient]] = {}
+        here: dict[int, Recipient] = {}
         for number, recipient in recipients.items():
-            if number in held:
-                continue
-            domains.setdefault(recipient.domain, {})[number] = recipient
+            if self._local.takes(recipient.address):
+                here[number] = recipient
+            elif number not in held:
+                domains.setdefault(recipient.domain, {})[number] = recipient
+        if here:
+            self._books.tasks.spawn(self._take_here(message, here))
         for domain, group in domains.items():
             try:
                 plan = self._router.plan(domain, message.envelope)
@@ -349,6 +366,16 @@ class Dispatcher:
             else:
                 self._asking[plan] = [(message, group)]
                 self._books.tasks.spawn(self._ask(plan))
+
+    async def _take_here(self, message: Message, recipients: Mapping[int, Recipient]) -> None:
+        """Mail that ends in this agent."""
+        started = time.time()
+        try:
+            outcome = await self._local.take(message)
+        except Exception as error:
+            self._books.fault(message, recipients, error)
+            return
+        await self._books.conclude(message, dict.fromkeys(recipients, outcome), started)
 
     async def _ask(self, plan: Plan) -> None:
         way: Way | None = None

@@ -143,7 +143,7 @@ class Hand:
         """
         before = self.message.recipients[number]
         recipient = _told(before, outcome) if outcome.untried else self._attempted(number, outcome, now)
-        if outcome.fault and before.last_status == FAULT and not before.last_host:
+        if outcome.hold or (outcome.fault and before.last_status == FAULT and not before.last_host):
             return replace(recipient, state=RecipientState.HELD)
         route = site_route(config.route, recipient.domain, self.message.envelope)
         if route is not None:
@@ -248,6 +248,24 @@ class Hand:
             return None if await is_binary(body) else await asyncio.to_thread(body.read)
         except OSError:
             return None
+
+    def give_up(self, status: str, text: str, log: EventLog) -> None:
+        """Make all recipients failed ones without an attempt, as the operator wants; `failures` has the bounce."""
+        for number in sorted(self.undecided):
+            recipient = self.message.recipients[number]
+            self._failed[number] = ReportedRecipient(recipient, status, text, "")
+            log.event(
+                "failed",
+                level="warning",
+                queue_id=self.message.queue_id,
+                sender=self.message.envelope.reverse_path,
+                recipient=recipient.address,
+                status=status,
+                reply=text,
+                attempt=recipient.attempts,
+                delay=round(time.time() - self.message.created, 3),
+            )
+        self.undecided.clear()
 
     async def failures(self, config: Config, log: EventLog) -> tuple[list[Update], list[Message]]:
         """Once no recipient is undecided: what to record of the failed ones, and the bounce that tells the

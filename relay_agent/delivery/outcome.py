@@ -59,6 +59,7 @@ class Deferred:
 
     fault: nobody refused; something of our own went wrong (the code, the queue's disk).
     untried: it was no attempt; the mail waits for its site to call in. cause: of a host's trouble.
+    hold: not until a person releases it.
     """
 
     status: str
@@ -69,6 +70,7 @@ class Deferred:
     fault: bool = False
     untried: bool = False
     cause: Cause | None = None
+    hold: bool = False
 
 
 @dataclass(slots=True, frozen=True)

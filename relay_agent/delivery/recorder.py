@@ -51,6 +51,11 @@ class Recorder:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
+    async def settled(self, seconds: float) -> None:
+        """Wait until what is to be recorded now is on the disk, for `seconds` at most."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=seconds)
+
     async def _run(self) -> None:
         wait = _FIRST_WAIT
         try:

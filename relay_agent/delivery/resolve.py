@@ -168,6 +168,19 @@ class Resolver:
         data = [record.data for record in answer[:_MOST_TEXTS]]
         return tuple(each.data.decode("utf-8", "replace") for each in data if isinstance(each, pycares.TXTRecordData))
 
+    async def listed(self, name: str) -> tuple[str, ...]:
+        """The A records of a name in a DNS block list (RFC 5782); none when it is not listed.
+
+        Raises UnresolvedError when there is no usable answer.
+        """
+        try:
+            answer = (await self._ask(name, "A", counted=False)).answer
+        except aiodns.error.DNSError as error:
+            if error.args[0] in (_NO_DATA, _NO_NAME):
+                return ()
+            raise self._unresolved(error, name, "A") from None
+        return tuple(each.data.addr for each in answer if isinstance(each.data, pycares.ARecordData))
+
     async def upstream_addresses(self, host: str) -> tuple[str, ...]:
         """The addresses of an upstream relay, which may be an IP address or stand in /etc/hosts.
 
@@ -189,18 +202,24 @@ class Resolver:
         found = [_text(node.addr[0]) for node in answer.nodes]
         return _in_turn([[each for each in found if ":" in each], [each for each in found if ":" not in each]])
 
-    async def _ask(self, name: str, kind: str) -> pycares.DNSResult:
+    async def _ask(self, name: str, kind: str, *, counted: bool = True) -> pycares.DNSResult:
+        """counted: whether it tells how well the resolvers work; block lists have a count of their own."""
+
+        def count(result: str) -> None:
+            if counted:
+                measured.DNS_LOOKUPS[kind, result] += 1
+
         try:
             async with asyncio.timeout(_LONGEST):
                 # A final dot: the name is complete, no search domain is to be tried.
                 answer = await self._dns.query_dns(f"{name}.", kind)
         except aiodns.error.DNSError as error:
-            measured.DNS_LOOKUPS[kind, _result(error)] += 1
+            count(_result(error))
             raise
         except TimeoutError as error:
-            measured.DNS_LOOKUPS[kind, _result(error)] += 1
+            count(_result(error))
             raise aiodns.error.DNSError(codes.ARES_ETIMEOUT, "Timeout while contacting DNS servers") from None
-        measured.DNS_LOOKUPS[kind, "found"] += 1
+        count("found")
         return answer
 
     def _unresolved(self, error: aiodns.error.DNSError, name: str, kind: str) -> UnresolvedError:

@@ -19,6 +19,7 @@ from relay_agent.delivery.client import Connection
 from relay_agent.delivery.destination import Destination, Job, Session
 from relay_agent.delivery.greylisting import is_greylisting
 from relay_agent.delivery.line import FairLine
+from relay_agent.delivery.local import Local
 from relay_agent.delivery.outcome import Deferred, Outcome, Scope
 from relay_agent.delivery.pressure import Pressure
 from relay_agent.delivery.route import Way
@@ -49,7 +50,9 @@ class Workers:
     most_in_hand: messages in memory at most, of everybody.
     """
 
-    def __init__(self, config: Config, books: Books, pressure: Pressure, health: Health, *, most_in_hand: int) -> None:
+    def __init__(
+        self, config: Config, books: Books, pressure: Pressure, health: Health, local: Local, *, most_in_hand: int
+    ) -> None:
         self.config = config
         self.opener: Opener
         self.running = False
@@ -59,6 +62,7 @@ class Workers:
         self._books = books
         self._pressure = pressure
         self._health = health
+        self._local = local
         self._active = dict.fromkeys(Standing, 0)
         self._lines: dict[Standing, FairLine[tuple[Destination, int]]] = {each: FairLine() for each in Standing}
         self._attempts: dict[Attempt, Standing] = {}
@@ -339,6 +343,8 @@ class Workers:
             destination.worked()
         elif self._returned(destination, job, result, hurried=attempt.hurried):
             return result.session
+        own = not any(target.upstream for _, target in destination.way.choices)
+        self._local.learn(job.message, result.outcomes, by_own_host=own)
         await self._books.conclude(job.message, result.outcomes, started)
         self._learn(destination, result.outcomes)
         self.man(destination)

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -30,12 +31,18 @@ class EventLog:
     def event(self, name: str, *, level: str = "info", **fields: object) -> None:
         """Log that `name` happened. Fields that are None are left out. Never raises."""
 
+    def message_event(self, name: str, kept: Mapping[str, object], **fields: object) -> None:
+        """An event of a message, of which the history keeps more than the log has a line for."""
+        fields.pop("level", None)
+        self.event(name, level="info", **fields)
+
 
 class MailLog(EventLog):
     """Writes events to a stream.
 
     stream: where to; standard output by default. text: True for the form a person reads; None decides by
-    whether the stream is a terminal. level: events below it are dropped.
+    whether the stream is a terminal. level: events below it are dropped. `history`, when set, gets the line (JSON) of
+    every event that has a queue id.
     """
 
     def __init__(self, stream: TextIO | None = None, *, text: bool | None = None, level: str = "info") -> None:
@@ -45,15 +52,24 @@ class MailLog(EventLog):
         self._lines: list[str] = []
         self._scheduled = False
         self.counts: Counter[str] = Counter()  # events by name, since the start
+        self.history: Callable[[str], None] | None = None
 
     def event(self, name: str, *, level: str = "info", **fields: object) -> None:
+        self._event(name, level, fields, None)
+
+    def message_event(self, name: str, kept: Mapping[str, object], **fields: object) -> None:
+        self._event(name, "info", fields, kept)
+
+    def _event(self, name: str, level: str, fields: dict[str, object], kept: Mapping[str, object] | None) -> None:
         self.counts[name] += 1
         if _LEVELS.get(level, 20) < self._level:
             return
         now = time.time()
-        self._lines.append(
-            self._as_text(now, level, name, fields) if self._text else self._as_json(now, level, name, fields)
-        )
+        keep = self.history is not None and "queue_id" in fields
+        line = self._as_json(now, level, name, fields) if keep or not self._text else ""
+        self._lines.append(self._as_text(now, level, name, fields) if self._text else line)
+        if keep and self.history is not None:
+            self.history(f"{line[:-1]},{_encode(kept)[1:]}" if kept else line)
         if self._scheduled:
             return
         try:

@@ -14,6 +14,8 @@ __all__ = [
     "ACCEPTED_RECIPIENTS",
     "ACCOUNTS",
     "ATTEMPT_SECONDS",
+    "BLOCKLIST_LISTED",
+    "BLOCKLIST_LOOKUPS",
     "BOUNCES",
     "BUILD",
     "CERTIFICATE_EXPIRY",
@@ -26,6 +28,7 @@ __all__ = [
     "GREYLISTED",
     "HOST_RECOVERIES",
     "HOST_TROUBLES",
+    "HISTORY_EVENTS",
     "INCOMING_TLS",
     "LIMIT_REACHED",
     "LOG_EVENTS",
@@ -48,6 +51,7 @@ __all__ = [
     "REFUSED",
     "REGISTRY",
     "RELOADS",
+    "REPORTS",
     "RESIDENT",
     "RESTARTS",
     "SESSIONS",
@@ -58,6 +62,8 @@ __all__ = [
     "SIGN_INS",
     "STARTED",
     "TOKENS",
+    "SUPPRESSED",
+    "SUPPRESSIONS",
     "TURNED_AWAY",
     "UPSTREAM_SIGN_INS",
     "WORKERS",
@@ -224,6 +230,36 @@ PORT_LOOKS = _counter(
     Label("state", ("open", "closed", "unknown")),
 )
 
+# ---- standing -------------------------------------------------------------------------------------------
+
+SUPPRESSED = _counter(
+    "recipients_suppressed",
+    "Recipients named at RCPT that are on the suppression list: refused, or warned (taken all the same).",
+    Label("action", ("refused", "warned")),
+)
+SUPPRESSIONS = _gauge(
+    "suppression_entries",
+    "Entries of the suppression list that hold.",
+    Label("cause", ("bounce", "complaint", "manual")),
+)
+REPORTS = _counter(
+    "complaint_reports",
+    "Messages to suppression.report_address: taken (a complaint), noted (a report of another kind), held (unusable; in "
+    "the queue with the reason), dropped (unusable, and too many are held).",
+    Label("result", ("taken", "noted", "held", "dropped")),
+)
+BLOCKLIST_LISTED = _gauge(
+    "blocklist_listed",
+    "1 where a DNS block list has one of our addresses, 0 where it has not; absent where it gave no usable answer.",
+    Label("list"),
+    Label("address"),
+)
+BLOCKLIST_LOOKUPS = _counter(
+    "blocklist_lookups",
+    "Questions to DNS block lists: clean, listed, refused (the list does not answer our resolver), failed.",
+    Label("result", ("clean", "listed", "refused", "failed")),
+)
+
 # ---- the agent itself -----------------------------------------------------------------------------------
 
 WORKERS = _gauge("workers", "Worker processes.", Label("state", ("starting", "running", "leaving")))
@@ -246,6 +282,12 @@ LOG_EVENTS = _counter(
     "log_events",
     "Events logged, by their name in the log; debug events count though they are not written.",
     Label("event"),
+)
+HISTORY_EVENTS = _counter(
+    "history_events",
+    "Events of messages for `relay-agent trace`: kept, refused (disk full, or the file could not be written), overflow "
+    "(they came faster than the disk took them). Only the history suffers, no mail.",
+    Label("result", ("kept", "refused", "overflow")),
 )
 ACCOUNTS = _gauge("accounts", "Accounts that can sign in.")
 CERTIFICATE_EXPIRY = _gauge(

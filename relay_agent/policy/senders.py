@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from relay_agent.delivery.domain import ascii_domain
 
-__all__ = ["AllowedSenders", "allowed_senders", "normalise_pattern"]
+__all__ = ["AllowedSenders", "address_parts", "allowed_senders", "normalise_pattern"]
 
 _LONGEST = 512  # characters; no address that can be delivered to has as many
 _LITERAL = re.compile(r"\[[0-9A-Za-z.:-]+\]")
@@ -47,7 +47,7 @@ def normalise_pattern(pattern: str) -> str:
     return f"{local}@{'*.' if below else ''}{domain}"
 
 
-def _parts(address: str) -> tuple[str, str] | None:
+def address_parts(address: str) -> tuple[str, str] | None:
     """Local part and domain in the form they are compared in; None for what cannot be compared."""
     local, at, domain = address.rpartition("@")
     if not at or not local or len(address) > _LONGEST:
@@ -83,7 +83,7 @@ class AllowedSenders:
         """Whether the address fits; compared without regard to case, quoting of the local part and +tag."""
         if self._everything:
             return True
-        parts = _parts(address)
+        parts = address_parts(address)
         if parts is None:
             return False
         local, domain = parts

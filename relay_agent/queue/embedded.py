@@ -17,10 +17,11 @@ from typing import Any, TypeVar, cast
 from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
-from relay_agent.queue.operations import Delete, Hold, MoveIn, Operation, Record, Retry, Store
+from relay_agent.queue.operations import Delete, Hold, Mark, MoveIn, Operation, Record, Retry, Store
 from relay_agent.queue.reader import Reader
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
+from relay_agent.queue.selection import Cursor, Found, Group, Selection
 from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
 __all__ = ["EmbeddedStore"]
@@ -195,6 +196,18 @@ class EmbeddedStore:
     async def release(self, queue_ids: Sequence[str]) -> int:
         """Make the held recipients of these messages due now; returns how many."""
         return await self._write(Hold(queue_ids, release_at=time.time()))
+
+    async def find(self, selection: Selection, cursor: Cursor | None) -> Found:
+        """Recipients that fit; see OperatedStore."""
+        return await self._read(self._reader.find, selection, cursor)
+
+    async def groups(self, selection: Selection, cursor: Cursor | None) -> tuple[builtins.list[Group], Cursor | None]:
+        """Recipients that fit, by destination and reason; see OperatedStore."""
+        return await self._read(self._reader.groups, selection, cursor)
+
+    async def mark(self, recipients: Sequence[tuple[str, int]], state: str) -> int:
+        """Hold, release or make due some recipients; see OperatedStore."""
+        return await self._write(Mark(recipients, state, time.time())) if recipients else 0
 
     async def delete(self, queue_ids: Sequence[str]) -> int:
         """Remove messages without delivery and without a bounce; returns how many there were."""

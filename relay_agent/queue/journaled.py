@@ -25,6 +25,7 @@ from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
 from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Store
+from relay_agent.queue.selection import Cursor, Found, Group, Selection
 
 __all__ = ["JournaledStore"]
 
@@ -181,6 +182,25 @@ class JournaledStore:
         """Make the held recipients of these messages due now; returns how many."""
         await self._move(queue_ids)
         return await self._base.release(queue_ids)
+
+    async def find(self, selection: Selection, cursor: Cursor | None) -> Found:
+        """Recipients that fit; see OperatedStore."""
+        await self._move_for(selection, cursor)
+        return await self._base.find(selection, cursor)
+
+    async def groups(self, selection: Selection, cursor: Cursor | None) -> tuple[builtins.list[Group], Cursor | None]:
+        """Recipients that fit, by destination and reason; see OperatedStore."""
+        await self._move_for(selection, cursor)
+        return await self._base.groups(selection, cursor)
+
+    async def _move_for(self, selection: Selection, cursor: Cursor | None) -> None:
+        if cursor is None:  # what comes during a search is not looked at
+            await self._move(builtins.list(self._journal.live) if selection.ids is None else selection.ids)
+
+    async def mark(self, recipients: Sequence[tuple[str, int]], state: str) -> int:
+        """Hold, release or make due some recipients; see OperatedStore."""
+        await self._move(dict.fromkeys(queue_id for queue_id, _ in recipients))
+        return await self._base.mark(recipients, state)
 
     async def delete(self, queue_ids: Sequence[str]) -> int:
         """Remove messages without delivery and without a bounce; returns how many there were."""

@@ -139,7 +139,7 @@ class Update:
     """What became of one recipient of one message in one attempt.
 
     recipient None: the recipient is done (delivered, or failed and its bounce is stored with this update).
-    Otherwise the new state to keep (next_attempt, last_reply ...).
+    Otherwise the new state to keep (next_attempt, last_reply ...). What is held stays held, whatever it says.
     """
 
     queue_id: str

@@ -11,13 +11,13 @@ import json
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
 from relay_agent.queue.lanes import lane_of
-from relay_agent.queue.model import Message, Recipient, Update
+from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 from relay_agent.queue.schema import (
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
@@ -29,7 +29,7 @@ from relay_agent.queue.schema import (
     text,
 )
 
-__all__ = ["Delete", "Hold", "MoveIn", "Operation", "Record", "Retry", "Store", "Transaction"]
+__all__ = ["Delete", "Hold", "Mark", "MoveIn", "Operation", "Record", "Retry", "Store", "Transaction"]
 
 ResultT = TypeVar("ResultT")
 _ROWS_AT_ONCE = (32, 8, 1)
@@ -222,8 +222,9 @@ class Record(Operation[None]):
         for operation in operations:
             for update in operation.updates:
                 states = wanted.setdefault(update.queue_id, {})
-                if states.get(update.number, update) is not None:
-                    states[update.number] = update.recipient
+                earlier = states.get(update.number)
+                if earlier is not None or update.number not in states:
+                    states[update.number] = _held_as_before(earlier, update.recipient)
         finished, done, changed = [], [], []
         for found in transaction.find(wanted):
             queue_id, seq, _, _, numbers = found
@@ -244,14 +245,22 @@ class Record(Operation[None]):
             transaction.recipients -= len(done)
         if changed:
             execute(
-                "UPDATE recipients SET state = ?, next_attempt = ?, attempts = ?, address = ?, options = ?, "
-                "last_attempt = ?, last_status = ?, last_reply = ?, last_host = ? WHERE message = ? AND number = ?",
+                # What was held during the attempt stays so: only a release ends that.
+                "UPDATE recipients SET state = max(state, ?), next_attempt = ?, attempts = ?, address = ?, "
+                "options = ?, last_attempt = ?, last_status = ?, last_reply = ?, last_host = ? "
+                "WHERE message = ? AND number = ?",
                 changed,
             )
         bounces = [message for operation in operations for message in operation.bounces]
         if bounces:
             transaction.insert(bounces)
         return [None] * len(operations)
+
+
+def _held_as_before(earlier: Recipient | None, later: Recipient | None) -> Recipient | None:
+    if earlier is None or later is None or earlier.state is not RecipientState.HELD:
+        return later
+    return replace(later, state=RecipientState.HELD)
 
 
 class Delete(Operation[int]):
@@ -344,3 +353,37 @@ class Hold(Operation[int]):
                 )
             counts.append(cursor.rowcount)
         return counts
+
+
+class Mark(Operation[int]):
+    """Change the state of some recipients of messages; gives how many that concerned.
+
+    recipients: pairs of queue id and number. state: `held` (those that wait), `released` (those held: due at `now`),
+    `due` (those that wait: due at `now`).
+    """
+
+    _WHICH: ClassVar = (
+        " AND (message, number) IN (SELECT seq, json_extract(value, '$[1]') FROM json_each(?2) "
+        "CROSS JOIN messages ON queue_id = json_extract(value, '$[0]'))"
+    )
+    _STATEMENTS: ClassVar = {
+        "held": "".join(("UPDATE recipients SET state = 1 WHERE state = 0", _WHICH)),
+        "released": "".join(("UPDATE recipients SET state = 0, next_attempt = ?1 WHERE state = 1", _WHICH)),
+        "due": "".join(("UPDATE recipients SET next_attempt = ?1 WHERE state = 0", _WHICH)),
+    }
+
+    def __init__(self, recipients: Sequence[tuple[str, int]], state: str, now: float) -> None:
+        self.recipients = list(recipients)
+        self.statement = self._STATEMENTS[state]
+        self.now = now
+        self.weight = 512 * len(self.recipients)
+
+    @staticmethod
+    def apply(transaction: Transaction, operations: Sequence[Mark]) -> Sequence[int]:
+        """Set the states."""
+        return [
+            transaction.connection.execute(
+                operation.statement, (operation.now, json.dumps(operation.recipients))
+            ).rowcount
+            for operation in operations
+        ]

@@ -29,6 +29,7 @@ from relay_agent.queue.schema import (
     envelope_from,
     recipient_from,
 )
+from relay_agent.queue.selection import Cursor, Found, Group, Selection, find_groups, find_matches
 
 __all__ = ["Reader", "StoredBody"]
 
@@ -227,6 +228,16 @@ class Reader:
                 (max(limit, 0), max(offset, 0)),
             ).fetchall()
             return [self._with_recipients(connection, row) for row in rows]
+
+    def find(self, selection: Selection, cursor: Cursor | None) -> Found:
+        """One go of a search."""
+        with self._snapshot() as connection:
+            return find_matches(connection, selection, cursor)
+
+    def groups(self, selection: Selection, cursor: Cursor | None) -> tuple[builtins.list[Group], Cursor | None]:
+        """One go of the groups by destination and reason."""
+        with self._snapshot() as connection:
+            return find_groups(connection, selection, cursor)
 
     def _with_recipients(self, connection: sqlite3.Connection, row: tuple[Any, ...]) -> Message:
         recipients = connection.execute(RECIPIENTS_OF, (row[0],)).fetchall()

@@ -81,6 +81,8 @@ class EnvelopeCommands(SessionState):
             if not address.isascii() and not envelope.smtp_utf8:
                 raise PathError("553 5.6.7 An address beyond ASCII needs SMTPUTF8 on MAIL")
             self.rights.recipient(len(envelope.rcpt_tos) + 1)
+            if self.service.suppression is not None:
+                self.service.suppression.check(address, self.account)
         except PathError as error:
             measured.RECIPIENTS_REFUSED[measured.reason_of(str(error))] += 1
             self.say(str(error))

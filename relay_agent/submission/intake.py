@@ -145,8 +145,9 @@ class ContentCommands(SessionState):
             measured.REFUSED["fault"] += 1
             incoming.discard()
             raise
-        self.events.event(
+        self.events.message_event(
             "accepted",
+            {"to": addresses},
             queue_id=incoming.queue_id,
             account=self.account,
             peer=self.peer_address,

@@ -30,6 +30,7 @@ from relay_agent.submission.sign_in import MECHANISMS
 
 if TYPE_CHECKING:
     from relay_agent.oauth.tokens import TokenChecker
+    from relay_agent.suppression.desk import SuppressionDesk
 
 __all__ = ["Carrier", "SubmissionService"]
 
@@ -69,6 +70,7 @@ class SubmissionService:
     signer: Signer | None = None
     sites: Sites | None = None
     site_timeouts: Timeouts = field(default_factory=Timeouts)
+    suppression: SuppressionDesk | None = None
     _secret: bytes | None = None
     _tokens: tuple[OAuth, TokenChecker] | None = None
 

@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,6 +26,7 @@ from relay_agent.observability.log import MailLog
 from relay_agent.observability.metrics import Definition, Series, Snapshot
 from relay_agent.observability.readings import counted
 from relay_agent.observability.totals import Totals
+from relay_agent.reputation.watch import Finding
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 
 __all__ = ["Monitoring", "State"]
@@ -41,11 +42,16 @@ _NOT_OURS: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 @dataclass(frozen=True)
 class State:
-    """What only the supervisor knows. started: seconds since the epoch. trouble: why it is not healthy, or ""."""
+    """What only the supervisor knows. started: seconds since the epoch. trouble: why it is not healthy, or "".
+
+    suppressed: entries of the suppression list that hold, by cause. findings: the last answers of the block lists.
+    """
 
     started: float
     accounts: int
     trouble: str
+    suppressed: Mapping[str, int] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 @dataclass
@@ -229,6 +235,11 @@ class Monitoring:
         for label in ("starting", "running", "leaving"):
             gauges.add(measured.WORKERS, sum(_stage(worker) == label for worker in self._crew.workers), label)
         gauges.add(measured.ACCOUNTS, state.accounts)
+        for cause in measured.SUPPRESSIONS.labels[0].values:
+            gauges.add(measured.SUPPRESSIONS, state.suppressed.get(cause, 0), cause)
+        for finding in state.findings:
+            if finding.listed is not None:
+                gauges.add(measured.BLOCKLIST_LISTED, int(finding.listed), finding.list, finding.address)
         if self._expiry is not None:
             gauges.add(measured.CERTIFICATE_EXPIRY, self._expiry)
         gauges.add(measured.STARTED, round(state.started, 3))

@@ -125,7 +125,13 @@ def _of_nothing(command: str, arguments: dict[str, Any]) -> Any:
             return {"queue": dict(_NO_MESSAGES), "delivery": {}}
         case "queue.page":
             return {"items": [], "more": False}
-        case "queue.show":
+        case "queue.groups" | "queue.matches":
+            return {"cursor": None}
+        case "queue.change":
+            given = arguments.get("selection")
+            ids = given.get("ids") if isinstance(given, dict) else None
+            return {"unknown": [str(each).upper() for each in ids] if isinstance(ids, list) else []}
+        case "queue.show" | "queue.read":
             raise ControlError(NOT_FOUND, f"{arguments.get('id')} is not in the queue")
         case _:
             ids = arguments.get("ids")

@@ -28,6 +28,7 @@ from relay_agent.policy.buckets import Buckets
 from relay_agent.policy.guessing import Guard
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
+from relay_agent.reputation.watch import ReputationWatch
 from relay_agent.submission.listeners import ListenError
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
@@ -37,6 +38,8 @@ from relay_agent.supervisor.settings import Settings, changed_beyond_reload, che
 from relay_agent.supervisor.sites import site_commands
 from relay_agent.supervisor.spending import spend_all
 from relay_agent.supervisor.stores import Stores
+from relay_agent.supervisor.suppressing import Suppressing
+from relay_agent.supervisor.tracing import trace_handlers
 
 __all__ = ["Supervisor", "run"]
 
@@ -65,6 +68,8 @@ class Supervisor:
         self._buckets = Buckets()
         self._board = Board()
         self._guesses = Guard()
+        self._suppressing = Suppressing(settings.config, log, self._suppression_changed)
+        self._reputation = ReputationWatch(settings.config, log)
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._accounts = 0
@@ -94,6 +99,9 @@ class Supervisor:
         background: asyncio.Task[None] | None = None
         try:
             await self._control.start()
+            self._suppressing.load()
+            self._suppressing.start()
+            self._reputation.start()
             await self._question_old_workers()
             self._top_up()
             await self._monitoring.start()
@@ -147,6 +155,8 @@ class Supervisor:
             self._crew.kill(self._crew.workers)
             await self._crew.wait_empty(5.0)
         await self._monitoring.close()
+        self._suppressing.close()
+        await self._reputation.close()
         await self._control.close()
         for task in self._tasks:
             task.cancel()
@@ -278,6 +288,8 @@ class Supervisor:
             "spent": lambda a: self._spent(worker, a["spent"]),
             "guessed": lambda a: self._guessed(worker, a["guess"]),
             **site_commands(self._stores.all),
+            "suppression.learned": self._suppressing.learned,
+            "suppression.complained": self._suppressing.complained,
             "released": lambda a: self._stores.released(worker, a["store"]),
             "farewell": lambda a: self._farewell(worker, a),
         }
@@ -298,6 +310,10 @@ class Supervisor:
             if worker is not teller:
                 worker.channel.notice("guessed", guess=guess)
 
+    def _suppression_changed(self, changes: list[dict[str, Any]]) -> None:
+        for worker in self._crew.workers:
+            worker.channel.notice("suppression.changed", changes=changes)
+
     def _recall(self, key: str, holders: list[int]) -> None:
         for worker in self._crew.workers:
             if worker.serial in holders:
@@ -306,13 +322,19 @@ class Supervisor:
     # ---- what the control socket asks for -------------------------------------------------------------
 
     def _handlers(self) -> dict[str, Handler]:
-        return {**control_handlers(self, self._stores.all), **self._monitoring.handlers()}
+        tracing = trace_handlers(lambda: self._crew.workers, lambda: self._settings.config)
+        return {
+            **control_handlers(self, self._stores.all),
+            **self._monitoring.handlers(),
+            **self._suppressing.handlers(),
+            **tracing,
+        }
 
     def _monitored(self) -> State:
         trouble = "stopping" if self._stop.is_set() else ""
         if not trouble and not any(each.ready for each in self._crew.workers):
             trouble = "no worker takes mail"
-        return State(self._started, self._accounts, trouble)
+        return State(self._started, self._accounts, trouble, self._suppressing.book.counts(), self._reputation.findings)
 
     async def status(self) -> dict[str, Any]:
         """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
@@ -327,6 +349,8 @@ class Supervisor:
             "reloading": self._reloading or not self._complete.is_set(),
             "listeners": [_shown(listener) for listener in config.listener],
             "sessions": sum(answer["sessions"] for answer in answers),
+            "suppressed": self._suppressing.book.counts().total(),
+            "reputation": self._reputation.status(),
             "accounts": self._accounts,
             "counters": merge_numbers([self._past, *(answer["counters"] for answer in answers)]),
             "workers": [
@@ -427,6 +451,7 @@ class Supervisor:
             "buckets": self._buckets.export(),
             "guesses": self._guesses.export(),
             "past": dict(self._past),
+            "reputation": self._reputation.export(),
             "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
@@ -450,6 +475,7 @@ class Supervisor:
         if "guesses" in state:  # not from a release before they were shared
             self._guesses.restore(state["guesses"])
         self._past.update(state["past"])
+        self._reputation.restore(state.get("reputation", []))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
         self._stores.empty.update(state["empty"])

@@ -19,9 +19,10 @@ from relay_agent.control.handlers import queue_handlers
 from relay_agent.control.protocol import FAILED, ControlError
 from relay_agent.control.server import ControlServer
 from relay_agent.queue.body import MemoryBody
-from relay_agent.queue.model import Counts, Envelope, Message, QueueStore, Recipient
+from relay_agent.queue.model import Counts, Envelope, Message, Recipient
 from relay_agent.queue.pages import Pages
 from relay_agent.queue.schema import connect, prepare
+from relay_agent.queue.selection import Found, Group, OperatedStore
 from relay_agent.supervisor.channel import Channel
 
 from .event_loop import FuzzLoop
@@ -79,6 +80,20 @@ class _Store:
     async def retry(self, queue_ids: Any) -> int:
         return 1
 
+    async def find(self, selection: Any, cursor: Any) -> Found:
+        assert selection.reason is None or isinstance(selection.reason, str)
+        assert cursor is None or all(isinstance(each, int) for each in cursor)
+        return Found([], None)
+
+    async def groups(self, selection: Any, cursor: Any) -> tuple[Sequence[Group], None]:
+        return [], None
+
+    async def mark(self, recipients: Any, state: str) -> int:
+        return 0
+
+    async def record(self, updates: Any, bounces: Any) -> None:
+        return None
+
     async def delete(self, queue_ids: Any) -> int:
         assert all(isinstance(each, str) for each in queue_ids)
         return len(queue_ids)
@@ -89,7 +104,7 @@ def _control() -> tuple[FuzzLoop, str]:
     loop = FuzzLoop()
     directory = tempfile.mkdtemp(prefix="postroad-fuzz-")
     path = Path(directory) / "control.sock"
-    server = ControlServer(path, queue_handlers([cast(QueueStore, _Store())]))
+    server = ControlServer(path, queue_handlers([cast(OperatedStore, _Store())]))
     loop.run(server.start())
     return loop, str(path)
 

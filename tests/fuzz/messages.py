@@ -15,10 +15,13 @@ from relay_agent.policy.authors import AuthorRule
 from relay_agent.policy.senders import allowed_senders, normalise_pattern
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Envelope, Message, Recipient
+from relay_agent.suppression.complaint import complaint
+from relay_agent.suppression.entry import Cause, Entry, fold, parse_change
+from relay_agent.suppression.report import Report, ReportError, read_report
 
 from .promises import in_words, whole_reply
 
-__all__ = ["bounce", "header", "mailboxes", "sender_pattern"]
+__all__ = ["bounce", "feedback", "header", "mailboxes", "sender_pattern"]
 
 _NOW = 1_800_000_000.0
 _QUEUE_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -130,6 +133,24 @@ def sender_pattern(data: bytes) -> None:
     allowed.permits(address)
     if allowed.first:
         assert allowed.permits(allowed.first)
+
+
+def feedback(data: bytes) -> None:
+    """A complaint: what comes of it is bounded, printable, and fits an entry of the suppression list."""
+    try:
+        report = read_report(data)
+        found = complaint(report, "relay.test", {})
+    except ReportError as error:
+        in_words(error)
+        return
+    assert isinstance(report, Report)
+    assert found.reason.isprintable()
+    assert 0 < len(found.recipients) <= 100
+    for address in found.recipients:
+        assert fold(address) == address
+        record = Entry(address, found.owner, Cause.COMPLAINT, found.reason, 1.0, 2.0, sender=found.sender).record()
+        entry = parse_change(record)
+        assert entry.key == (address, found.owner)
 
 
 def bounce(data: bytes) -> None:

@@ -35,6 +35,7 @@ TARGETS: dict[str, Target] = {
     "mailboxes": messages.mailboxes,
     "sender-pattern": messages.sender_pattern,
     "bounce": messages.bounce,
+    "feedback": messages.feedback,
     "replies": remote.replies,
     "server": remote.server,
     "config": local.config,

@@ -13,8 +13,9 @@ from relay_agent.config.schema.delivery import Delivery, Shaping, TlsPolicy, Tls
 from relay_agent.config.schema.dkim import Dkim, DkimKey
 from relay_agent.config.schema.identity import Accounts, OAuth
 from relay_agent.config.schema.ports import Listener, Tls
-from relay_agent.config.schema.process import Control, Metrics, Process, Queue
+from relay_agent.config.schema.process import Control, History, Metrics, Process, Queue
 from relay_agent.config.schema.routes import Hop, Route
+from relay_agent.config.schema.standing import Reputation, Suppression
 from relay_agent.config.schema.submission import Policy, Submission
 from relay_agent.config.schema.values import Hostname, Section, parse_duration, parse_resolver
 
@@ -25,6 +26,7 @@ __all__ = [
     "Delivery",
     "Dkim",
     "DkimKey",
+    "History",
     "Hop",
     "Listener",
     "Metrics",
@@ -32,9 +34,11 @@ __all__ = [
     "Policy",
     "Process",
     "Queue",
+    "Reputation",
     "Route",
     "Shaping",
     "Submission",
+    "Suppression",
     "Tls",
     "TlsPolicy",
     "TlsReports",
@@ -54,6 +58,7 @@ class Config(Section):
     accounts: Accounts = Field(default_factory=Accounts, description="Who may sign in.")
     oauth: OAuth | None = Field(default=None, description="Sign-in with access tokens; without it there is none.")
     queue: Queue = Field(default_factory=Queue, description="Where accepted mail is kept.")
+    history: History = Field(default_factory=History, description="What became of each message.")
     process: Process = Field(default_factory=Process, description="How the agent uses this host.")
     control: Control = Field(default_factory=Control, description="The running agent's control socket.")
     metrics: Metrics | None = Field(
@@ -63,6 +68,12 @@ class Config(Section):
     delivery: Delivery = Field(default_factory=Delivery, description="How mail is carried on.")
     shaping: tuple[Shaping, ...] = Field(default=(), description="What some mail hosts can take; first match wins.")
     dkim: Dkim = Field(default_factory=Dkim, description="Signatures by the sender's domain.")
+    suppression: Suppression = Field(
+        default_factory=Suppression, description="Recipients that are not to be written to again."
+    )
+    reputation: Reputation = Field(
+        default_factory=Reputation, description="Whether our addresses are on DNS block lists."
+    )
     tls_policy: tuple[TlsPolicy, ...] = Field(default=(), description="TLS wanted of some domains' MX hosts.")
     tls_reports: TlsReports | None = Field(
         default=None, description="Reports of TLS to the domains that ask for them; without it there are none."

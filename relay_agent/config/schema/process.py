@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field, IPvAnyAddress
 
-from relay_agent.config.schema.values import Section
+from relay_agent.config.schema.values import Duration, Section
 
-__all__ = ["Control", "Metrics", "Process", "Queue"]
+__all__ = ["Control", "History", "Metrics", "Process", "Queue"]
 
 
 class Queue(Section):
@@ -21,6 +21,25 @@ class Queue(Section):
     directory: Path = Field(
         default=Path("/var/lib/postroad/queue"),
         description="Directory on a local disk, owned by the agent's user.",
+    )
+
+
+class History(Section):
+    """What became of each message, for `relay-agent trace` and `queue show`, in `history` below the queue's directory:
+    its events in the log, with sender, recipients, message id and the client's address; never its content.
+    """
+
+    enabled: bool = Field(default=True, description="`false`: nothing is kept, and what was kept is removed.")
+    keep: Duration = Field(
+        default=30 * 86_400.0,
+        ge=3600,
+        description="How long events are kept. They are forgotten a day's file at a time, so up to a day later.",
+    )
+    max_size: int = Field(
+        default=1_073_741_824,
+        ge=16_777_216,
+        strict=True,
+        description="Bytes that the history may take, some 900 for a message; the oldest events go first.",
     )
 
 

@@ -169,6 +169,13 @@ zone:
             self.process = None
 
 
+def _each_once(settings: str) -> str:
+    """The last value of each setting. Postfix warns of the others in every process; many warnings before its log is
+    open fill the socket that leads there, and master waits for itself."""
+    lines = (line for line in settings.splitlines() if line.strip())
+    return "".join(f"{line}\n" for line in {line.partition("=")[0].strip(): line for line in lines}.values())
+
+
 @dataclass
 class Smarthost:
     """A Postfix that relays for who signs in over TLS; what it takes goes on to `relayhost`."""
@@ -195,7 +202,7 @@ class Smarthost:
         self._accounts()
         services = Path(program("postconf")).parent
         (self.directory / "main.cf").write_text(
-            f"""compatibility_level = 3.6
+            _each_once(f"""compatibility_level = 3.6
 queue_directory = {self.directory}/queue
 data_directory = {data}
 command_directory = {services}
@@ -222,7 +229,7 @@ cyrus_sasl_config_path = {self.directory}/sasl
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 {self.extra}
-"""
+""")
         )
         master = [
             f"{self.address}:{self.starttls_port} inet n - n - - smtpd",

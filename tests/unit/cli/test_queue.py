@@ -59,7 +59,7 @@ def test_without_an_agent_the_queue_is_read_from_the_disk(
 ) -> None:
     first, second = message("bob@beta.test", "carl@beta.test"), message("dora@beta.test", later=1)
     asyncio.run(put(tmp_path / "queue", first, second))
-    assert run("list") == 0
+    assert run("list", "--each") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[1].split("  ")[0] == first.queue_id
@@ -96,8 +96,9 @@ def test_a_messages_story(run: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_an_unknown_id_is_told(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(put(tmp_path / "queue"))
-    assert run("show", "nothing") == 1
-    assert capsys.readouterr().err == "relay-agent: NOTHING is not in the queue\n"
+    for command in ("show", "list"):
+        assert run(command, "nothing") == 1
+        assert capsys.readouterr().err == "relay-agent: NOTHING is not in the queue\n"
 
 
 def test_what_strangers_wrote_does_not_reach_the_terminal(
@@ -105,7 +106,13 @@ def test_what_strangers_wrote_does_not_reach_the_terminal(
 ) -> None:
     ours = message("\x1b[2J@beta.test", reply=NASTY)
     asyncio.run(put(tmp_path / "queue", ours))
-    for arguments in (["list"], ["show", ours.queue_id], ["list", "--json"], ["show", ours.queue_id, "--json"]):
+    for arguments in (
+        ["list"],
+        ["list", "--each"],
+        ["show", ours.queue_id],
+        ["list", "--json"],
+        ["show", ours.queue_id, "--json"],
+    ):
         assert run(*arguments) == 0
         assert capsys.readouterr().out.replace("\n", "").isprintable()
 
@@ -126,7 +133,7 @@ async def test_with_an_agent_it_is_asked(run: Any, tmp_path: Path, capsys: pytes
         server = ControlServer(tmp_path / "control.sock", queue_handlers([store]))
         await server.start()
         try:
-            assert await asyncio.to_thread(run, "list") == 0
+            assert await asyncio.to_thread(run, "list", ours.queue_id) == 0
             assert ours.queue_id in capsys.readouterr().out
             assert await asyncio.to_thread(run, "show", "nothing") == 1
             assert "NOTHING is not in the queue" in capsys.readouterr().err

@@ -159,3 +159,26 @@ async def test_upstream_relays_and_port_25_in_words(config: Path, capsys: pytest
     assert "closed; mail for MX hosts waits" in capsys.readouterr().out
     assert await shown(config, IDLE | {"delivery": {"port25": look | {"state": "off"}}}) == 0
     assert "port 25" not in capsys.readouterr().out
+
+
+async def test_what_block_lists_say(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def finding(name: str, listed: bool | None, **more: Any) -> dict[str, Any]:
+        return {"list": name, "address": "192.0.2.1", "listed": listed, "since": None, "reason": "", **more}
+
+    listings = [
+        finding("a.test", True, since=1.7e9, reason="see \x1b[31mhttps://a.test"),
+        finding("b.test", None, problem="timeout"),
+        finding("c.test", False),
+    ]
+    state = {**IDLE, "suppressed": 2, "reputation": {"addresses": ["192.0.2.1"], "listings": listings}}
+    assert await shown(config, state) == 0
+    text = capsys.readouterr().out
+    assert "suppressed: 2 recipients" in text
+    assert "block lists: 1 of 3 answers say not listed" in text
+    assert "192.0.2.1 on a.test: listed since 2023-11-14 22:13:20 UTC, see " in text
+    assert "192.0.2.1 on b.test: no usable answer: timeout" in text
+    assert "\x1b" not in text
+    await shown(config, {**IDLE, "reputation": {"addresses": None, "listings": []}})
+    assert "block lists: not asked yet" in capsys.readouterr().out
+    await shown(config, {**IDLE, "reputation": {"addresses": [], "listings": []}})
+    assert "set reputation.addresses" in capsys.readouterr().out

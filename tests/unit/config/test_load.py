@@ -250,6 +250,23 @@ def test_rules_of_signing() -> None:
     parse_config(f'{GOOD}\n[dkim]\nexpire_after = "12d"\n{key}{key.replace("a.org", "b.org")}', "agent.toml")
 
 
+def test_somebody_has_to_hand_over_reports() -> None:
+    reports = '[suppression]\nreport_address = "fbl@relay.example.org"\n'
+    assert list(problems(f"{GOOD}\n{reports}")) == ["suppression.report_address"]
+    parse_config(f'{GOOD}\n{reports}report_accounts = ["mx"]\n', "agent.toml")
+    parse_config(f'{GOOD}\n{reports}[submission]\ntrusted_networks = ["192.0.2.0/24"]\n', "agent.toml")
+
+
+def test_reports_do_not_wait_for_a_site() -> None:
+    reports = '[suppression]\nreport_address = "fbl@in.Site.test"\nreport_accounts = ["mx"]\n'
+    site = SITE.replace("site.test", "*.site.test")
+    taken = changed("[[route]]", f"{site}[[route]]")
+    assert "waits for a site to call in" in problems(f"{taken}\n{reports}")["suppression.report_address"]
+    other = '[[route]]\ndomains = ["in.site.test"]\nvia = [{ host = "b.test" }]\n'
+    parse_config(f"{taken.replace(site, other + site)}\n{reports}", "agent.toml")
+    parse_config(f"{taken}\n{reports.replace('in.Site.test', 'in..test')}", "agent.toml")
+
+
 @pytest.mark.parametrize("selector", ["", "a b", "../a", "a_b", "-a", "a..b", "ä"])
 def test_what_is_no_selector(selector: str) -> None:
     key = f'[[dkim.key]]\ndomain = "a.org"\nselector = "{selector}"\nfile = "/k"\n'

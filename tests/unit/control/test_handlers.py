@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Agent:
         self.wakes = 0
         self.forgotten: list[str] = []
         self.problem: str | None = None
+        self.busy: set[str] = set()
+        self.submitted: list[Message] = []
 
     async def status(self) -> Mapping[str, Any]:
         return {"hostname": "relay.test"}
@@ -45,6 +47,12 @@ class Agent:
 
     def forget(self, queue_ids: Sequence[str]) -> None:
         self.forgotten += queue_ids
+
+    def in_hand(self, queue_ids: Iterable[str]) -> set[str]:
+        return self.busy & set(queue_ids)
+
+    def submit(self, message: Message) -> None:
+        self.submitted.append(message)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from relay_agent.delivery import loader, recorder
 from relay_agent.delivery.client import Timeouts
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.delivery.hand import Hand
+from relay_agent.delivery.local import Local
+from relay_agent.delivery.outcome import Deferred, Delivered, Outcome
 from relay_agent.delivery.route import Plan
 from relay_agent.queue.model import Message, RecipientState
 
@@ -26,12 +28,13 @@ from .scripted import GOOD, Scripted, serving
 class Fixture:
     """A running dispatcher whose every route leads to one port."""
 
-    def __init__(self, server: Scripted, port: int, **delivery: Any) -> None:
+    def __init__(self, server: Scripted, port: int, local: Local | None = None, **delivery: Any) -> None:
         self.server = server
         self.events = Events()
         self.store = MemoryStore()
         self.config = self.with_port(port, **delivery)
-        self.dispatcher = Dispatcher(self.config, self.store, self.events, timeouts=Timeouts(end=2))  # type: ignore[arg-type]
+        events: Any = self.events
+        self.dispatcher = Dispatcher(self.config, self.store, events, timeouts=Timeouts(end=2), local=local)
 
     def with_port(self, port: int, **delivery: Any) -> Config:
         return Config.model_validate(
@@ -62,9 +65,9 @@ class Fixture:
 
 
 @asynccontextmanager
-async def running(server: Scripted, **delivery: Any) -> AsyncIterator[Fixture]:
+async def running(server: Scripted, local: Local | None = None, **delivery: Any) -> AsyncIterator[Fixture]:
     async with serving(server) as port:
-        fixture = Fixture(server, port, **delivery)
+        fixture = Fixture(server, port, local, **delivery)
         await fixture.dispatcher.start()
         try:
             yield fixture
@@ -254,6 +257,7 @@ async def test_forgotten_messages_are_not_begun() -> None:
         await fixture.until(lambda: len([line for line in server.seen if line.startswith("MAIL")]) == 2)
         fixture.dispatcher.forget([each.queue_id for each in messages])
         assert fixture.dispatcher.snapshot()["in_hand"] == 2
+        assert len(fixture.dispatcher.in_hand([each.queue_id for each in messages[:9]] + ["NOTHING"])) in (1, 2)
 
 
 async def test_stop_lets_an_attempt_end_and_begins_none() -> None:
@@ -354,3 +358,56 @@ async def test_what_comes_back_in_a_bounce(options: dict[str, str], whole: bool)
     content = fixture.server.content[-1]
     assert (b"the body" in content) is whole
     assert (b"Content-Type: message/rfc822" in content) is whole
+
+
+class _Here:
+    """The recipients of a.test end here, with one outcome; what else happened is kept."""
+
+    def __init__(self, outcome: Outcome | Exception) -> None:
+        self.outcome = outcome
+        self.taken: list[Message] = []
+        self.learned: list[tuple[str, Outcome, bool]] = []
+
+    def takes(self, address: str) -> bool:
+        return address.endswith("@a.test")
+
+    async def take(self, message: Message) -> Outcome:
+        self.taken.append(message)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def learn(self, message: Message, outcomes: Mapping[int, Outcome], *, by_own_host: bool) -> None:
+        self.learned += [(message.recipients[number].address, each, by_own_host) for number, each in outcomes.items()]
+
+
+async def test_mail_that_ends_here_goes_nowhere_else() -> None:
+    server = Scripted({"RCPT": "550 5.1.1 Who?"})
+    here = _Here(Delivered("2.0.0", "taken", ""))
+    async with running(server, here) as fixture:
+        await fixture.send("fbl@a.test", "other@a.test", "bob@b.test", sender="")
+        assert {event["recipient"] for event in await fixture.outcome("delivered", 2)} == {"fbl@a.test", "other@a.test"}
+        await fixture.outcome("failed")
+        await fixture.until(lambda: not fixture.store.messages)
+        assert len(here.taken) == 1
+        assert [line for line in server.seen if line.startswith("RCPT")] == ["RCPT TO:<bob@b.test>"]
+        ((address, outcome, by_own_host),) = here.learned
+        assert (address, outcome.status, by_own_host) == ("bob@b.test", "5.1.1", False)  # by an upstream relay
+
+
+async def test_mail_that_ends_here_can_be_held_at_once() -> None:
+    async with running(Scripted(), _Here(Deferred("5.6.0", "the report is none", hold=True))) as fixture:
+        message = await fixture.send("fbl@a.test")
+        (event,) = await fixture.outcome("deferred")
+        assert event["held"]
+        await fixture.until(lambda: not fixture.dispatcher.snapshot()["in_hand"])
+        (recipient,) = fixture.store.messages[message.queue_id].recipients.values()
+        assert (recipient.state, recipient.last_reply) == (RecipientState.HELD, "the report is none")
+        assert not fixture.dispatcher.snapshot()["quarantined"]  # none of our own code's faults
+
+
+async def test_a_fault_at_what_ends_here_is_told() -> None:
+    async with running(Scripted(), _Here(ZeroDivisionError("oops"))) as fixture:
+        await fixture.send("fbl@a.test")
+        assert (await fixture.outcome("deferred"))[0]["status"] == "4.3.0"
+        assert fixture.events.named("delivery_fault")

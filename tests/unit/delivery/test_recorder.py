@@ -54,6 +54,19 @@ async def test_a_full_disk_is_tried_until_it_takes_them() -> None:
     assert recorder.pending == 0
 
 
+async def test_who_asks_what_waits_can_wait_for_what_is_on_its_way() -> None:
+    store, done = MemoryStore(refusals=2), []
+    message = make_message("a@a.test")
+    await store.store(message)
+    recorder = Recorder(store, Events())  # type: ignore[arg-type]
+    await recorder.settled(5)  # nothing is
+    recorder.put([Update(message.queue_id, 0, None)], [], lambda: done.append(1))
+    await recorder.settled(0.001)
+    assert not done
+    await recorder.settled(5)
+    assert done == [1]
+
+
 class _NoRoomForBounces(MemoryStore):
     async def record(self, updates: object, bounces: object = ()) -> None:
         if bounces:

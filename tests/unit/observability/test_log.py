@@ -4,7 +4,7 @@ import io
 import json
 import logging
 
-from relay_agent.observability.log import MailLog, route_standard_logging
+from relay_agent.observability.log import EventLog, MailLog, route_standard_logging
 
 
 def test_a_line_of_json_an_event() -> None:
@@ -68,3 +68,31 @@ def test_library_warnings_arrive() -> None:
         logging.captureWarnings(False)
     record = json.loads(stream.getvalue())
     assert (record["event"], record["logger"], record["message"]) == ("library", "asyncio", "slow callback")
+
+
+def test_the_history_gets_events_of_messages_and_what_the_log_has_no_line_for() -> None:
+    kept: list[str] = []
+    for text in (False, True):
+        stream = io.StringIO()
+        log = MailLog(stream, text=text)
+        log.history = kept.append
+        log.event("started", version="1")
+        log.event("connected", level="debug", queue_id="A")
+        log.event("delivered", queue_id="A", recipient="bob@beta.test", host=None)
+        log.message_event("accepted", {"to": ["bob@beta.test"]}, queue_id="A", recipients=1)
+        assert '"to"' not in stream.getvalue()
+        assert "accepted" in stream.getvalue()
+    assert [json.loads(line)["event"] for line in kept] == ["delivered", "accepted"] * 2
+    assert json.loads(kept[1])["to"] == ["bob@beta.test"]
+    assert "host" not in json.loads(kept[0])
+
+
+def test_a_log_without_history_logs_such_events_like_others() -> None:
+    seen: list[tuple[str, dict[str, object]]] = []
+
+    class Log(EventLog):
+        def event(self, name: str, *, level: str = "info", **fields: object) -> None:
+            seen.append((name, fields))
+
+    Log().message_event("accepted", {"to": ["bob@beta.test"]}, queue_id="A")
+    assert seen == [("accepted", {"queue_id": "A"})]

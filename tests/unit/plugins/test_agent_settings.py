@@ -148,6 +148,12 @@ def test_metrics_are_off_unless_their_port_is_given() -> None:
     assert tomllib.loads(build(metrics={"address": None, "port": 9465}).toml)["metrics"] == {"port": 9465}
 
 
+def test_what_is_kept_of_messages() -> None:
+    assert "history" not in tomllib.loads(build(history={"enabled": None, "keep": None, "max_size": None}).toml)
+    history = {"enabled": None, "keep": "604800", "max_size": 1 << 28}
+    assert tomllib.loads(build(history=history).toml)["history"] == {"keep": 604800, "max_size": 1 << 28}
+
+
 def test_signing_keys_go_into_files() -> None:
     key = {"domain": "example.org", "selector": "2026a", "key": "PEM"}
     options = {"domains": None, "subdomains": False, "expire_after": "2592000", "directory": None}
@@ -162,6 +168,19 @@ def test_signing_keys_go_into_files() -> None:
     assert "dkim" not in tomllib.loads(build(dkim={"keys": None}).toml)
     with pytest.raises(SettingsError, match=r"dkim\.keys\[0\]\.key: is empty"):
         build(dkim={"keys": [key | {"key": " "}]})
+
+
+def test_standing() -> None:
+    settings = build(
+        suppression={"mode": "refuse", "keep": "3600", "within": None, "report_address": None},
+        reputation={"lists": ["bl.example.net"], "addresses": ["192.0.2.1"], "every": "2h"},
+    )
+    config = parse_config(settings.toml, "agent.toml")
+    assert (config.suppression.mode, config.suppression.keep) == ("refuse", 3600)
+    assert config.reputation.lists == ("bl.example.net",)
+    assert [str(each) for each in config.reputation.addresses] == ["192.0.2.1"]
+    assert config.reputation.every == 7200
+    assert not {"suppression", "reputation"} & set(tomllib.loads(build(suppression={"mode": None}).toml))
 
 
 def test_what_is_wanted_of_tls_outwards() -> None:

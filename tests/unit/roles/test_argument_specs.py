@@ -78,14 +78,17 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
         Delivery,
         Dkim,
         DkimKey,
+        History,
         Hop,
         Listener,
         Metrics,
         OAuth,
         Policy,
+        Reputation,
         Route,
         Shaping,
         Submission,
+        Suppression,
         Tls,
         TlsPolicy,
         TlsReports,
@@ -102,6 +105,7 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     oauth = options["oauth"]["options"]
     assert {f"{key}_file" if key in ("jwks", "ca") else key for key in oauth} == set(OAuth.model_fields)
     assert set(options["metrics"]["options"]) == set(Metrics.model_fields)
+    assert set(options["history"]["options"]) == set(History.model_fields)
     assert set(options["policy"]["options"]) == set(Policy.model_fields)
     assert set(options["accounts"]["options"]["limits"]["options"]) == set(AccountLimits.__dataclass_fields__)
     delivery = options["delivery"]["options"]
@@ -109,6 +113,8 @@ def test_the_role_offers_every_key_of_the_agent_s_configuration() -> None:
     assert set(options["shaping"]["options"]) == set(Shaping.model_fields)
     assert set(options["tls_policies"]["options"]) == set(TlsPolicy.model_fields)
     assert set(options["tls_reports"]["options"]) == set(TlsReports.model_fields)
+    assert set(options["suppression"]["options"]) == set(Suppression.model_fields)
+    assert set(options["reputation"]["options"]) == set(Reputation.model_fields)
     dkim = options["dkim"]["options"]
     assert {"key" if name == "keys" else name for name in dkim} == set(Dkim.model_fields)
     assert {"file" if name == "key" else name for name in dkim["keys"]["options"]} == set(DkimKey.model_fields)
