@@ -33,8 +33,9 @@ class Fixture:
         self.events = Events()
         self.store = MemoryStore()
         self.config = self.with_port(port, **delivery)
+        store: Any = self.store
         events: Any = self.events
-        self.dispatcher = Dispatcher(self.config, self.store, events, timeouts=Timeouts(end=2), local=local)
+        self.dispatcher = Dispatcher(self.config, store, events, timeouts=Timeouts(end=2), local=local)
 
     def with_port(self, port: int, **delivery: Any) -> Config:
         return Config.model_validate(
