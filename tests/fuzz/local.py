@@ -21,7 +21,7 @@ from relay_agent.control.server import ControlServer
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.model import Counts, Envelope, Message, Recipient
 from relay_agent.queue.pages import Pages
-from relay_agent.queue.schema import connect, prepare
+from relay_agent.queue.schema import INSERT_MESSAGE, INSERT_RECIPIENT, connect, prepare
 from relay_agent.queue.selection import Found, Group, OperatedStore
 from relay_agent.supervisor.channel import Channel
 
@@ -180,11 +180,11 @@ def _database() -> bytes:
         for number in range(1, 9):
             body = b"x" * (20_000 if number == 3 else 50)
             connection.execute(
-                "INSERT INTO messages VALUES (?, ?, 1.0, 2.0, ?, 0, NULL, 'a@alpha.test', 'alice', NULL, ?)",
+                f"{INSERT_MESSAGE} (?, ?, 1.0, 2.0, ?, 0, NULL, 'a@alpha.test', 'alice', NULL, ?)",
                 (number, f"Q{number}", len(body), body),
             )
             connection.execute(
-                "INSERT INTO recipients VALUES (?, 0, 0, 0.0, 0, 'b@beta.test', NULL, NULL, NULL, NULL, NULL)",
+                f"{INSERT_RECIPIENT} (?, 0, 0, 0.0, 0, 'b@beta.test', NULL, NULL, NULL, NULL, NULL, 0)",
                 (number,),
             )
         connection.execute("DELETE FROM messages WHERE seq = 2")
