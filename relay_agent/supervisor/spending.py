@@ -16,7 +16,7 @@ from typing import Any
 
 from relay_agent.policy.buckets import Buckets, Rate
 
-__all__ = ["SharedBuckets", "spend_all"]
+__all__ = ["SharedBuckets", "Spent", "spend_all"]
 
 _TOLD_EVERY = 0.1  # seconds
 

@@ -15,17 +15,12 @@ from typing import Any
 
 import relay_agent
 from relay_agent.board import Board
-from relay_agent.config.schema import Listener
 from relay_agent.control.handlers import control_handlers
-from relay_agent.control.merge import merge_numbers
 from relay_agent.control.protocol import ControlError
 from relay_agent.control.server import ControlServer, Handler
-from relay_agent.leases import LeaseOffice
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.open_files import allow_open_files
-from relay_agent.policy.buckets import Buckets
-from relay_agent.policy.guessing import Guard
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
 from relay_agent.reputation.watch import ReputationWatch
@@ -35,8 +30,9 @@ from relay_agent.supervisor.monitoring import Monitoring, State
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
+from relay_agent.supervisor.shared import Shared
 from relay_agent.supervisor.sites import site_commands
-from relay_agent.supervisor.spending import spend_all
+from relay_agent.supervisor.status import shown, state_of, workers_status
 from relay_agent.supervisor.stores import Stores
 from relay_agent.supervisor.suppressing import Suppressing
 from relay_agent.supervisor.tracing import trace_handlers
@@ -64,10 +60,8 @@ class Supervisor:
         self._release = release()
         self._crew = Crew(self._commands, self._worker_gone)
         self._stores = Stores(settings.config.queue.directory, self._crew)
-        self._office = LeaseOffice(self._recall)
-        self._buckets = Buckets()
+        self._shared = Shared(self._crew, lambda: self._settings.config.policy)
         self._board = Board()
-        self._guesses = Guard()
         self._suppressing = Suppressing(settings.config, log, self._suppression_changed)
         self._reputation = ReputationWatch(settings.config, log)
         self._started = time.time()
@@ -226,8 +220,7 @@ class Supervisor:
                 store=first,
                 listening=self._ports.by_listener,
                 board=[self._board.fd, worker.serial],
-                buckets=self._buckets.export(),
-                guesses=self._guesses.export(),
+                **self._shared.for_worker(),
                 within=3600.0,  # a damaged store of a million messages takes its time to be saved
             )
         except (ControlError, TimeoutError) as error:
@@ -265,7 +258,7 @@ class Supervisor:
             worker.channel.notice("stop")
 
     def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
-        self._office.forget(worker.serial)
+        self._shared.forget(worker)
         self._board.leave(worker.serial)
         self._monitoring.gone(worker, status)
         if not worker.leaving:
@@ -283,10 +276,7 @@ class Supervisor:
     def _commands(self, worker: WorkerProcess) -> dict[str, Any]:
         """What a worker may ask for."""
         return {
-            "lease.take": lambda a: self._office.take(worker.serial, a["key"], a["limit"], a["amount"]),
-            "lease.give": lambda a: self._office.give(worker.serial, a["key"], a["amount"]),
-            "spent": lambda a: self._spent(worker, a["spent"]),
-            "guessed": lambda a: self._guessed(worker, a["guess"]),
+            **self._shared.commands(worker),
             **site_commands(self._stores.all),
             "suppression.learned": self._suppressing.learned,
             "suppression.complained": self._suppressing.complained,
@@ -298,26 +288,9 @@ class Supervisor:
         self._past.update(said["counters"])
         self._monitoring.farewell(worker, said.get("metrics"))
 
-    def _spent(self, spender: WorkerProcess, spent: list[list[Any]]) -> None:
-        spend_all(self._buckets, spent)
-        for worker in self._crew.workers:
-            if worker is not spender:
-                worker.channel.notice("spent", spent=spent)
-
-    def _guessed(self, teller: WorkerProcess, guess: list[str]) -> None:
-        self._guesses.hear(guess, self._settings.config.policy)
-        for worker in self._crew.workers:
-            if worker is not teller:
-                worker.channel.notice("guessed", guess=guess)
-
     def _suppression_changed(self, changes: list[dict[str, Any]]) -> None:
         for worker in self._crew.workers:
             worker.channel.notice("suppression.changed", changes=changes)
-
-    def _recall(self, key: str, holders: list[int]) -> None:
-        for worker in self._crew.workers:
-            if worker.serial in holders:
-                worker.channel.notice("lease.recall", key=key)
 
     # ---- what the control socket asks for -------------------------------------------------------------
 
@@ -339,40 +312,18 @@ class Supervisor:
     async def status(self) -> dict[str, Any]:
         """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
         config = self._settings.config
-        asked = [each for each in self._crew.workers if each.ready]
-        answers = await asyncio.gather(*(self._state_of(each) for each in asked))
         return {
             "hostname": config.hostname,
             "version": relay_agent.__version__,
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
             "reloading": self._reloading or not self._complete.is_set(),
-            "listeners": [_shown(listener) for listener in config.listener],
-            "sessions": sum(answer["sessions"] for answer in answers),
+            "listeners": [shown(listener) for listener in config.listener],
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
             "accounts": self._accounts,
-            "counters": merge_numbers([self._past, *(answer["counters"] for answer in answers)]),
-            "workers": [
-                {
-                    "pid": worker.pid,
-                    "state": "leaving" if worker.leaving else "running",
-                    "stores": sorted(worker.stores),
-                    "uptime": time.monotonic() - worker.since,
-                    "sessions": answer["sessions"],
-                    "accepted": answer["counters"].get("accepted", 0),
-                }
-                for worker, answer in zip(asked, answers, strict=True)
-            ],
+            **await workers_status(self._crew.workers, self._past),
         }
-
-    @staticmethod
-    async def _state_of(worker: WorkerProcess) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = await worker.channel.call("status", within=10.0)
-        except (ControlError, TimeoutError):
-            return {"sessions": 0, "counters": {}, "stores": sorted(worker.stores)}
-        return answer
 
     async def reload_accounts(self) -> str | None:
         """Let all workers read the accounts anew, after `relay-agent account`; nothing else changes.
@@ -447,9 +398,7 @@ class Supervisor:
             "control": listening.fileno(),
             "lock": self._lock.fd,
             "listening": self._ports.descriptors,
-            "leases": self._office.export(),
-            "buckets": self._buckets.export(),
-            "guesses": self._guesses.export(),
+            **self._shared.export(),
             "past": dict(self._past),
             "reputation": self._reputation.export(),
             "metrics": self._monitoring.export(),
@@ -470,10 +419,7 @@ class Supervisor:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._crew.restore(state)
-        self._office.restore(state["leases"])
-        self._buckets.restore(state["buckets"])
-        if "guesses" in state:  # not from a release before they were shared
-            self._guesses.restore(state["guesses"])
+        self._shared.restore(state)
         self._past.update(state["past"])
         self._reputation.restore(state.get("reputation", []))
         self._monitoring.restore(state.get("metrics"))
@@ -484,12 +430,8 @@ class Supervisor:
     async def _question_old_workers(self) -> None:
         """What they told the earlier program of this process in its last moment may have been lost with it."""
         old = [each for each in self._crew.workers if each.ready]
-        for worker, answer in zip(old, await asyncio.gather(*map(self._state_of, old)), strict=True):
+        for worker, answer in zip(old, await asyncio.gather(*map(state_of, old)), strict=True):
             worker.stores = set(answer["stores"])
-
-
-def _shown(listener: Listener) -> dict[str, Any]:
-    return {"address": listener.address, "port": listener.port, "tls": listener.tls, "auth": listener.auth}
 
 
 def run(path: Path | str) -> int:
