@@ -14,7 +14,7 @@ pytestmark = pytest.mark.parametrize("relay", ["relay1", "relay2"])
 
 @pytest.fixture(scope="module")
 def listed() -> dict[str, str]:
-    """What `relay-agent queue list` said while the smarthost was down, by relay."""
+    """What `relay-agent queue list` said, of groups and of each message, while the smarthost was down, by relay."""
     return {}
 
 
@@ -31,7 +31,8 @@ def outage(
     try:
         sent = send_by_each("alpha.test")
         wait_in_queue(sent)
-        listed.update({name: relay.host.check_output("relay-agent queue list") for name, relay in relays.items()})
+        command = "relay-agent queue list && relay-agent queue list --each"
+        listed.update({name: relay.host.check_output(command) for name, relay in relays.items()})
     finally:
         power("start", "smarthost1")
     return sent
@@ -55,7 +56,10 @@ def retried(
 
 
 def test_the_queue_shows_what_waits_and_why(relay: str, outage: dict[str, Submission], listed: dict[str, str]) -> None:
-    (line,) = [line for line in listed[relay].splitlines() if outage[relay].recipient in line]
+    lines = listed[relay].splitlines()
+    (group,) = [line for line in lines if line.startswith("alpha.test ")]
+    assert "timed out while connecting" in group
+    (line,) = [line for line in lines if outage[relay].recipient in line]
     assert f"<{outage[relay].sender}>" in line
     assert "smarthost1.postroad.test" in line
     assert "connect" in line
