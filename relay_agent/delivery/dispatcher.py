@@ -110,10 +110,8 @@ class Dispatcher:
         if due > time.time():  # the sender has it held (RFC 4865)
             self._loader.expect(due)
             return
-        if not self._loader.takes(message):
-            self._loader.left_behind()
-            return
-        self._take(message)
+        if self._loader.takes(message):
+            self._take(message)
 
     def wake(self) -> None:
         """Look into the queue now and forget earlier troubles of hosts (the operator asked for a retry)."""

@@ -55,19 +55,18 @@ class Loader:
         self._sequence = 0
 
     def takes(self, message: Message) -> bool:
-        """Whether there is room for this new message in memory."""
+        """Whether there is room for this new message in memory; if not, the queue is looked into once there is some."""
         count, owner = len(self._hands), owner_of(lane_of(message.envelope))
         own = self._owners[owner]
-        if self._bytes >= _MOST_BYTES:
-            return False
         if own >= self._most_of_one:
+            # Room alone is no reason to look, or each message that leaves would cost a look in vain.
             self._passed_over.add(owner)
             return False
-        return count < self._room or (own < _FEW and count < self._room + self._reserve)
-
-    def left_behind(self) -> None:
-        """A due message was not taken for want of room: look into the queue once there is some."""
-        self._behind = True
+        room = count < self._room or (own < _FEW and count < self._room + self._reserve)
+        if not room or self._bytes >= _MOST_BYTES:
+            self._behind = True
+            return False
+        return True
 
     def wake(self) -> None:
         """Look into the queue now."""
