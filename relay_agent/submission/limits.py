@@ -41,6 +41,9 @@ class _Session(Protocol):
     @property
     def busy(self) -> bool: ...
 
+    @property
+    def in_transaction(self) -> bool: ...
+
     def time_out(self) -> None: ...
 
     def shut_down(self) -> None: ...
@@ -138,7 +141,8 @@ class Sessions:
         deadline = loop.time() + grace
         while self._open and loop.time() < deadline:
             for session in list(self._open):
-                if not session.busy and loop.time() - session.last_activity > _SILENCE:
+                pausing = not session.busy and not session.in_transaction
+                if pausing and loop.time() - session.last_activity > _SILENCE:
                     session.shut_down()
             try:
                 await asyncio.wait_for(self._empty.wait(), 0.25)

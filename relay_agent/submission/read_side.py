@@ -389,6 +389,11 @@ class ReadSide(SMTP):
         """Whether a command or a message is under way."""
         return self._step_task is not None or self._content is not None
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the client has begun a message (MAIL) that it has not sent yet."""
+        return self.envelope is not None and self.envelope.mail_from is not None
+
     def _flush(self) -> None:
         out = self._out
         if out and self.transport is not None and not self._held:

@@ -21,9 +21,12 @@ def test_source(address: str, source: str) -> None:
 
 
 class Fake:
-    def __init__(self, sessions: Sessions, *, busy: bool = False, idle: float = 0.0) -> None:
+    def __init__(
+        self, sessions: Sessions, *, busy: bool = False, idle: float = 0.0, in_transaction: bool = False
+    ) -> None:
         self.sessions = sessions
         self.busy = busy
+        self.in_transaction = in_transaction
         self.last_activity = asyncio.get_running_loop().time() - idle
         self.timed_out = 0
 
@@ -56,3 +59,13 @@ async def test_close_waits_for_a_message_and_no_longer_than_its_grace() -> None:
     assert await sessions.close(0.15) == 1
     asyncio.get_running_loop().call_later(0.05, setattr, session, "busy", False)
     assert await sessions.close(5.0) == 0
+
+
+async def test_who_pauses_between_two_messages_is_sent_to_the_new_workers() -> None:
+    sessions = Sessions()
+    pausing, active = Fake(sessions, idle=60), Fake(sessions)
+    working, writing = Fake(sessions, idle=60, busy=True), Fake(sessions, idle=60, in_transaction=True)
+    for each in (pausing, active, working, writing):
+        sessions.add(each, "s")
+    await sessions.drain(0.1)
+    assert set(sessions._open) == {active, working, writing}
