@@ -16,11 +16,12 @@ from lab.lifecycle import Lifecycle, exclusive
 from lab.podman import Podman
 from lab.progress import Progress
 from lab.state import State
-from lab.topology import load_lab
+from lab.topology import lab_names, load_lab
 
 __all__ = ["main"]
 
 _SHARED = Path(__file__).resolve().parent.parent
+_TOPOLOGY = _SHARED / "topology.toml"
 _CHECKOUT = _SHARED.parent.parent
 
 
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restart", "reboot a host"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("--lab", choices=("up", "test"), default="up")
+        command.add_argument("--lab", choices=lab_names(_TOPOLOGY), default="up")
         if name == "destroy":
             command.add_argument("--images", action="store_true", help="remove the images, too")
             command.add_argument("--force", action="store_true", help="also a lab that another checkout made")
@@ -78,7 +79,7 @@ def _carry_out(options: argparse.Namespace, progress: Progress) -> None:
             with exclusive("images", progress):
                 ensure_images(list(recipes.values()), podman, progress)
             return
-        lab = load_lab(_SHARED / "topology.toml", options.lab)
+        lab = load_lab(_TOPOLOGY, options.lab)
         lifecycle = Lifecycle(lab, State(_CHECKOUT, lab), recipes, _SHARED / "files", podman, progress)
         with exclusive(lab.name, progress):
             _work_on_lab(options, lifecycle)

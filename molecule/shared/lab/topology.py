@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.errors import LabError
 
-__all__ = ["Address", "Host", "Lab", "Network", "load_lab"]
+__all__ = ["Address", "Host", "Lab", "Network", "lab_names", "load_lab"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class Lab:
             return self.hosts[name]
         except KeyError:
             raise LabError(f"there is no host {name} in the lab: choose from {', '.join(self.hosts)}") from None
+
+
+def lab_names(path: Path) -> list[str]:
+    """The labs that a file like topology.toml has, in its order."""
+    return list(tomllib.loads(path.read_text())["labs"])
 
 
 def load_lab(path: Path, name: str) -> Lab:
