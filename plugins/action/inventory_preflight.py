@@ -68,7 +68,11 @@ class ActionModule(ActionBase):
             return list(firewall_problems(values))
         if role == TLS_ROLE:
             hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
-            return list(certificate_problems(values["relay_tls_certificate"], hostname, self._controller_file))
+            listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
+            # What is wrong with a listener itself is told with the agent's variables.
+            ports = {each.get("port") for each in listeners if isinstance(each, dict)}
+            wanted = values["relay_tls_certificate"]
+            return list(certificate_problems(wanted, hostname, self._controller_file, ports))
         return []
 
     def _controller_file(self, name: str) -> str:

@@ -20,6 +20,8 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import 
 from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason, subject_for
 
 MODULE = "postroad.relay.tls_files"
+RENEWAL = "postroad.relay.tls_renewal"
+UNITS = Path(__file__).resolve().parents[2] / "roles" / "relay_tls" / "files"
 STRINGS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS: dict[str, Any] = {
     "hostname": {"type": "str", "required": True},
@@ -27,7 +29,7 @@ ARGUMENTS: dict[str, Any] = {
         "type": "dict",
         "default": {},
         "options": {
-            "mode": {"type": "str", "choices": ["private_ca", "provided"], "default": "private_ca"},
+            "mode": {"type": "str", "choices": ["private_ca", "provided", "acme"], "default": "private_ca"},
             "names": STRINGS,
             "ca_directory": {"type": "str"},
             "ca_domains": STRINGS,
@@ -36,9 +38,36 @@ ARGUMENTS: dict[str, Any] = {
             "source": {"type": "str", "choices": ["controller", "host"], "default": "controller"},
             "certificate": {"type": "str"},
             "key": {"type": "str", "no_log": False},
+            "acme": {
+                "type": "dict",
+                "options": {
+                    "directory_url": {"type": "str", "default": "https://acme-v02.api.letsencrypt.org/directory"},
+                    "email": {"type": "str", "required": True},
+                    "challenge": {"type": "str", "choices": ["http", "dns"], "default": "http"},
+                    "ca": {"type": "str"},
+                },
+            },
+            "dns": {
+                "type": "dict",
+                "options": {
+                    "server": {"type": "str", "required": True},
+                    "port": {"type": "int", "default": 53},
+                    "key_name": {"type": "str", "required": True, "no_log": False},
+                    "key_algorithm": {
+                        "type": "str",
+                        "choices": ["hmac-sha256", "hmac-sha384", "hmac-sha512"],
+                        "default": "hmac-sha256",
+                        "no_log": False,
+                    },
+                    "key_secret": {"type": "str", "required": True, "no_log": True},
+                    "ttl": {"type": "int", "default": 3600},
+                },
+            },
+            "tlsa": {"type": "bool", "default": False},
         },
-        "required_if": [("mode", "provided", ["certificate", "key"])],
+        "required_if": [("mode", "provided", ["certificate", "key"]), ("mode", "acme", ["acme"])],
     },
+    "release": {"type": "str"},
     "directory": {"type": "str", "default": "/etc/postroad/tls"},
     "agent_user": {"type": "str", "default": "postroad"},
 }
@@ -58,19 +87,29 @@ class ActionModule(ActionBase):
         self._names = self._wanted["names"] or [arguments["hostname"]]
         self._hostname: str = arguments["hostname"]
         self._place = {"directory": arguments["directory"], "agent_user": arguments["agent_user"]}
+        self._release: str | None = arguments["release"]
         host = self._vars.get("inventory_hostname", "this host")
+        ways = {"private_ca": self._private_ca, "provided": self._provided, "acme": self._acme}
         try:
-            return self._private_ca() if self._wanted["mode"] == "private_ca" else self._provided()
+            return ways[self._wanted["mode"]]()
         except CertificateError as error:
             return {"failed": True, "msg": f"{host}: {error}"}
 
     def _module(self, step: str, **arguments: Any) -> dict[str, Any]:
         """Run a step on the host; a failure there is raised as CertificateError."""
-        arguments = {"step": step, **self._place, **arguments}
-        result: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
+        result = self._on_host(MODULE, step=step, **arguments)
+        if result.get("renews_itself"):
+            # By what an earlier mode set up; another hand would replace the certificate that this one sees to.
+            self._on_host(RENEWAL, state="absent")
+            result["changed"] = True
+        return result
+
+    def _on_host(self, module: str, **arguments: Any) -> dict[str, Any]:
+        arguments = {**self._place, **arguments}
+        result: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
         if result.get("missing_package") and not self._task.check_mode:
             self._install(result["missing_package"])
-            result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
+            result = self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
         if result.get("failed"):
             raise CertificateError(str(result.get("msg")))
         return result
@@ -130,6 +169,37 @@ class ActionModule(ActionBase):
             f"not after: {self._wanted['days']} days after the run\n"
             "sha256: known once it is issued\n"
         )
+
+    def _acme(self) -> dict[str, Any]:
+        acme, server = dict(self._wanted["acme"]), dict(self._wanted["dns"] or {})
+        authority = acme.pop("ca")
+        secret = server.pop("key_secret", None)
+        found = self._on_host(
+            RENEWAL,
+            settings={
+                "names": list(dict.fromkeys([self._hostname, *self._names])),
+                "renew_before": self._wanted["renew_before"],
+                "tlsa": self._wanted["tlsa"],
+                "acme": acme,
+                "dns": server,
+            },
+            key_secret=secret,
+            authority=self._controller_file(authority) if authority else None,
+            units={path.name: path.read_text("utf-8") for path in sorted(UNITS.iterdir())},
+            release=self._release,
+        )
+        before, after = (
+            describe(parse_chain(found[key], "the certificate in use")[0]) if found[key] else ""
+            for key in ("before", "chain")
+        )
+        problems = found["problems"]
+        if problems and not found["usable"]:
+            raise CertificateError(f"there is no certificate that holds: {'; '.join(problems)}")
+        if self._task.check_mode and not before:
+            after = f"issued by {acme['directory_url']} in the run\n"
+        diffs = [*found["diff"], self._diff(before, after)] if before != after else found["diff"]
+        result = {"changed": found["changed"], "certificate": after, "warnings": problems, "diff": diffs}
+        return result | ({"reason": found["reason"]} if found.get("reason") else {})
 
     def _provided(self) -> dict[str, Any]:
         certificate_path, key_path = self._wanted["certificate"], self._wanted["key"]

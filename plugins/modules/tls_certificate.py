@@ -10,6 +10,7 @@ short_description: The certificate that a relay shows
 description:
   - Sees to it that a host has a certificate for its names, from a private authority kept on the controller or from
     files that the operator provides, with the key beside it readable by the agent alone.
+  - In the mode V(acme) the host itself has its certificate issued and renewed, by a timer.
   - In the mode V(private_ca) the key is made on the host and never leaves it. The authority signs on the controller.
   - Certificate and key are switched in one step, and the agent is reloaded if it runs. Pairs used before are kept.
 author: The Postroad founders
@@ -26,7 +27,7 @@ options:
       mode:
         description: Who vouches for the host.
         type: str
-        choices: [private_ca, provided]
+        choices: [private_ca, provided, acme]
         default: private_ca
       names:
         description: Names and addresses that the certificate is for. The default is O(hostname) alone.
@@ -48,7 +49,9 @@ options:
         type: int
         default: 365
       renew_before:
-        description: An issued certificate is renewed when fewer than these days are left.
+        description:
+          - An issued certificate is renewed when fewer than these days are left; with V(acme) not before two thirds of
+            its time are over.
         type: int
         default: 30
       source:
@@ -62,6 +65,69 @@ options:
       key:
         description: For V(provided), the file with the private key, in PEM and without a passphrase. May be in a vault.
         type: str
+      acme:
+        description: For V(acme), the authority that issues.
+        type: dict
+        suboptions:
+          directory_url:
+            description: Where the authority's directory is (RFC 8555 7.1.1).
+            type: str
+            default: https://acme-v02.api.letsencrypt.org/directory
+          email:
+            description: Whom the authority may write to. With it you agree to the authority's terms of service.
+            type: str
+            required: true
+          challenge:
+            description:
+              - How the host proves that a name is its own. For V(http) it answers at port 80, for V(dns) it writes a
+                record at the server in O(certificate.dns).
+            type: str
+            choices: [http, dns]
+            default: http
+          ca:
+            description:
+              - A PEM file on the controller with what the authority's own HTTPS is trusted by. The default is what the
+                host trusts.
+            type: str
+      dns:
+        description: For V(acme), a name server that takes dynamic updates (RFC 2136) for the host's names.
+        type: dict
+        suboptions:
+          server:
+            description: Its name or address.
+            type: str
+            required: true
+          port:
+            description: Its port.
+            type: int
+            default: 53
+          key_name:
+            description: The name of the TSIG key (RFC 8945) that updates are signed with.
+            type: str
+            required: true
+          key_algorithm:
+            description: The algorithm of the key.
+            type: str
+            choices: [hmac-sha256, hmac-sha384, hmac-sha512]
+            default: hmac-sha256
+          key_secret:
+            description: The secret of the key, in base64.
+            type: str
+            required: true
+          ttl:
+            description: Seconds that published TLSA records may be remembered.
+            type: int
+            default: 3600
+      tlsa:
+        description:
+          - For V(acme), whether TLSA records name the key. The next key is then used only when its record has been
+            visible for its TTL. With O(certificate.dns) the host publishes them, else C(relay-agent certificate tlsa)
+            prints them.
+        type: bool
+        default: false
+  release:
+    description: For V(acme), the release of the agent that sees to it. The default is the one in use.
+    type: str
   directory:
     description: Where the pair is kept on the host.
     type: str

@@ -55,6 +55,10 @@ key_matches:
   description: Whether the key in use belongs to it.
   returned: for V(inspect)
   type: bool
+renews_itself:
+  description: Whether a timer on the host renews the certificate.
+  returned: for V(inspect)
+  type: bool
 source_chain:
   description: The content of O(source_certificate).
   returned: for V(inspect) with a source
@@ -84,6 +88,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import ServiceUserError
 from ansible_collections.postroad.relay.plugins.module_utils.tls_store import TlsStore, TlsStoreError
 
+TIMER = Path("/etc/systemd/system/relay-certificate.timer")
+
 ARGUMENTS: dict[str, Any] = {
     "step": {"type": "str", "choices": ["inspect", "request", "install"], "default": "inspect"},
     "directory": {"type": "path", "default": "/etc/postroad/tls"},
@@ -110,7 +116,11 @@ def read_source(module: AnsibleModule, option: str) -> str:
 def inspect(module: AnsibleModule, store: TlsStore) -> dict[str, Any]:
     """What is in use, and what the operator has laid ready."""
     chain = store.chain()
-    result: dict[str, Any] = {"chain": chain, "key_matches": bool(chain) and store.key_matches()}
+    result: dict[str, Any] = {
+        "chain": chain,
+        "key_matches": bool(chain) and store.key_matches(),
+        "renews_itself": TIMER.exists(),
+    }
     if module.params["source_certificate"]:
         result["source_chain"] = read_source(module, "source_certificate")
         read_source(module, "source_key")

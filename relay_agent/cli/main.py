@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent import __version__
+from relay_agent.cli.certificate_commands import add_certificate
 from relay_agent.cli.commands import DEFAULT_CONFIG
 from relay_agent.cli.commands import CommandFormatter as _Formatter
 from relay_agent.cli.commands import command as _command
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_account(commands)
     add_dkim(commands)
     add_suppression(commands)
+    add_certificate(commands)
     return parser
 
 
@@ -271,7 +273,7 @@ def _report(error: Exception) -> int:
         for line in str(error).splitlines():
             print_problem(line)
         return EXIT_BAD_CONFIG
-    if isinstance(error, AccountsError) or type(error).__name__ == "DkimError":
+    if isinstance(error, AccountsError) or type(error).__name__ in ("DkimError", "CertificateError"):
         for line in str(error).splitlines():
             print_problem(line)
     elif isinstance(error, AgentNotRunningError | ControlError):

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A certificate from an ACME authority (RFC 8555), had by Debian's lego with a request of ours.
+
+lego sees the request and never the relay's key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .chain import request
+from .problem import CertificateError
+from .settings import CertificateSettings
+
+__all__ = ["STATE", "issue", "lego_command", "lego_environment"]
+
+STATE = Path("/var/lib/postroad-certificate")
+_WITHIN = 600.0  # seconds; DNS records may take minutes to be seen
+_WAIT_FOR_DNS = "300"  # seconds
+_STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[INFO\] )?")
+
+Run = Callable[[Sequence[str], dict[str, str]], tuple[int, str]]
+
+
+def lego_command(settings: CertificateSettings, state: Path, csr: Path) -> list[str]:
+    """The command line; no secret is in it."""
+    acme = settings.acme
+    command = ["lego", "--path", str(state), "--server", acme.directory_url, "--email", acme.email, "--accept-tos"]
+    command += ["--csr", str(csr)]
+    command += ["--http", "--http.port", ":80"] if acme.challenge == "http" else ["--dns", "rfc2136"]
+    return [*command, "run"]
+
+
+def lego_environment(settings: CertificateSettings) -> dict[str, str]:
+    """What lego is told in variables, among it the TSIG key."""
+    told: dict[str, str] = {}
+    if settings.acme.ca_file is not None:
+        told["LEGO_CA_CERTIFICATES"] = str(settings.acme.ca_file)
+    if settings.acme.challenge == "dns" and settings.dns is not None:
+        server = settings.dns
+        host = f"[{server.server}]" if ":" in server.server else server.server
+        told |= {
+            "RFC2136_NAMESERVER": f"{host}:{server.port}",
+            "RFC2136_TSIG_ALGORITHM": f"{server.key_algorithm}.",
+            "RFC2136_TSIG_KEY": server.key_name.rstrip(".") + ".",
+            "RFC2136_TSIG_SECRET": server.key_secret,
+            "RFC2136_TTL": "60",
+            "RFC2136_PROPAGATION_TIMEOUT": _WAIT_FOR_DNS,
+        }
+    return told
+
+
+def issue(settings: CertificateSettings, key: str, state: Path = STATE, run: Run | None = None) -> str:
+    """A chain in PEM for this key and the settings' names, fresh from the authority. Raises CertificateError."""
+    run = run or _run
+    issued = state / "certificates"
+    csr = state / "request.pem"
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    csr.write_text(request(key, settings.names), "ascii")
+    environment = {**os.environ, **lego_environment(settings)}
+    command = lego_command(settings, state, csr)
+    shutil.rmtree(issued, ignore_errors=True)
+    status, said = run(command, environment)
+    if status != 0 and "accountDoesNotExist" in said:
+        # The authority has forgotten us, as test authorities do: another account is as good.
+        shutil.rmtree(state / "accounts", ignore_errors=True)
+        status, said = run(command, environment)
+    if status != 0:
+        raise CertificateError(f"no certificate from {settings.acme.directory_url}: {_told(said)}")
+    chains = [path for path in issued.glob("*.crt") if not path.name.endswith(".issuer.crt")]
+    if len(chains) != 1:
+        raise CertificateError(f"lego says that it has a certificate, and {issued} holds {len(chains)}")
+    return chains[0].read_text("ascii")
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_WITHIN,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise CertificateError("lego is not on this host: install the package lego") from None
+    except subprocess.TimeoutExpired:
+        raise CertificateError(f"lego had no certificate within {_WITHIN:.0f} seconds") from None
+    return done.returncode, done.stdout
+
+
+def _told(said: str) -> str:
+    """The end of what lego said, where the reason is, in a line."""
+    lines = [_STAMP.sub("", line).strip() for line in said.splitlines() if "[INFO]" not in line]
+    return " ".join(line for line in lines if line)[-1000:] or "lego gives no reason"

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the renewals went: renewal.json beside the certificate, written by root and read by the agent.
+
+Only the standard library is needed to read it, as the supervisor does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from relay_agent.whole_file import replace_file
+
+__all__ = ["NAME", "Renewals", "read_renewals", "write_renewals"]
+
+NAME = "renewal.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Renewals:
+    """Times in seconds since the epoch; 0 for never.
+
+    looked: the last look at the certificate. renewed: the last new one. failing: since when a new one cannot be had,
+    and problem says why. issued: fingerprint of the certificate that was had last, and authority: where.
+    next_key: digest of the key that comes next; seen: since when every name server has its record; ttl: seconds that
+    the record, or its absence, may be remembered elsewhere.
+    """
+
+    looked: float = 0.0
+    renewed: float = 0.0
+    failing: float = 0.0
+    problem: str = ""
+    issued: str = ""
+    authority: str = ""
+    next_key: str = ""
+    seen: float = 0.0
+    ttl: int = 0
+
+    def next_ready(self, now: float) -> float | None:
+        """Seconds until the next key may be used, 0 when it may; None when its record is not to be seen."""
+        return max(0.0, self.seen + self.ttl - now) if self.seen else None
+
+    def failed(self, problem: str, now: float) -> Renewals:
+        """What it is after a try that came to nothing."""
+        return replace(self, problem=problem, failing=self.failing or now)
+
+
+def read_renewals(directory: Path) -> Renewals | None:
+    """What is known below the certificate's directory; None where nobody has renewed, or it cannot be read."""
+    try:
+        found = json.loads((directory / NAME).read_text("utf-8"))
+        return Renewals(**{field.name: found[field.name] for field in fields(Renewals) if field.name in found})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def write_renewals(directory: Path, renewals: Renewals) -> None:
+    """Raises OSError."""
+    replace_file(directory / NAME, json.dumps(asdict(renewals), indent=2).encode() + b"\n")
