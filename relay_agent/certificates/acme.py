@@ -101,4 +101,6 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]
 def _told(said: str) -> str:
     """The end of what lego said, where the reason is, in a line."""
     lines = [_STAMP.sub("", line).strip() for line in said.splitlines() if "[INFO]" not in line]
+    last = next((number for number, line in enumerate(lines) if line.startswith("Could not")), 0)
+    lines = lines[last:]
     return " ".join(line for line in lines if line)[-1000:] or "lego gives no reason"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from relay_agent.config.load import read_config
@@ -58,6 +59,7 @@ def _in_words(status: dict[str, Any]) -> str:
         lines.append(f"accounts: {status['accounts']}")
     if status.get("suppressed"):
         lines.append(f"suppressed: {_many(status['suppressed'], 'recipient')}")
+    lines += _certificate(status.get("certificate"))
     lines += _reputation(status.get("reputation"))
     counters = dict(status["counters"])
     spent = counters.pop("commit_microseconds", None)
@@ -89,6 +91,24 @@ def _in_words(status: dict[str, Any]) -> str:
 def _site(domain: str, count: int) -> str:
     """What is kept for a site."""
     return f"{_many(count, 'message')} wait{'s' if count == 1 else ''} until the site of {escape(domain)} calls in"
+
+
+def _certificate(certificate: dict[str, Any] | None) -> list[str]:
+    """How long the certificate holds, and what keeps it from being renewed."""
+    if certificate is None:
+        return []
+    left = certificate["expires"] - time.time()
+    if left <= 0:
+        line = style(f"certificate: ended {moment(certificate['expires'])}; mail programs refuse it", "red")
+    else:
+        line = f"certificate: holds for {duration(left)}"
+        line = style(f"{line}, until {moment(certificate['expires'])}", "yellow") if certificate["soon"] else line
+    lines = [line]
+    renewal = certificate.get("renewal")
+    if renewal and renewal["problem"]:
+        since = moment(renewal["failing"])
+        lines.append(f"  {style('renewal fails', 'red')} since {since}: {escape(renewal['problem'])}")
+    return lines
 
 
 def _reputation(reputation: dict[str, Any] | None) -> list[str]:

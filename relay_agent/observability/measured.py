@@ -19,6 +19,7 @@ __all__ = [
     "BOUNCES",
     "BUILD",
     "CERTIFICATE_EXPIRY",
+    "CERTIFICATE_RENEWAL_FAILS",
     "COMMIT_SECONDS",
     "CONNECTIONS",
     "CPU_SECONDS",
@@ -292,6 +293,10 @@ HISTORY_EVENTS = _counter(
 ACCOUNTS = _gauge("accounts", "Accounts that can sign in.")
 CERTIFICATE_EXPIRY = _gauge(
     "certificate_expiry_timestamp_seconds", "End of the certificate that mail programs see, seconds since the epoch."
+)
+CERTIFICATE_RENEWAL_FAILS = _gauge(
+    "certificate_renewal_fails",
+    "1 when the host's last look at its certificate came to nothing; only where the host renews it (mode acme).",
 )
 STARTED = _gauge("start_timestamp_seconds", "Start of the agent, seconds since the epoch; a reload does not change it.")
 BUILD = _gauge("build_info", "Always 1; the labels tell what runs.", Label("version"), Label("python"))

@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import relay_agent
-from relay_agent.config.certificate import validity
 from relay_agent.config.schema import Config
 from relay_agent.control.protocol import ControlError
 from relay_agent.control.server import Handler
@@ -45,6 +44,7 @@ class State:
     """What only the supervisor knows. started: seconds since the epoch. trouble: why it is not healthy, or "".
 
     suppressed: entries of the suppression list that hold, by cause. findings: the last answers of the block lists.
+    expiry: the end of the certificate, seconds since the epoch. renewal_fails: None where the host does not renew.
     """
 
     started: float
@@ -52,6 +52,8 @@ class State:
     trouble: str
     suppressed: Mapping[str, int] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    expiry: int | None = None
+    renewal_fails: bool | None = None
 
 
 @dataclass
@@ -85,7 +87,6 @@ class Monitoring:
         self._inherited: socket.socket | None = None
         self._tried = 0.0
         self._said = False
-        self._expiry = _expiry(config)
         self._task: asyncio.Task[None] | None = None
 
     # ---- beginning and end ----------------------------------------------------------------------------
@@ -240,8 +241,10 @@ class Monitoring:
         for finding in state.findings:
             if finding.listed is not None:
                 gauges.add(measured.BLOCKLIST_LISTED, int(finding.listed), finding.list, finding.address)
-        if self._expiry is not None:
-            gauges.add(measured.CERTIFICATE_EXPIRY, self._expiry)
+        if state.expiry is not None:
+            gauges.add(measured.CERTIFICATE_EXPIRY, state.expiry)
+        if state.renewal_fails is not None:
+            gauges.add(measured.CERTIFICATE_RENEWAL_FAILS, int(state.renewal_fails))
         gauges.add(measured.STARTED, round(state.started, 3))
         gauges.add(measured.BUILD, 1, relay_agent.__version__, platform.python_version())
         return gauges
@@ -305,13 +308,3 @@ def _stage(worker: WorkerProcess) -> str:
     if worker.leaving or worker.old:
         return "leaving"
     return "running" if worker.ready else "starting"
-
-
-def _expiry(config: Config) -> int | None:
-    """The end of the certificate as the workers of this program have it: a new one comes by a reload."""
-    if config.tls is None:
-        return None
-    try:
-        return int(validity(config.tls.certificate.read_text("ascii"))[1].timestamp())
-    except (OSError, ValueError):
-        return None

@@ -25,6 +25,7 @@ from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import QueueLock
 from relay_agent.reputation.watch import ReputationWatch
 from relay_agent.submission.listeners import ListenError
+from relay_agent.supervisor.certificate import CertificateWatch
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
 from relay_agent.supervisor.ports import Ports
@@ -64,6 +65,7 @@ class Supervisor:
         self._board = Board()
         self._suppressing = Suppressing(settings.config, log, self._suppression_changed)
         self._reputation = ReputationWatch(settings.config, log)
+        self._certificate = CertificateWatch(settings.config, log)
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._accounts = 0
@@ -96,6 +98,7 @@ class Supervisor:
             self._suppressing.load()
             self._suppressing.start()
             self._reputation.start()
+            self._certificate.start()
             await self._question_old_workers()
             self._top_up()
             await self._monitoring.start()
@@ -151,6 +154,7 @@ class Supervisor:
         await self._monitoring.close()
         self._suppressing.close()
         await self._reputation.close()
+        await self._certificate.close()
         await self._control.close()
         for task in self._tasks:
             task.cancel()
@@ -307,7 +311,16 @@ class Supervisor:
         trouble = "stopping" if self._stop.is_set() else ""
         if not trouble and not any(each.ready for each in self._crew.workers):
             trouble = "no worker takes mail"
-        return State(self._started, self._accounts, trouble, self._suppressing.book.counts(), self._reputation.findings)
+        renewals = self._certificate.renewals()
+        return State(
+            self._started,
+            self._accounts,
+            trouble,
+            self._suppressing.book.counts(),
+            self._reputation.findings,
+            self._certificate.expiry,
+            renewals and bool(renewals.problem),
+        )
 
     async def status(self) -> dict[str, Any]:
         """The state of the agent for `relay-agent status`; times in seconds, sizes in bytes."""
@@ -321,6 +334,7 @@ class Supervisor:
             "listeners": [shown(listener) for listener in config.listener],
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
+            "certificate": self._certificate.status(),
             "accounts": self._accounts,
             **await workers_status(self._crew.workers, self._past),
         }
@@ -401,6 +415,7 @@ class Supervisor:
             **self._shared.export(),
             "past": dict(self._past),
             "reputation": self._reputation.export(),
+            "certificate": self._certificate.export(),
             "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
@@ -422,6 +437,7 @@ class Supervisor:
         self._shared.restore(state)
         self._past.update(state["past"])
         self._reputation.restore(state.get("reputation", []))
+        self._certificate.restore(state.get("certificate", 0.0))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
         self._stores.empty.update(state["empty"])
