@@ -15,6 +15,7 @@ from relay_agent.whole_file import replace_file
 __all__ = ["NAME", "Renewals", "read_renewals", "write_renewals"]
 
 NAME = "renewal.json"
+_TEXTS = {"problem", "issued", "authority", "next_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,15 @@ def read_renewals(directory: Path) -> Renewals | None:
     """What is known below the certificate's directory; None where nobody has renewed, or it cannot be read."""
     try:
         found = json.loads((directory / NAME).read_text("utf-8"))
-        return Renewals(**{field.name: found[field.name] for field in fields(Renewals) if field.name in found})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
+    if not isinstance(found, dict):
+        return None
+    known = {field.name: found[field.name] for field in fields(Renewals) if field.name in found}
+    # A damaged file must not stop the agent, which only reads it.
+    if not all(isinstance(value, str if name in _TEXTS else (int, float)) for name, value in known.items()):
+        return None
+    return Renewals(**known)
 
 
 def write_renewals(directory: Path, renewals: Renewals) -> None:

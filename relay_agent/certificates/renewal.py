@@ -197,18 +197,22 @@ class Renewal:
         keys = [read_leaf(self._pairs.chain()).key, following]
         server = self._settings.dns
         found = self._tools.look(names, keys)
+        if found.missing:
+            # Whoever has asked meanwhile remembers that there was none: the wait begins anew.
+            renewals = replace(renewals, seen=0.0)
         if found.missing and server is not None:
             try:
                 self._tools.publish(server, names, keys)
             except CertificateError as error:
-                self._problems.append(str(error))
+                if str(error) not in self._problems:
+                    self._problems.append(str(error))
                 self._log.event("certificate_tlsa_not_published", level="error", problem=str(error))
-                return replace(renewals, seen=0.0)
+                return renewals
             self._log.event("certificate_tlsa_published", server=server.server, names=names, keys=keys)
             found = self._tools.look(names, keys)
         if found.missing:
             self._log.event("certificate_tlsa_missing", level="warning", problem=found.missing)
-            return replace(renewals, seen=0.0)
+            return renewals
         if renewals.seen:
             return renewals
         ttl = max(found.ttl, server.ttl if server is not None else 0)

@@ -28,7 +28,7 @@ class CertificateWatch:
     def __init__(self, config: Config, log: EventLog) -> None:
         self._tls = config.tls
         self._log = log
-        self._said = 0.0
+        self._said: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
         self.expiry = self._expiry()
 
@@ -44,13 +44,13 @@ class CertificateWatch:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def export(self) -> float:
-        """For another program of this process: when the log was told last, seconds since the epoch."""
+    def export(self) -> dict[str, float]:
+        """For another program of this process: when the log was told last of each, seconds since the epoch."""
         return self._said
 
-    def restore(self, said: float) -> None:
+    def restore(self, said: dict[str, float]) -> None:
         """Go on from `export`."""
-        self._said = said
+        self._said = dict(said)
 
     def renewals(self) -> Renewals | None:
         """How the renewals on this host went; None where there are none."""
@@ -74,18 +74,21 @@ class CertificateWatch:
 
     def look(self, now: float) -> None:
         """Tell the log what is wrong, once a day. now: seconds since the epoch."""
-        if self.expiry is None or now - self._said < _DAY:
+        if self.expiry is None:
             return
         left, renewals = self.expiry - now, self.renewals()
-        failing = renewals is not None and bool(renewals.problem)
-        if left < WARN_BEFORE:
-            name = "certificate_expires" if left > 0 else "certificate_expired"
-            self._log.event(name, level="warning" if left > 0 else "error", days=round(left / _DAY, 1))
-        if renewals is not None and failing:
+        if left <= 0:
+            self._say(now, "certificate_expired", "error", days=round(left / _DAY, 1))
+        elif left < WARN_BEFORE:
+            self._say(now, "certificate_expires", "warning", days=round(left / _DAY, 1))
+        if renewals is not None and renewals.problem:
             since = round((now - renewals.failing) / 3600, 1)
-            self._log.event("certificate_renewal_fails", level="warning", hours=since, problem=renewals.problem)
-        if left < WARN_BEFORE or failing:
-            self._said = now
+            self._say(now, "certificate_renewal_fails", "warning", hours=since, problem=renewals.problem)
+
+    def _say(self, now: float, name: str, level: str, **fields: object) -> None:
+        if now - self._said.get(name, 0.0) >= _DAY:
+            self._said[name] = now
+            self._log.event(name, level=level, **fields)
 
     async def _run(self) -> None:
         while True:

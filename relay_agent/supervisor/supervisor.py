@@ -437,7 +437,7 @@ class Supervisor:
         self._shared.restore(state)
         self._past.update(state["past"])
         self._reputation.restore(state.get("reputation", []))
-        self._certificate.restore(state.get("certificate", 0.0))
+        self._certificate.restore(state.get("certificate", {}))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
         self._stores.empty.update(state["empty"])

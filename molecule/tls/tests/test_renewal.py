@@ -92,10 +92,8 @@ def test_the_old_one_comes_back_where_the_agent_does_not_take_the_new_one(
 def authority_down(on: Callable[[str], Any]) -> Any:
     """Has the authority refuse connections until the end of the test, or until it is called."""
     host = on("acme")
-    rule = (
-        "table inet down { chain input { type filter hook input priority 0; tcp dport 14000 reject with tcp reset; } }"
-    )
-    host.check_output(f"echo '{rule}' | nft -f -")
+    rule = "chain input { type filter hook input priority 0; tcp dport 14000 reject with tcp reset; }"
+    host.check_output(f"printf 'table inet down {{ %s\\n}}\\n' '{rule}' | nft -f -")
 
     def up() -> None:
         host.run("nft delete table inet down")

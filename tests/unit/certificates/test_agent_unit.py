@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of systemd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay_agent.certificates.agent_unit import AgentUnit
+from relay_agent.certificates.problem import CertificateError
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that writes down what it is asked; its exit status is in a file."""
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho refused >&2\nexit $(cat {tmp_path}/status)\n')
+    program.chmod(0o755)
+    (tmp_path / "status").write_text("0")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def test_it_runs_and_is_reloaded(systemctl: Path) -> None:
+    assert AgentUnit().running()
+    AgentUnit().reload()
+    assert (systemctl / "asked").read_text().splitlines() == [
+        "is-active --quiet relay-agent.service",
+        "reload relay-agent.service",
+    ]
+
+
+def test_it_refuses(systemctl: Path) -> None:
+    (systemctl / "status").write_text("1")
+    assert not AgentUnit().running()
+    with pytest.raises(CertificateError, match=r"relay-agent\.service could not be reloaded: refused"):
+        AgentUnit().reload()
+
+
+def test_there_is_no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CertificateError, match="systemctl reload"):
+        AgentUnit().reload()

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How renewals went, written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay_agent.certificates.journal import NAME, Renewals, read_renewals, write_renewals
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    renewals = Renewals(looked=3.5, issued="abc", ttl=60)
+    write_renewals(tmp_path, renewals)
+    assert read_renewals(tmp_path) == renewals
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '"x"', '{"looked": "x"}', '{"problem": 1}'])
+def test_what_is_not_ours_is_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    assert read_renewals(tmp_path) is None
+    assert read_renewals(tmp_path / "missing") is None
+
+
+def test_of_another_release(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text('{"looked": 1.0, "from_the_future": true}')
+    assert read_renewals(tmp_path) == Renewals(looked=1.0)
+
+
+def test_when_the_next_key_may_be_used() -> None:
+    assert Renewals().next_ready(100.0) is None
+    assert Renewals(seen=100.0, ttl=60).next_ready(130.0) == 30.0
+    assert Renewals(seen=100.0, ttl=60).next_ready(160.0) == 0
+
+
+def test_a_failure_keeps_its_beginning() -> None:
+    failing = Renewals().failed("down", 10.0).failed("still down", 20.0)
+    assert (failing.failing, failing.problem) == (10.0, "still down")
