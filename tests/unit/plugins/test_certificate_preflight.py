@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Faults of relay_tls_certificate that show before the host is touched."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ DEFAULTS: dict[str, Any] = {
     "source": "controller",
     "certificate": None,
     "key": None,
+    "acme": None,
+    "dns": None,
+    "tlsa": False,
 }
 PROVIDED = {"mode": "provided", "certificate": "chain", "key": "key"}
 
@@ -30,14 +34,14 @@ def files(tmp_path: Path) -> Path:
     return directory
 
 
-def problems(files: Path, hostname: str = HOST, **wanted: Any) -> list[str]:
+def problems(files: Path, hostname: str = HOST, ports: Collection[int] = (), **wanted: Any) -> list[str]:
     def read(name: str) -> str:
         try:
             return (files / name).read_text()
         except FileNotFoundError:
             raise CertificateError(f"{name} does not exist on the controller") from None
 
-    return list(certificate_problems({**DEFAULTS, **wanted}, hostname, read))
+    return list(certificate_problems({**DEFAULTS, **wanted}, hostname, read, ports))
 
 
 def test_private_authority_needs_no_file(tmp_path: Path) -> None:
@@ -113,3 +117,59 @@ def test_key_with_a_passphrase(files: Path) -> None:
     openssl("pkey", "-in", "key", "-aes256", "-passout", "pass:s3cret", "-out", "locked", directory=files)
     (problem,) = problems(files, **PROVIDED | {"key": "locked"})
     assert problem.startswith("relay_tls_certificate: locked holds no private key without a passphrase")
+
+
+ACME = {
+    "directory_url": "https://acme.example/dir",
+    "email": "me@example.org",
+    "challenge": "http",
+    "ca": None,
+}
+SERVER = {"server": "192.0.2.53", "key_name": "relay", "key_secret": "c2VjcmV0"}
+
+
+def acme(files: Path, ports: Collection[int] = (587,), *, names: Collection[str] = (), **wanted: Any) -> list[str]:
+    options = {key: wanted.pop(key) for key in ("dns", "tlsa") if key in wanted}
+    chosen = [HOST, *names] if names else []
+    return problems(files, ports=ports, mode="acme", names=chosen, acme={**ACME, **wanted}, **options)
+
+
+def test_acme(files: Path) -> None:
+    assert acme(files) == []
+    assert acme(files, ports=[80], challenge="dns", dns=SERVER, tlsa=True, names=["*.example.org"]) == []
+    assert acme(files, ca="chain") == []
+
+
+def test_a_listener_at_port_80_and_the_challenge_that_needs_it(files: Path) -> None:
+    assert acme(files, ports=[587, 80]) == [
+        "relay_tls_certificate.acme.challenge: http needs port 80, and a listener in relay_agent_listeners has it; "
+        "take that listener to another port, or choose the challenge dns"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"email": "me"}, "acme.email: 'me' is not an e-mail address"),
+        ({"directory_url": "http://acme.example"}, "acme.directory_url: 'http://acme.example' is no address that"),
+        ({"ca": "none"}, "acme.ca: none does not exist on the controller"),
+        ({"challenge": "dns"}, "dns: is missing (the challenge dns writes a record"),
+        ({"names": ["*.example.org"]}, "names: *.example.org can be had by the challenge dns only"),
+        ({"dns": {**SERVER, "key_secret": "no base64!"}}, "dns.key_secret: is not in base64"),
+    ],
+)
+def test_faults_of_acme(files: Path, wanted: dict[str, Any], said: str) -> None:
+    (problem,) = acme(files, **wanted)
+    assert problem.startswith(f"relay_tls_certificate.{said}")
+    assert "no base64!" not in problem
+
+
+def test_acme_without_its_table(files: Path) -> None:
+    (problem,) = problems(files, mode="acme")
+    assert problem.startswith("relay_tls_certificate.acme: is missing")
+
+
+@pytest.mark.parametrize("option", [{"acme": ACME}, {"dns": SERVER}, {"tlsa": True}])
+def test_what_is_for_acme_alone(files: Path, option: dict[str, Any]) -> None:
+    (name,) = option
+    assert problems(files, **option) == [f"relay_tls_certificate.{name}: is for mode acme, and the mode is private_ca"]

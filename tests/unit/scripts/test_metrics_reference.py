@@ -43,6 +43,7 @@ def test_what_an_operator_has_to_hear_of_has_an_alert() -> None:
         "shut_outs_total",
         "queue_oldest_age_seconds",
         "certificate_expiry_timestamp_seconds",
+        "certificate_renewal_fails",
         "delivery_outcomes_total",
         "worker_restarts_total",
     ):

@@ -208,13 +208,16 @@ async def test_reloads_are_those_of_the_log(crew: FakeCrew) -> None:
     assert (await values(after))["reloads_total refused"] == 1
 
 
-async def test_the_certificate_s_end(crew: FakeCrew, tmp_path: Path) -> None:
-    made = make_certificate(tmp_path, "relay.test")
-    tls = f'[tls]\ncertificate = "{made.certificate}"\nkey = "{made.key}"\n'
-    found = await values(watch(crew, settings(tls)))
-    assert found["certificate_expiry_timestamp_seconds"] > found["start_timestamp_seconds"]
-    made.certificate.unlink()
-    assert "certificate_expiry_timestamp_seconds" not in await values(watch(crew, settings(tls)))
+async def test_the_certificate_s_end_and_its_renewals(crew: FakeCrew) -> None:
+    state = State(5.0, 4, "", expiry=1_800_000_000, renewal_fails=True)
+    watched = Monitoring(settings(), cast(Crew, crew), set(), MailLog(io.StringIO()), lambda: state)
+    found = await values(watched)
+    assert found["certificate_expiry_timestamp_seconds"] == 1_800_000_000
+    assert found["certificate_renewal_fails"] == 1
+    # Neither where there is no certificate, and the latter not where another renews it.
+    nothing = await values(watch(crew))
+    assert "certificate_expiry_timestamp_seconds" not in nothing
+    assert "certificate_renewal_fails" not in nothing
 
 
 def free_port() -> int:
