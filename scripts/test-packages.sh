@@ -14,6 +14,8 @@ packages="$packages unbound ldnsutils"
 packages="$packages opendkim-tools"
 # A program that calls in for its mail.
 packages="$packages fetchmail"
+# What looks for faults of TLS.
+packages="$packages testssl.sh"
 # What reads the metrics and checks the alerts.
 packages="$packages prometheus"
 

@@ -7,7 +7,6 @@ import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -21,7 +20,6 @@ from relay_agent.observability.metrics import Counter, Histogram, Snapshot
 from relay_agent.supervisor import monitoring
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
-from tests.integration.certificates import make_certificate
 
 QUEUE = {
     "messages": 3,

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``relay-agent certificate``: what it shows, prints and renews."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay_agent.certificates import agent_unit
+from relay_agent.certificates.chain import key_digest, new_key
+from relay_agent.certificates.journal import Renewals, write_renewals
+from relay_agent.certificates.pairs import Pairs
+from relay_agent.cli.main import main
+from tests.unit.certificates.authority import chain_for
+
+NAME = "relay.test"
+
+
+@pytest.fixture
+def pairs(config: Path, tmp_path: Path) -> Pairs:
+    directory = tmp_path / "tls"
+    directory.mkdir()
+    text = config.read_text().replace(
+        "[accounts]",
+        f"""
+        [[listener]]
+        port = 465
+        tls = "implicit"
+        [tls]
+        certificate = "{directory}/fullchain.pem"
+        key = "{directory}/privkey.pem"
+        [submission]
+        trusted_networks = ["127.0.0.0/8"]
+        [accounts]""",
+    )
+    config.write_text(text)
+    (tmp_path / "certificate.toml").write_text(
+        f'names = ["{NAME}"]\ndirectory = "{directory}"\n[acme]\ndirectory_url = "https://acme.invalid/dir"\n'
+        'email = "me@example.org"\n'
+    )
+    return Pairs(directory)
+
+
+def put_in_use(pairs: Pairs, days: float) -> str:
+    """A certificate with so many days left; its key."""
+    key = new_key()
+    pairs.put_in_use(chain_for(key, NAME, begins=datetime.now(UTC) + timedelta(days=days - 90)), key)
+    return key
+
+
+def run(config: Path, *words: str) -> int:
+    settings = config.parent / "certificate.toml"
+    return main(["certificate", *words, "--config", str(config), "--settings", str(settings)])
+
+
+def test_a_good_one(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    put_in_use(pairs, 60.5)
+    write_renewals(pairs.directory, Renewals(looked=5.0, renewed=4.0, seen=1.0, ttl=60))
+    assert run(config, "show") == 0
+    shown = capsys.readouterr().out
+    assert "for: relay.test" in shown
+    assert "in 60 d" in shown
+    assert "next key: may be used" in shown
+
+
+@pytest.mark.parametrize(("days", "problem"), [(-1, ""), (60, "the authority is down")])
+def test_one_that_is_in_trouble(
+    config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str], days: float, problem: str
+) -> None:
+    put_in_use(pairs, days)
+    write_renewals(pairs.directory, Renewals(looked=5.0, failing=4.0 if problem else 0.0, problem=problem))
+    assert run(config, "show") == 1
+    shown = capsys.readouterr().out
+    assert ("ended: " in shown, "the authority is down" in shown) == (days < 0, bool(problem))
+    assert run(config, "show", "--json") == 1
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (told["good"], told["renewals"]["problem"]) == (False, problem)
+
+
+def test_records(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    key = put_in_use(pairs, 60)
+    assert run(config, "tlsa", "--ttl", "300") == 0
+    following = key_digest(pairs.next_key())
+    assert capsys.readouterr().out.splitlines() == [
+        "; the key in use",
+        f"_465._tcp.relay.test. 300 IN TLSA 3 1 1 {key_digest(key)}",
+        "; the key that comes next",
+        f"_465._tcp.relay.test. 300 IN TLSA 3 1 1 {following}",
+    ]
+    assert run(config, "tlsa", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["next"] == following
+
+
+def test_a_renewal_that_comes_to_nothing(
+    config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put_in_use(pairs, 60)
+    monkeypatch.setattr(agent_unit.AgentUnit, "running", lambda _: False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no lego is
+    monkeypatch.setattr("relay_agent.certificates.acme.issue.__defaults__", (tmp_path / "state", None))
+    assert run(config, "renew", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["usable"]) == (False, True)
+    assert told["problems"] == ["lego is not on this host: install the package lego"]
+
+
+def test_without_settings_nothing_is_renewed(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    put_in_use(pairs, 60)
+    (config.parent / "certificate.toml").unlink()
+    assert run(config, "renew") == 1
+    assert "not renewed here, but by the playbook" in capsys.readouterr().err
+    assert run(config, "tlsa") == 0
+
+
+def test_without_tls(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(config.read_text() + '\n[submission]\ntrusted_networks = ["127.0.0.0/8"]\n')
+    assert run(config, "show") == 1
+    assert "has no certificate" in capsys.readouterr().err
