@@ -20,6 +20,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.service_user import
 __all__ = ["AGENT_UNIT", "CERTIFICATE", "KEY", "TlsStore", "TlsStoreError"]
 
 AGENT_UNIT = "relay-agent.service"
+PROGRAM = Path("/opt/postroad/current/bin/relay-agent")
 CERTIFICATE = "fullchain.pem"
 KEY = "privkey.pem"
 KEPT_VERSIONS = 3
@@ -40,6 +41,7 @@ class TlsStore:
         self._versions = directory / "versions"
         self._current = directory / "current"
         self._requested_key = directory / "requested" / KEY
+        self._next_key = directory / "next" / KEY
 
     def prepare(self, *, check_mode: bool) -> bool:
         """See to the user, the directories, owners and modes; return whether any of it changed (or would)."""
@@ -84,11 +86,17 @@ class TlsStore:
         return of_certificate[0] == 0 and of_key[0] == 0 and of_certificate[1].strip() == of_key[1].strip()
 
     def request(self) -> str:
-        """Make a new key, which never leaves this host, and return a certificate request for it (PEM)."""
+        """Make a new key, which never leaves this host, and return a certificate request for it (PEM).
+
+        A key that `relay-agent certificate tlsa` has made, and printed the record of, is taken instead.
+        """
         self._requested_key.parent.mkdir(mode=0o700, exist_ok=True)
         key = str(self._requested_key)
-        generate = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key]
-        self._openssl("no key could be made", generate)
+        if self._next_key.exists():
+            shutil.copy(self._next_key, self._requested_key)
+        else:
+            generate = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key]
+            self._openssl("no key could be made", generate)
         # The authority sets subject and names itself; the request only proves that the key is here.
         return self._openssl("no request could be made", ["openssl", "req", "-new", "-key", key, "-subj", "/CN=relay"])
 
@@ -101,8 +109,8 @@ class TlsStore:
     def install(self, chain: str, key: str | None = None) -> bool:
         """Put the pair in use, reload the agent if it runs, and return whether it was reloaded.
 
-        Without `key` it is the one that `request` made. A pair that does not match, or that the agent cannot be
-        reloaded with, raises TlsStoreError; the one before is then in use as it was.
+        Without `key` it is the one that `request` made. A pair that does not match, that the agent cannot be reloaded
+        with, or that its ports do not show then, raises TlsStoreError; the one before is then in use as it was.
         """
         if key is None:
             try:
@@ -119,11 +127,16 @@ class TlsStore:
             self._point(self.directory / name, Path("current") / name)
         try:
             reloaded = self._reload_agent()
+            if reloaded:
+                self._prove()
         except TlsStoreError:
             if before is not None:
                 self._point(self._current, before)
+                self._run_command(["systemctl", "reload", AGENT_UNIT])
             raise
         shutil.rmtree(self._requested_key.parent, ignore_errors=True)
+        if self._next_key.exists() and self._next_key.read_text(encoding="ascii") == key:
+            self._next_key.unlink()
         self._prune()
         return reloaded
 
@@ -167,6 +180,15 @@ class TlsStore:
         if status != 0:
             raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded, the pair before is back: {errors.strip()}")
         return True
+
+    def _prove(self) -> None:
+        """Have the agent's release look at its own ports, where it knows how to."""
+        if not PROGRAM.exists():
+            return
+        status, _, errors = self._run_command([str(PROGRAM), "certificate", "prove"])
+        # 2: a release that has no such command.
+        if status not in (0, 2):
+            raise TlsStoreError(f"the new certificate does not work, the pair before is back: {errors.strip()}")
 
     def _prune(self) -> None:
         """Keep the latest versions; the one in use is always among them."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from relay_agent.certificates.agent_unit import AgentUnit
 from relay_agent.certificates.chain import key_digest, read_leaf
+from relay_agent.certificates.handshake import prove as prove_ports
+from relay_agent.certificates.handshake import tls_ports
 from relay_agent.certificates.journal import Renewals, read_renewals
 from relay_agent.certificates.pairs import Pairs
 from relay_agent.certificates.problem import CertificateError
@@ -24,7 +26,7 @@ from relay_agent.observability.log import MailLog
 
 from .terminal import duration, escape, moment, print_json, style
 
-__all__ = ["renew", "show", "tlsa"]
+__all__ = ["prove", "renew", "show", "tlsa"]
 
 _TTL = 3600  # seconds
 _SOON = 21 * 86400.0
@@ -109,6 +111,22 @@ def renew(arguments: argparse.Namespace) -> int:
     elif not outcome.reason and not outcome.problems:
         print(_not_due(settings))
     return 1 if outcome.problems else 0
+
+
+def prove(arguments: argparse.Namespace) -> int:
+    """Look at the ports; 1 when one does not show what is on the disk."""
+    config = read_config(arguments.config)
+    leaf = read_leaf(_chain(config))
+    ports = tls_ports(config.listener)
+    problem = prove_ports(ports, leaf.fingerprint, within=arguments.within)
+    if problem:
+        raise CertificateError(problem)
+    numbers = [port.port for port in ports]
+    if arguments.json:
+        print_json({"ports": numbers, "sha256": leaf.fingerprint})
+    else:
+        print(f"{leaf.fingerprint} is shown on: {', '.join(map(str, numbers)) or 'no port that can be looked at'}")
+    return 0
 
 
 def _not_due(settings: CertificateSettings) -> str:

@@ -55,7 +55,17 @@ def add_certificate(commands: Any) -> None:
         ["relay-agent certificate renew", "relay-agent certificate renew --now"],
     )
     renew.add_argument("--now", action="store_true", help="whether it is time or not")
-    for parser in (show, tlsa, renew):
+    prove = command(
+        actions,
+        "prove",
+        f"{_MODULE}:prove",
+        "whether the relay's ports show the certificate",
+        "Make a TLS handshake with each port of the running agent, and wait until all have shown the certificate that "
+        "is on the disk. Exit status 1 when one does not.",
+        ["relay-agent certificate prove", "relay-agent certificate prove --within 5"],
+    )
+    prove.add_argument("--within", type=float, metavar="SECONDS", default=120.0, help="default: %(default)g")
+    for parser in (show, tlsa, renew, prove):
         config_option(parser)
         parser.add_argument("--settings", type=Path, metavar="FILE", default=_SETTINGS, help="default: %(default)s")
         json_option(parser)

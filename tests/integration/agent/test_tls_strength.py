@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.integration.certificates import Authority, make_certificate
-
 from .conftest import Agent
 
 NAME = "relay.test"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def test_a_renewal_that_comes_to_nothing(
     told = json.loads(capsys.readouterr().out)
     assert (told["changed"], told["usable"]) == (False, True)
     assert told["problems"] == ["lego is not on this host: install the package lego"]
+
+
+def test_ports_that_do_not_show_it(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    put_in_use(pairs, 60)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config.write_text(config.read_text().replace("465", str(port)))
+    assert run(config, "prove", "--within", "0") == 1
+    assert f"port {port} has no handshake" in capsys.readouterr().err
+    config.write_text(config.read_text().replace('tls = "implicit"', 'tls = "none"'))
+    assert run(config, "prove", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ports"] == []
 
 
 def test_without_settings_nothing_is_renewed(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:

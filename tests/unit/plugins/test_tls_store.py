@@ -22,8 +22,11 @@ class Host:
     def __init__(self) -> None:
         self.agent = "stopped"
         self.reloads = 0
+        self.proof = (0, "", "")
 
     def __call__(self, args: list[str], /) -> tuple[int, str, str]:
+        if args[1:] == ["certificate", "prove"]:
+            return self.proof
         if args[0] != "systemctl":
             done = subprocess.run(args, capture_output=True, text=True, check=False)
             return done.returncode, done.stdout, done.stderr
@@ -138,3 +141,45 @@ def test_three_versions_are_kept(store: TlsStore, authority: PrivateCa) -> None:
         renew(store, authority)
     assert len(list((store.directory / "versions").iterdir())) == 3
     assert store.key_matches() is True
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release of the agent that looks at its ports."""
+    (tmp_path / "relay-agent").touch()
+    monkeypatch.setattr(
+        "ansible_collections.postroad.relay.plugins.module_utils.tls_store.PROGRAM", tmp_path / "relay-agent"
+    )
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("status", [0, 2])
+def test_the_ports_show_it(store: TlsStore, authority: PrivateCa, host: Host, status: int) -> None:
+    host.agent, host.proof = "running", (status, "", "")
+    chain = renew(store, authority)
+    assert store.chain() == chain
+    assert host.reloads == 1
+
+
+@pytest.mark.usefixtures("program")
+def test_ports_that_do_not_show_it_have_the_old_pair_back(store: TlsStore, authority: PrivateCa, host: Host) -> None:
+    chain = renew(store, authority)
+    host.agent, host.proof = "running", (1, "", "relay-agent: port 465 shows another certificate")
+    with pytest.raises(TlsStoreError, match="the pair before is back: relay-agent: port 465 shows another"):
+        renew(store, authority)
+    assert store.chain() == chain
+    assert store.key_matches()
+    assert host.reloads == 2
+
+
+def test_the_key_that_was_announced_comes_next_once(store: TlsStore, authority: PrivateCa) -> None:
+    announced = store.directory / "next" / KEY
+    announced.parent.mkdir(mode=0o700)
+    command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(announced)]
+    subprocess.run(command, check=True, capture_output=True)
+    key = announced.read_text()
+    renew(store, authority)
+    assert (store.directory / KEY).read_text() == key
+    assert not announced.exists()
+    renew(store, authority)
+    assert (store.directory / KEY).read_text() != key
