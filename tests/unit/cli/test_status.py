@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,34 @@ async def test_an_idle_agent_is_told_in_few_words(config: Path, capsys: pytest.C
     assert "queue: 0 messages for 0 recipients, 0 B\nsessions: 0" in text
     for absent in ("held", "accounts", "since the start", "delivery now", "destination", "on average"):
         assert absent not in text
+
+
+@pytest.mark.parametrize(
+    ("days", "soon", "problem", "said"),
+    [
+        (60.5, False, "", "certificate: holds for 60 d 12 h\n"),
+        (20.5, True, "", "certificate: holds for 20 d 12 h, until "),
+        (-1, True, "", "mail programs refuse it"),
+        (
+            25,
+            False,
+            "down\x07",
+            "certificate: holds for 25 d\n  renewal fails since 1970-01-01 00:00:05 UTC: down\\x07\n",
+        ),
+    ],
+)
+async def test_the_certificate(
+    config: Path, capsys: pytest.CaptureFixture[str], days: float, soon: bool, problem: str, said: str
+) -> None:
+    certificate = {
+        "expires": time.time() + days * 86400 + 5,
+        "soon": soon,
+        "renewal": {"problem": problem, "failing": 5.0, "looked": 5.0, "renewed": 5.0, "next_key_in": None},
+    }
+    assert await shown(config, IDLE | {"certificate": certificate}) == 0
+    text = capsys.readouterr().out
+    assert said in text
+    assert ("renewal fails" in text) == bool(problem)
 
 
 @pytest.mark.parametrize("counters", [{"accepted": 0, "commit_microseconds": 5}, {"commit_microseconds": 5}])

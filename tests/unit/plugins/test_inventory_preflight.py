@@ -95,6 +95,23 @@ def test_certificate_without_its_mode(tmp_path: Path) -> None:
     assert "relay_tls_certificate.certificate: is for mode provided, and the mode is private_ca" in output
 
 
+def test_port_80_has_one_owner(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    one = {
+        "relay_tls_certificate": {"mode": "acme", "acme": {"email": "me@example.org"}},
+        "relay_agent_listeners": [{"port": 587, "tls": "starttls"}, {"port": 80, "tls": "implicit"}],
+        "relay_agent_accounts": [{"name": "alice", "password": "correct horse"}],
+    }
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": one}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status != 0
+    assert "relay_tls_certificate.acme.challenge: http needs port 80, and a listener in relay_agent_listeners" in output
+    one["relay_agent_listeners"] = [{"port": 587, "tls": "starttls"}]
+    inventory.write_text(json.dumps({"relays": {"hosts": {"one.example": one}}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status == 0, output
+
+
 def test_authority_and_files_beside_the_hosts_are_no_inventories(tmp_path: Path) -> None:
     inventory = tmp_path / "mine"
     for name in ("private_ca", "files"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action tls_certificate in a playbook: from no certificate to one that stays, by both ways to have one."""
+"""The action tls_certificate in a playbook: from no certificate to one that stays, by each way to have one."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,18 @@ from tests.unit.plugins.machine import Machine, Play
 
 HOST = "relay.example.org"
 TLS = "/etc/postroad/tls"
+SECRET = "c2VjcmV0IG9mIHRoZSBuYW1lIHNlcnZlcg=="
+ACME: dict[str, Any] = {
+    "mode": "acme",
+    "acme": {"email": "me@example.org", "challenge": "dns"},
+    "dns": {"server": "192.0.2.53", "key_name": "relay", "key_secret": SECRET},
+}
 
 
-def task(name: str, *, check: bool = False, hostname: str = HOST, **certificate: Any) -> dict[str, Any]:
-    arguments = {"hostname": hostname, "certificate": certificate}
+def task(
+    name: str, *, check: bool = False, hostname: str = HOST, release: str | None = None, **certificate: Any
+) -> dict[str, Any]:
+    arguments = {"hostname": hostname, "certificate": certificate} | ({"release": release} if release else {})
     return {"name": name, "postroad.relay.tls_certificate": arguments, "check_mode": check}
 
 
@@ -27,6 +36,17 @@ def pair(shared_machine: Machine) -> Path:
     directory = shared_machine.scratch / "pair"
     issue(PrivateCa.open_or_create(shared_machine.scratch / "elsewhere"), directory, [HOST])
     return directory
+
+
+def releases() -> dict[str, Any]:
+    """A task that stands in for releases of the agent, which would ask an authority, and for lego."""
+    lines = ["printf '#!/bin/sh\\n' > /usr/local/bin/lego; chmod 755 /usr/local/bin/lego"]
+    for place, usable in (("current", True), ("releases/first", False)):
+        told = {"changed": False, "reason": "", "usable": usable, "problems": ["the authority is down"]}
+        program = f"/opt/postroad/{place}/bin/relay-agent"
+        lines += [f"mkdir -p $(dirname {program})"]
+        lines += [f"cat > {program} <<'END'\n#!/bin/sh\necho '{json.dumps(told)}'\nEND", f"chmod 755 {program}"]
+    return {"name": "releases", "ansible.builtin.raw": "\n".join(lines)}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +68,14 @@ def play(shared_machine: Machine, pair: Path) -> Play:
             task("replaced, planned", check=True, **provided),
             task("replaced", **provided),
             task("replaced, kept", **provided, source="host"),
+            releases(),
+            task("none that holds", release="first", **ACME),
+            task("renews itself, planned", check=True, **ACME),
+            task("renews itself", **ACME),
+            task("renews itself, kept", **ACME),
+            task("renews itself no more, planned", check=True, **provided),
+            task("renews itself no more", **provided),
+            task("renews itself no more, kept", **provided),
         ]
     )
 
@@ -111,6 +139,25 @@ def test_provided_pair_takes_over(play: Play, shared_machine: Machine, pair: Pat
     )
     # The same pair from elsewhere is the same pair.
     assert not play.results["replaced, kept"]["changed"]
+
+
+def test_a_host_that_renews_by_itself(play: Play) -> None:
+    assert failure(play.results["none that holds"]) == (
+        f"{HOST}: there is no certificate that holds: the authority is down"
+    )
+    for name, changed in (("renews itself, planned", True), ("renews itself", True), ("renews itself, kept", False)):
+        result = play.results[name]
+        assert result["changed"] is changed, name
+        assert result["certificate"] == play.results["replaced"]["certificate"]
+    assert play.results["renews itself, kept"]["warnings"] == ["the authority is down"]
+    assert SECRET not in play.output
+
+
+def test_a_host_that_renews_by_itself_no_more(play: Play, shared_machine: Machine) -> None:
+    results = [play.results[f"renews itself no more{which}"]["changed"] for which in (", planned", "", ", kept")]
+    assert results == [True, True, False]
+    assert not shared_machine.path("/etc/systemd/system/relay-certificate.timer").exists()
+    assert not shared_machine.path("/etc/postroad/certificate.toml").exists()
 
 
 def test_no_key_is_printed(play: Play, shared_machine: Machine, pair: Path) -> None:
