@@ -27,7 +27,7 @@ client.mail(sender)
 client.rcpt(recipient)
 assert client.docmd('DATA')[0] == 354
 client.send(f'From: {sender}\\r\\nTo: {recipient}\\r\\nSubject: slow\\r\\n\\r\\n')
-for _ in range(20):
+for _ in range(14):
     client.send('a line\\r\\n')
     time.sleep(0.5)
 client.send('.\\r\\n')

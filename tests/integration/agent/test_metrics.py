@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from relay_agent.observability.measured import BLOCKLIST_LISTED, REGISTRY
+from relay_agent.observability.measured import BLOCKLIST_LISTED, CERTIFICATE_RENEWAL_FAILS, REGISTRY
 
 from .conftest import PASSWORD, Agent, Sink, free_port, wait_for
 
@@ -288,8 +288,9 @@ def test_prometheus_reads_the_agent_and_knows_its_alerts(agent: Agent, reader: R
     # It asks for OpenMetrics first, so both formats have now met their reader.
     assert reader.page(accept="application/openmetrics-text; version=1.0.0").endswith("\n# EOF\n")
     kinds = {name: found[0]["type"] for name, found in ask("metadata").items() if name.startswith("postroad_")}
-    # No block list is asked here.
-    assert kinds == {each.name.removesuffix("_total"): each.kind for each in REGISTRY if each is not BLOCKLIST_LISTED}
+    # No block list is asked here, and no certificate renewed.
+    absent = (BLOCKLIST_LISTED, CERTIFICATE_RENEWAL_FAILS)
+    assert kinds == {each.name.removesuffix("_total"): each.kind for each in REGISTRY if each not in absent}
     wait_for(lambda: all(rule["health"] == "ok" for rule in ask("rules")["groups"][0]["rules"]), 30, "evaluation")
 
 

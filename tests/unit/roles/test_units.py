@@ -52,3 +52,17 @@ def test_limits(limits: dict[str, Any], files: str, memory: list[str]) -> None:
     unit = render("relay-agent.service", relay_agent_service=limits)
     assert values(unit, "LimitNOFILE") == [files]
     assert values(unit, "MemoryMax") == memory
+
+
+def test_the_renewal_keeps_as_little_of_root_as_it_takes() -> None:
+    unit = (TEMPLATES.parents[1] / "relay_tls/files/relay-certificate.service").read_text()
+    assert values(unit, "Type") == ["oneshot"]
+    assert values(unit, "CapabilityBoundingSet") == ["CAP_NET_BIND_SERVICE CAP_CHOWN CAP_FOWNER"]
+    assert values(unit, "ProtectSystem") == ["strict"]
+    assert values(unit, "ReadWritePaths") == ["/etc/postroad/tls"]
+
+
+def test_the_renewal_is_tried_more_than_once_a_day_and_after_a_pause() -> None:
+    unit = (TEMPLATES.parents[1] / "relay_tls/files/relay-certificate.timer").read_text()
+    assert values(unit, "OnCalendar") == ["*-*-* 00/6:00:00"]
+    assert values(unit, "Persistent") == ["true"]
