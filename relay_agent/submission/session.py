@@ -53,6 +53,8 @@ class SubmissionSession(CallCommands, StateCommand, HelloCommands, AuthCommands,
         self.auto_tls = self.service.tls_context if self.listener.tls == "auto" else None
         self.auto_wait = self.service.config.submission.auto_wait
         self.proxied = bool(self.listener.proxy_from)
+        self.web = self.listener.web_server
+        self.web_wait = self.service.config.submission.web_wait
 
     def admit(self) -> bytes | None:
         config, sessions = self.service.config.submission, self.service.sessions
