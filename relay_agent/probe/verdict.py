@@ -150,7 +150,7 @@ def _opened(relay: Relay, greeting: Attempt, tls: Attempt, works: Sequence[Secur
 def _failed(relay: Relay, greeting: Attempt, tls: Attempt) -> tuple[What, str]:
     for each in (tls, greeting):
         if each.certificate is not None and each.certificate.problem:
-            return _certificate(relay, each.certificate)
+            return _certificate(relay, each.certificate, each.banner)
     for each in (tls, greeting):
         if each.end is End.SPOKE and each.certificate is not None:
             return What.NO_SIGN_IN, f"answered with a valid certificate, but offers no sign-in: “{each.banner}”"
@@ -164,13 +164,16 @@ def _failed(relay: Relay, greeting: Attempt, tls: Attempt) -> tuple[What, str]:
     return _not_there(greeting, tls)
 
 
-def _certificate(relay: Relay, shown: Presented) -> tuple[What, str]:
+def _certificate(relay: Relay, shown: Presented, banner: str) -> tuple[What, str]:
     whose = shown.subject or ", ".join(shown.names) or "nobody in particular"
     if shown.key and shown.key in relay.keys:
         return What.CERTIFICATE, (
             f"the relay's own key, but its certificate is not accepted here: {shown.problem} (it is for {whose}, "
             f"issued by {shown.issuer or 'nobody'}, until {shown.expires})"
         )
+    host = relay.host.lower()
+    if banner and host not in banner.lower().split() and host not in (whose, *shown.names):
+        return What.OTHER, f"answered by somebody else: “{banner}”, with a certificate for {whose}"
     return What.CERTIFICATE, (
         f"not our certificate: it is for {whose}, issued by {shown.issuer or 'nobody'} ({shown.problem}). Somebody "
         "reads along, or it is another machine: do not sign in"

@@ -57,6 +57,18 @@ def both(greeting: Attempt, tls: Attempt | None = None) -> Verdict:
         (tried(starttls=True), None, What.NO_TLS, "then refused"),
         (tried(certificate=THEIRS), None, What.CERTIFICATE, "for proxy.isp.test, issued by ISP"),
         (
+            tried(certificate=THEIRS, banner="relay.test ESMTP"),
+            None,
+            What.CERTIFICATE,
+            "do not sign in",
+        ),
+        (
+            tried(certificate=THEIRS, banner="mail.isp.test ESMTP"),
+            None,
+            What.OTHER,
+            "somebody else: “mail.isp.test ESMTP”, with a certificate for proxy.isp.test",
+        ),
+        (
             tried(certificate=Presented("certificate has expired", "ours", HOST, "A", (), "2020-01-01", "TLSv1.3")),
             None,
             What.CERTIFICATE,
