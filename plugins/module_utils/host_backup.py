@@ -7,11 +7,11 @@ A tar archive with `backup.json` first, the files below `etc/` and `state/`, and
 
 from __future__ import annotations
 
-import grp
 import hashlib
 import io
 import json
 import os
+import pwd
 import re
 import tarfile
 import tempfile
@@ -78,7 +78,11 @@ class HostBackup:
                 for name, file in files:
                     archive.add(file, name, recursive=False, filter=_plain)
                 archive.add(parcel, _QUEUE, filter=_plain)
-        return {"messages": packed["messages"], "recipients": packed["recipients"], "files": [name for name, _ in files]}
+        return {
+            "messages": packed["messages"],
+            "recipients": packed["recipients"],
+            "files": [name for name, _ in files],
+        }
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         etc = self._roots["etc"]
@@ -147,14 +151,15 @@ class HostBackup:
 
     def _write(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         path = self._place(member.name)
-        root = self._roots[member.name.partition("/")[0]]
-        group = grp.getgrnam(self._user).gr_gid
+        kind = member.name.partition("/")[0]
+        root, user = self._roots[kind], pwd.getpwnam(self._user)
+        # What is of the agent's making belongs to it; what it only reads belongs to root.
+        owner = user.pw_uid if kind == "state" else 0
+        root.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for parent in reversed([path.parent, *path.parent.parents]):
-            if parent != root and root not in parent.parents:
-                continue
-            if not parent.is_dir():
-                parent.mkdir(mode=0o750)
-                os.chown(parent, 0, group)
+            if (parent == root or root in parent.parents) and not parent.is_dir():
+                parent.mkdir(mode=0o700 if owner else 0o750)
+                os.chown(parent, owner, user.pw_gid)
         beside = path.with_name(f".{path.name}.restored")
         beside.unlink(missing_ok=True)
         if member.issym():
@@ -162,15 +167,12 @@ class HostBackup:
         else:
             content = archive.extractfile(member)
             assert content is not None
-            in_state = member.name.startswith("state/")
-            mode = _MODES["state" if in_state else "etc"]
             with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content.read())
                 file.flush()
                 os.fsync(file.fileno())
-                owner = root.stat().st_uid if in_state else 0
-                os.fchown(file.fileno(), owner, group)
-                os.fchmod(file.fileno(), mode)
+                os.fchown(file.fileno(), owner, user.pw_gid)
+                os.fchmod(file.fileno(), _MODES[kind])
         beside.replace(path)
 
 

@@ -131,9 +131,7 @@ def _run(module: AnsibleModule, path: Path) -> dict[str, Any]:
             return {"changed": True, **saved}
         case "restore_files":
             made = ensure_service_user(module.run_command, check_mode=module.check_mode)
-            restored = backup.restore_files(
-                path, overwrite=module.params["overwrite"], check_mode=module.check_mode
-            )
+            restored = backup.restore_files(path, overwrite=module.params["overwrite"], check_mode=module.check_mode)
             return {"changed": made or bool(restored.written), "files": restored.written, "host": restored.host}
         case _:
             return _taken_in({"messages": 0} if module.check_mode else backup.restore_mail(path))

@@ -29,10 +29,10 @@ def add_moving(actions: Any) -> None:
         "pack",
         f"{_MODULE}:pack",
         "write the whole queue into one file",
-        "Write all that waits into a file that `unpack` understands: the mail, its envelopes and options, when it came, "
-        "what was tried. By itself that is a copy, and the agent goes on meanwhile. With --leave it is the mail itself: "
-        "the agent has to be stopped, and does not have it any more when it is started again. Until `handed-over`, "
-        "it is kept aside here, and another `pack --leave` writes it again.",
+        "Write all that waits into a file that `unpack` understands: the mail, its envelopes and options, when it "
+        "came, what was tried. By itself that is a copy, and the agent goes on meanwhile. With --leave it is the mail "
+        "itself: the agent has to be stopped, and does not have it any more when it is started again. Until "
+        "`handed-over` it is kept aside here, and another `pack --leave` writes it again.",
         ["relay-agent queue pack --to /root/queue.tar", "relay-agent queue pack --leave --to /root/queue.tar"],
     )
     pack.add_argument("--to", type=Path, metavar="FILE", required=True, help="written anew, for its owner only")

@@ -270,6 +270,5 @@ def _numbers_given(directory: Path) -> list[int]:
     return [json.loads(path.read_text("utf-8"))["number"] for path in (directory / "arrived").glob("*.json")]
 
 
-
 def _make(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)

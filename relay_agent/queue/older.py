@@ -80,9 +80,7 @@ def downgrade(directory: Path, version: int) -> list[int]:
     """
     oldest = min(REVERSALS) - 1
     if not oldest <= version <= SCHEMA_VERSION:
-        raise StoreVersionError(
-            f"schema {version} cannot be written: this release knows {oldest} to {SCHEMA_VERSION}"
-        )
+        raise StoreVersionError(f"schema {version} cannot be written: this release knows {oldest} to {SCHEMA_VERSION}")
     stores = [directory / str(number) for number in store_numbers(directory)]
     if not any(schema_of(root / "queue.db") > version or _journal(root) for root in stores):
         return []
