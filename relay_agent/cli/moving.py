@@ -181,7 +181,7 @@ def _moving(config: Config, *, stopped: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that only its maker reads; removed again when what is to be in it cannot be had."""
+    """A file that only its maker reads, written anew."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as stream:
         os.fchmod(fd, 0o600)

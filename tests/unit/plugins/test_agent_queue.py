@@ -44,7 +44,7 @@ def test_no_agent(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_told_in_the_agent_s_words(program: Path) -> None:
-    with pytest.raises(AgentQueueError, match="^the disk is full$"):
+    with pytest.raises(AgentQueueError, match=r"^the disk is full$"):
         _queue(program, 1, None, "relay-agent: the disk is full\n").pack(Path("/x"))
 
 
