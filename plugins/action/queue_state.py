@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
         waits = _true(arguments.get("until_empty", False)) and not self._task.check_mode
         progress = Progress(host, float(arguments.get("patience", 300)))
         found = self._look(task_vars, retry=waits)
-        while waits and not found.get("failed") and not found["empty"]:
+        while waits and not found.get("failed") and found["messages"]:
             line, more = progress.seen(found["messages"], found["held"], time.monotonic())
             if line:
                 Display().display(f"    {line}")

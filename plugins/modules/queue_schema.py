@@ -51,7 +51,7 @@ def main() -> None:
         with store.exclusive():
             current = store.current()
             if current is None:
-                module.fail_json(msg="no release of the agent is installed on this host")
+                raise ReleaseError("no release of the agent is installed on this host")
             present = release_schema(store, current, module.run_command)
             changed = wanted < present
             if changed and not module.check_mode:

@@ -78,7 +78,7 @@ def pack(arguments: argparse.Namespace) -> int:
         stream.flush()
         os.fsync(stream.fileno())
     entries = [entry for entry, _ in stores]
-    result = {
+    result: dict[str, Any] = {
         "entries": [entry.id for entry in entries],
         "messages": sum(entry.messages for entry in entries),
         "recipients": sum(entry.recipients for entry in entries),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from relay_agent.queue.directory import sync_directory
 from relay_agent.queue.schema import SCHEMA_VERSION
@@ -64,7 +65,7 @@ def write_parcel(stream: IO[bytes], host: str, stores: Sequence[tuple[Entry, Pat
                 member.size, member.mode = path.stat().st_size, 0o600
                 with path.open("rb") as file:
                     reading = _Summing(file)
-                    archive.addfile(member, reading)  # type: ignore[arg-type]
+                    archive.addfile(member, reading)
                 sums[name] = reading.sum.hexdigest()
         _add(archive, _SUMS, json.dumps(sums).encode())
 
@@ -117,19 +118,13 @@ def unpack(stream: IO[bytes], directory: Path, wanted: set[str]) -> None:
             path.chmod(0o600)
             shutil.copyfileobj(content, file, 1 << 20)
             file.flush()
-            _sync(file)
+            os.fsync(file.fileno())
     for parent in made:
         sync_directory(parent)
     sync_directory(directory)
     for entry in wanted:
         if not (directory / entry / "queue.db").is_file():
             raise ParcelError(f"the parcel does not have the store {entry} that it names")
-
-
-def _sync(file: IO[bytes]) -> None:
-    import os
-
-    os.fsync(file.fileno())
 
 
 def _opened(stream: IO[bytes]) -> tarfile.TarFile:
@@ -169,7 +164,7 @@ def _head(archive: tarfile.TarFile) -> tuple[str, list[Entry]]:
     return host, entries
 
 
-def _json(content: IO[bytes]) -> dict[str, object]:
+def _json(content: IO[bytes]) -> dict[str, Any]:
     try:
         value = json.loads(content.read(_MOST_JSON))
     except ValueError as error:

@@ -43,7 +43,7 @@ def play() -> Callable[..., Run]:
         inventories = [_EARLIER / "inventory"] if earlier else [STATE / "inventory", _SCENARIO / "inventory"]
         command = ["ansible-playbook", f"--limit={host}", *(f"--inventory={each}" for each in inventories)]
         command += [f"--extra-vars={json.dumps(variables)}"]
-        command += [f"--extra-vars=@{_SCENARIO / 'earlier.yml'}"] if earlier else []
+        command += [f"--extra-vars=@{_SCENARIO / 'vars/earlier.yml'}"] if earlier else []
         done = subprocess.run(
             [*command, str(checkout / "playbooks" / f"{name}.yml")],
             env={
