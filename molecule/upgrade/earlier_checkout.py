@@ -42,6 +42,10 @@ def wanted_commit() -> str:
 
     Exits with what is missing when this clone has none.
     """
+    try:
+        _git("rev-parse", "--git-dir")
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"the scenario upgrade needs git and a clone of the repository, not only its files: {error}")
     if _schema(_PREFERRED) == _SCHEMA:
         return _PREFERRED
     for commit in _git("log", "--format=%H", "HEAD", "--", _SCHEMA_FILE).decode().split():
