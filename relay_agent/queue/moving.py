@@ -113,7 +113,9 @@ def snapshot(directory: Path) -> Iterator[list[tuple[Entry, Path]]]:
     left its store while this looked is in no copy.
     """
     root = directory / f"copying-{os.getpid()}"
-    shutil.rmtree(root, ignore_errors=True)
+    for left in directory.glob("copying-*"):  # by one that was killed
+        if left == root or not Path("/proc", left.name.removeprefix("copying-")).exists():
+            shutil.rmtree(left, ignore_errors=True)
     _make(root)
     try:
         found = []

@@ -184,6 +184,7 @@ async def test_a_parcel_of_a_newer_release_is_refused(here: Path, there: Path, m
 
 async def test_a_copy_of_a_queue_in_use(here: Path, there: Path) -> None:
     kept = await _fill(here)
+    (here / "copying-999999999").mkdir()  # of one that was killed
     async with JournaledStore(here) as store:
         await store.store(late := message())
         await store.list(1)  # has the journal moved
