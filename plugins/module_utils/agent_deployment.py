@@ -15,6 +15,7 @@ from typing import Any
 from .agent_settings import ETC, AgentSettings
 from .applied_state import Action, AppliedState, AppliedStore, decide
 from .managed_files import ManagedDirectory, ManagedFile, fingerprint
+from .queue_schema import QueueSchemaError, bring_back
 from .release_store import OPT, ReleaseError, ReleaseStore
 from .systemd_units import SERVICE, SOCKET, UnitError, Units
 
@@ -204,14 +205,17 @@ class Deployment:
             for file in changed_files:
                 file.write()
             if switch:
+                lowered = bring_back(self.store, self._release, self._run)
                 self.store.switch(self._release)
+                if lowered:  # both units are stopped
+                    action = Action(restart_sockets=True)
             if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
                 self.units.daemon_reload()
             if action.restart or action.restart_sockets:
                 self.units.restart(sockets=action.restart_sockets)
             elif action.reload:
                 self.units.reload()
-        except (OSError, UnitError) as error:
+        except (OSError, UnitError, QueueSchemaError) as error:
             journal = "\n".join(f"  {line}" for line in self.units.journal(started))
             back = self._put_back(before, previous_release)
             raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
@@ -240,12 +244,13 @@ class Deployment:
             self.units.daemon_reload()
             return "Nothing ran here before, so nothing runs now; the units were removed again."
         try:
+            bring_back(self.store, release, self._run)  # the new release may have opened the queue before it failed
             for file in before:
                 file.write()
             self.store.switch(release)
             self.units.daemon_reload()
             self.units.restart(sockets=True)
-        except (OSError, ReleaseError, UnitError) as error:
+        except (OSError, QueueSchemaError, ReleaseError, UnitError) as error:
             return f"Putting back release {release} and its configuration failed, too: {error}"
         return f"Release {release} and its configuration were put back; the agent runs."
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 __all__ = ["SERVICE", "SOCKET", "CommandRunner", "UnitError", "UnitState", "Units"]
@@ -37,18 +38,23 @@ class UnitState:
 class Units:
     """The agent's socket unit and service unit."""
 
-    def __init__(self, run_command: CommandRunner) -> None:
+    def __init__(self, run_command: CommandRunner, drained: Path = Path("/etc/postroad/drained.json")) -> None:
         self._run = run_command
+        self._drained = drained  # while this file is there, the socket unit does not start, and shall not
 
     def states(self) -> dict[str, UnitState]:
-        """State of both units; a unit that does not exist is neither active nor enabled. Raises UnitError."""
+        """State of both units; a unit that does not exist is neither active nor enabled. Raises UnitError.
+
+        On a drained host the socket unit counts as active: it is as it should be.
+        """
         output = self._systemctl("show", f"--property={_PROPERTIES}", SOCKET, SERVICE)
         found = {SOCKET: UnitState(), SERVICE: UnitState()}
         for block in output.split("\n\n"):
             values = dict(line.partition("=")[::2] for line in block.splitlines())
             if values.get("Id") in found:
                 found[values["Id"]] = UnitState(
-                    active=values.get("ActiveState") in ("active", "reloading"),
+                    active=values.get("ActiveState") in ("active", "reloading")
+                    or (values["Id"] == SOCKET and self._drained.exists()),
                     enabled=values.get("UnitFileState") == "enabled",
                     needs_reload=values.get("NeedDaemonReload") == "yes",
                 )

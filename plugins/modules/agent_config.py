@@ -144,6 +144,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_settings impo
     agent_options,
     build_settings,
 )
+from ansible_collections.postroad.relay.plugins.module_utils.host_drain import is_drained
 from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import SERVICE, SOCKET
 
 UNIT = {"type": "str", "required": True}
@@ -167,6 +168,8 @@ def main() -> None:
         outcome = deployment.converge()
     except (SettingsError, DeploymentError) as error:
         module.fail_json(msg=str(error))
+    if is_drained():
+        module.warn("this host is drained and stays so: it takes no mail until undrain.yml is run for it")
     module.exit_json(
         changed=outcome.changed,
         action=str(outcome.action),

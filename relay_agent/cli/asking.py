@@ -15,7 +15,7 @@ from relay_agent.config.schema import Config
 from relay_agent.control.client import AgentNotRunningError, ControlClient
 from relay_agent.control.protocol import FAILED, ControlError
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "become_owner"]
 
 _PATIENCE = 10.0  # seconds that workers of an agent that was killed take to end
 
@@ -61,7 +61,7 @@ class Asking:
         from relay_agent.cli import offline
 
         self._alone = True
-        _become_owner(self.config.queue.directory, self.handed_over)
+        become_owner(self.config.queue.directory, self.handed_over)
         try:
             with self._runner() as runner:
                 handler = self._handlers(offline.opened, runner, command)[command]
@@ -108,7 +108,7 @@ async def _next(items: AsyncIterator[Any]) -> Any:
     return await anext(items, _END)
 
 
-def _become_owner(directory: Path, handed_over: Sequence[int]) -> None:
+def become_owner(directory: Path, handed_over: Sequence[int] = ()) -> None:
     """Give up root for the queue's owner: files that root makes in the queue would stop the agent.
 
     Raises ``FileNotFoundError`` when there is no queue, rather than make one as a side effect of looking.

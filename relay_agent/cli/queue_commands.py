@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent.cli.commands import CommandFormatter, command, config_option, examples_text, json_option
+from relay_agent.cli.moving_commands import add_moving
 
 __all__ = ["add_queue", "add_trace"]
 
@@ -32,6 +33,7 @@ def add_queue(commands: Any) -> None:
     actions = queue.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_looking(actions)
     _add_acting(actions)
+    add_moving(actions)
 
 
 def _add_looking(actions: Any) -> None:

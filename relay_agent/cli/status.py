@@ -44,7 +44,12 @@ def _in_words(status: dict[str, Any]) -> str:
         (listener["address"] or "every address", str(listener["port"]), listener["tls"], listener["auth"])
         for listener in status["listeners"]
     ]
-    lines += ["", table(("listens on", "port", "TLS", "sign-in"), rows, right=("port",)), ""]
+    if (drained := status.get("drained")) is not None:
+        since = f" since {moment(drained['since'])}" if drained["since"] else ""
+        because = f" ({escape(drained['because'])})" if drained["because"] else ""
+        lines += ["", style(f"drained{since}: takes no mail, carries on what is queued{because}", "yellow"), ""]
+    else:
+        lines += ["", table(("listens on", "port", "TLS", "sign-in"), rows, right=("port",)), ""]
     queue = status["queue"]
     lines.append(
         f"queue: {_many(queue['messages'], 'message')} for {_many(queue['recipients'], 'recipient')}, "

@@ -24,12 +24,17 @@ class Ports:
         self._sockets = sockets
 
     @classmethod
-    def open(cls, config: Config, handed: Iterable[int] = ()) -> Ports:
+    def open(cls, config: Config, handed: Iterable[int] = (), *, drained: bool = False) -> Ports:
         """Sockets for each listener. `handed`: descriptors of an earlier program, closed when no longer wanted.
 
+        drained: no socket for any listener, and whatever was handed or inherited is closed.
         Raises ListenError; the handed descriptors are open then as before.
         """
         handed = list(handed)
+        if drained:
+            for each in (*(socket.socket(fileno=fd) for fd in handed), *inherited_sockets()):
+                each.close()
+            return cls([[] for _ in config.listener])
         for fd in handed:
             os.set_inheritable(fd, False)
         inherited = inherited_sockets()

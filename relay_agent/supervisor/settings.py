@@ -8,12 +8,14 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from relay_agent.config.load import ConfigError, inspect_config, load_config, parse_config, read_config
 from relay_agent.config.schema import Config
+from relay_agent.drained import Drained, drained
 from relay_agent.submission.listeners import ListenError
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import check_command
@@ -25,19 +27,21 @@ _CHECK_WITHIN = 60.0  # seconds
 
 @dataclass
 class Settings:
-    """path: the file. text: what stood in it. problems: why a newer text is not used, in words."""
+    """path: the file. text: what stood in it. problems: why a newer text is not used, in words. drained: whether, and
+    since when, the host takes no mail."""
 
     path: Path
     text: str
     config: Config
     problems: list[str] = field(default_factory=list)
+    drained: Drained | None = None
 
     @classmethod
     def read(cls, path: Path) -> Settings:
         """The file as it is now, checked together with what it names. Raises ConfigError."""
         load_config(path)
         text = path.read_text("utf-8-sig")
-        return cls(path, text, parse_config(text, str(path)))
+        return cls(path, text, parse_config(text, str(path)), drained=drained(path))
 
     @classmethod
     def resume(cls, path: Path, state: dict[str, Any]) -> tuple[Settings, Ports]:
@@ -53,13 +57,18 @@ class Settings:
                 if getattr(settings.config, key) != getattr(parse_config(state["text"], str(path)), key)
             ]
             if not problems:
-                return settings, Ports.open(settings.config, state["listening"])
+                return settings, settings.open_ports(state["listening"])
         except ConfigError as error:
             problems = str(error).splitlines()
         except ListenError as error:
             problems = [str(error)]
         config = parse_config(state["text"], str(path))
-        return cls(path, state["text"], config, problems), Ports.open(config, state["listening"])
+        settings = cls(path, state["text"], config, problems, drained(path))
+        return settings, settings.open_ports(state["listening"])
+
+    def open_ports(self, handed: Iterable[int] = ()) -> Ports:
+        """The sockets of the listeners, none on a drained host; see `Ports.open`."""
+        return Ports.open(self.config, handed, drained=self.drained is not None)
 
     @property
     def workers(self) -> int:

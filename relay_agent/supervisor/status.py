@@ -12,14 +12,21 @@ from typing import Any
 from relay_agent.config.schema import Listener
 from relay_agent.control.merge import merge_numbers
 from relay_agent.control.protocol import ControlError
+from relay_agent.drained import Drained
 from relay_agent.supervisor.crew import WorkerProcess
 
-__all__ = ["shown", "state_of", "workers_status"]
+__all__ = ["listening", "state_of", "workers_status"]
 
 
-def shown(listener: Listener) -> dict[str, Any]:
-    """One port that mail is taken on."""
-    return {"address": listener.address, "port": listener.port, "tls": listener.tls, "auth": listener.auth}
+def listening(listeners: Sequence[Listener], drained: Drained | None) -> dict[str, Any]:
+    """The ports that mail is taken on: none on a drained host, which says since when, and why."""
+    if drained is not None:
+        return {"listeners": [], "drained": {"since": drained.since, "because": drained.because}}
+    return {
+        "listeners": [
+            {"address": each.address, "port": each.port, "tls": each.tls, "auth": each.auth} for each in listeners
+        ]
+    }
 
 
 async def state_of(worker: WorkerProcess) -> dict[str, Any]:

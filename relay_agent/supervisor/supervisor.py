@@ -33,7 +33,7 @@ from relay_agent.supervisor.replacement import SIGNALS, received_state, release,
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
 from relay_agent.supervisor.shared import Shared
 from relay_agent.supervisor.sites import site_commands
-from relay_agent.supervisor.status import shown, state_of, workers_status
+from relay_agent.supervisor.status import listening, state_of, workers_status
 from relay_agent.supervisor.stores import Stores
 from relay_agent.supervisor.suppressing import Suppressing
 from relay_agent.supervisor.tracing import trace_handlers
@@ -136,7 +136,11 @@ class Supervisor:
             self._log.event("reload_refused", level="error", problems=self._settings.problems)
         else:
             self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
-        notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
+        if self._settings.drained is not None:
+            self._log.event("drained", level="warning", because=self._settings.drained.because)
+            notify("READY=1", "STATUS=Drained: takes no mail, carries on what is queued")
+        else:
+            notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
         if self._reload_again:
             self._reload_again = False
             self._reload_in_task()
@@ -331,7 +335,7 @@ class Supervisor:
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
             "reloading": self._reloading or not self._complete.is_set(),
-            "listeners": [shown(listener) for listener in config.listener],
+            **listening(config.listener, self._settings.drained),
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
             "certificate": self._certificate.status(),
@@ -460,7 +464,7 @@ def run(path: Path | str) -> int:
         if state is None:
             settings = Settings.read(Path(path))
             lock = QueueLock(settings.config.queue.directory)
-            ports = Ports.open(settings.config)
+            ports = settings.open_ports()
         else:
             settings, ports = Settings.resume(Path(path), state)
             lock = QueueLock(settings.config.queue.directory, fd=state["lock"])

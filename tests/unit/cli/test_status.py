@@ -211,3 +211,12 @@ async def test_what_block_lists_say(config: Path, capsys: pytest.CaptureFixture[
     assert "block lists: not asked yet" in capsys.readouterr().out
     await shown(config, {**IDLE, "reputation": {"addresses": [], "listings": []}})
     assert "set reputation.addresses" in capsys.readouterr().out
+
+
+async def test_a_drained_host_says_so_in_place_of_its_ports(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drained = {"since": 1764356400.0, "because": "new host\x1b"}
+    assert await shown(config, {**IDLE, "listeners": [], "drained": drained}) == 0
+    said = capsys.readouterr().out
+    assert "drained since 2025-11-28" in said
+    assert "takes no mail, carries on what is queued (new host\\x1b)" in said
+    assert "listens on" not in said

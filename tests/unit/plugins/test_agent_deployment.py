@@ -35,6 +35,7 @@ class Host:
         self.bad_config = False
         self.fails_to_start: set[str] = set()
         self.accounts: list[dict[str, Any]] | None = None
+        self.schemas = {OLD: 1, NEW: 1}
 
     def __call__(self, args: list[str], data: str | None = None) -> tuple[int, str, str]:
         program, *rest = args
@@ -45,6 +46,11 @@ class Host:
         if program == "runuser":
             self.calls.append("check-config")
             return (2, "", f"{rest[-1]}: tls: bad\n") if self.bad_config else (0, "", "")
+        if program.endswith("/python"):
+            return 0, f"{self.schemas[Path(program).parts[-3]]}\n", ""
+        if rest[:2] == ["queue", "downgrade"]:
+            self.calls.append(f"{Path(program).parts[-3]} writes schema {rest[-1]}")
+            return 0, "", ""
         assert rest[:2] == ["account", "sync"]
         return self._sync(json.loads(data or "null"), check="--check" in rest)
 
@@ -269,3 +275,29 @@ def test_no_release_at_all(host: Host) -> None:
 def test_the_current_release_stays_when_none_is_named(host: Host) -> None:
     host.converge(NEW)
     assert not host.converge(None).changed
+
+
+def test_an_earlier_release_finds_a_queue_that_it_opens(host: Host) -> None:
+    host.schemas = {OLD: 1, NEW: 2}
+    host.converge(NEW)
+    host.converge(OLD)
+    assert host.calls == ["check-config", "stop", f"{NEW} writes schema 1", "reset-failed", "stop", "start", "restart"]
+    host.converge(NEW)
+    assert not [call for call in host.calls if "schema" in call], "forward, the release does it by itself"
+
+
+def test_a_release_that_took_the_queue_forward_and_failed_takes_it_back(host: Host) -> None:
+    host.schemas = {OLD: 1, NEW: 2}
+    host.converge(OLD)
+    host.fails_to_start = {NEW}
+    with pytest.raises(DeploymentError, match=f"Release {OLD} and its configuration were put back"):
+        host.converge(NEW)
+    assert host.calls[-7:] == [
+        "stop",
+        f"{NEW} writes schema 1",
+        "daemon-reload",
+        "reset-failed",
+        "stop",
+        "start",
+        "restart",
+    ]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is asked of systemctl, and what is made of its answers."""
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import (
     SERVICE,
@@ -30,6 +32,14 @@ class Systemctl:
 
     def verbs(self) -> list[str]:
         return [call[0] for call in self.calls]
+
+
+def test_on_a_drained_host_a_socket_that_is_down_is_as_it_should_be(tmp_path: Path) -> None:
+    down = BOTH_UP.replace("ActiveState=active", "ActiveState=inactive", 1)
+    assert not Units(Systemctl(down), tmp_path / "drained.json").states()[SOCKET].active
+    (tmp_path / "drained.json").touch()
+    assert Units(Systemctl(down), tmp_path / "drained.json").states()[SOCKET].active
+    assert not Units(Systemctl(""), tmp_path / "drained.json").states()[SERVICE].active
 
 
 def test_states_are_read() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from relay_agent.config.schema import Listener
 from relay_agent.control.protocol import ControlError
-from relay_agent.supervisor.status import shown, workers_status
+from relay_agent.drained import Drained
+from relay_agent.supervisor.status import listening, workers_status
 
 
 class _Channel:
@@ -34,7 +35,16 @@ class _Worker:
 
 def test_a_listener_is_shown_in_plain_values() -> None:
     listener = Listener(address="::1", port=465, tls="implicit", auth="required")
-    assert shown(listener) == {"address": "::1", "port": 465, "tls": "implicit", "auth": "required"}
+    shown = {"address": "::1", "port": 465, "tls": "implicit", "auth": "required"}
+    assert listening([listener], None) == {"listeners": [shown]}
+
+
+def test_a_drained_host_shows_no_port() -> None:
+    listener = Listener(port=465, tls="implicit")
+    assert listening([listener], Drained(5.0, "new host")) == {
+        "listeners": [],
+        "drained": {"since": 5.0, "because": "new host"},
+    }
 
 
 async def test_workers_are_counted_together_with_those_that_have_ended() -> None:

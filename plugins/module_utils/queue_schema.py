@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way back to an earlier release: the queue as that release opens it, written by the one that runs now.
+
+A release refuses a queue of a newer schema rather than guess. So before an earlier release is put to use, the agent is
+stopped, and the newer one brings the queue back; if the earlier one then does not start, the newer one brings it
+forward again by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .release_store import ReleaseStore
+from .systemd_units import SERVICE, SOCKET
+
+__all__ = ["QueueSchemaError", "bring_back", "release_schema"]
+
+_ASK = "from relay_agent.queue.schema import SCHEMA_VERSION; print(SCHEMA_VERSION)"
+
+RunCommand = Callable[..., tuple[int, str, str]]
+
+
+class QueueSchemaError(Exception):
+    """The queue cannot be made one that the release opens; the text says why."""
+
+
+def release_schema(store: ReleaseStore, release: str, run_command: RunCommand) -> int:
+    """The schema of the queue that an installed release works with. Raises QueueSchemaError."""
+    status, output, errors = run_command([str(store.path(release) / "bin" / "python"), "-I", "-c", _ASK])
+    if status != 0 or not output.strip().isdigit():
+        raise QueueSchemaError(f"release {release} does not say what queue it works with: {errors.strip()}")
+    return int(output)
+
+
+def bring_back(store: ReleaseStore, release: str, run_command: RunCommand) -> str:
+    """Have the queue ready for `release` while another one is current; a sentence on what was done, "" for nothing.
+
+    Stops both units when anything is to be done: with the ports open, the next client would start the newer release.
+    Whoever calls this starts them. Raises QueueSchemaError, with the units as they are then.
+    """
+    current = store.current()
+    if current is None or current == release:
+        return ""
+    wanted, present = (release_schema(store, each, run_command) for each in (release, current))
+    if wanted >= present:
+        return ""
+    return lower(store.path(current) / "bin" / "relay-agent", wanted, run_command)
+
+
+def lower(program: Path, schema: int, run_command: RunCommand) -> str:
+    """Stop the agent and bring the queue to `schema`. Returns a sentence. Raises QueueSchemaError."""
+    for command in (
+        ["systemctl", "stop", SOCKET, SERVICE],
+        [str(program), "queue", "downgrade", "--schema", str(schema)],
+    ):
+        status, output, errors = run_command(command)
+        if status != 0:
+            raise QueueSchemaError(f"{' '.join(command)}: {(errors.strip() or output.strip())}")
+    return f"the queue was brought to schema {schema}"
