@@ -14,12 +14,15 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import 
     check_provided,
     describe,
     general_names,
+    issued_by,
     parse_chain,
     private_key_matches,
 )
 from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason, subject_for
+from cryptography import x509
 
 MODULE = "postroad.relay.tls_files"
+NOT_TAKEN_UP = "the run that put it in use broke off before the agent took it up"
 STRINGS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS: dict[str, Any] = {
     "hostname": {"type": "str", "required": True},
@@ -68,7 +71,11 @@ class ActionModule(ActionBase):
         """Run a step on the host; a failure there is raised as CertificateError."""
         arguments = {"step": step, **self._place, **arguments}
         result: dict[str, Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
-        if result.get("missing_package") and not self._task.check_mode:
+        if result.get("missing_package"):
+            if self._task.check_mode:
+                # What the host has cannot be read yet; without openssl no run of ours was here.
+                missing = {"changed": True, "chain": "", "key_matches": False, "taken_up": True}
+                return missing | {"misplaced": result["misplaced"]}
             self._install(result["missing_package"])
             result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=self._vars)
         if result.get("failed"):
@@ -99,14 +106,17 @@ class ActionModule(ActionBase):
             renew_before=timedelta(days=self._wanted["renew_before"]),
         )
         before = describe(present) if present else ""
-        if reason is None:
-            return {"changed": found["changed"], "certificate": before}
+        if reason is None and found["taken_up"]:
+            return self._places(found) | {"certificate": before}
+        # The same words in check mode and in the run: what only issuing decides (number, end) is in `certificate`.
+        diff = self._diff(found, before, self._planned(directory, present))
+        reason = reason or NOT_TAKEN_UP
         if self._task.check_mode:
-            return {"changed": True, "reason": reason, "diff": self._diff(before, self._planned(directory))}
+            return {"changed": True, "reason": reason, "diff": diff}
         authority = PrivateCa.open_or_create(directory, domains=self._wanted["ca_domains"], read_key=self._read)
         request = self._module("request")["request"]
         chain = authority.sign(request, self._names, self._wanted["days"])
-        return self._install_pair(chain, before, reason)
+        return self._install_pair(chain, reason, diff)
 
     def _ca_directory(self) -> Path:
         """The authority belongs to the inventory, not to the operator: colleagues must share one."""
@@ -118,10 +128,23 @@ class ActionModule(ActionBase):
             raise CertificateError("relay_tls_certificate.ca_directory is needed: the inventory is not in a directory")
         return Path(inventory) / "private_ca"
 
-    def _planned(self, directory: Path) -> str:
+    def _places(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The result when the certificate stays: what of its directories was put right."""
+        if not found["changed"]:
+            return {"changed": False}
+        return {"changed": True, "diff": self._place_diff(found)}
+
+    def _place_diff(self, found: dict[str, Any]) -> list[dict[str, str]]:
+        header = {"before_header": self._place["directory"], "after_header": self._place["directory"]}
+        before = "".join(f"{line}\n" for line in found["misplaced"])
+        return [header | {"before": before, "after": "owner, group and mode as they should be\n"}] if before else []
+
+    def _planned(self, directory: Path, present: x509.Certificate | None) -> str:
         """The lines of a certificate that only a real run issues."""
         authority = PrivateCa.read_certificate(directory)
-        issuer = authority.subject.rfc4514_string() if authority else f"a new authority in {directory}"
+        # Not the name of an authority that another host's task may have made a moment ago.
+        known = authority is not None and present is not None and issued_by(present, authority)
+        issuer = present.issuer.rfc4514_string() if known and present else f"the authority in {directory}"
         names = sorted({str(name.value) for name in general_names(self._names)})
         return (
             f"subject: {subject_for(self._names).rfc4514_string()}\n"
@@ -137,6 +160,8 @@ class ActionModule(ActionBase):
         key: str | None = None
         if on_host:
             found = self._module("inspect", source_certificate=certificate_path, source_key=key_path)
+            if "source_chain" not in found:
+                return {"changed": True, "reason": "openssl would be installed first, and the files looked at then"}
             chain, matches = found["source_chain"], found["source_key_matches"]
         else:
             chain = self._controller_file(certificate_path)
@@ -150,17 +175,21 @@ class ActionModule(ActionBase):
             place = "on this host" if on_host else "on the controller"
             raise CertificateError(f"the certificate {certificate_path} {place} " + " and ".join(errors))
         warnings = [f"the certificate {certificate_path} {warning}" for warning in judged.warnings]
-        if found["chain"] == chain and found["key_matches"]:
-            return {"changed": found["changed"], "certificate": describe(certificate), "warnings": warnings}
+        if found["chain"] == chain and found["key_matches"] and found["taken_up"]:
+            return self._places(found) | {"certificate": describe(certificate), "warnings": warnings}
         before = describe(parse_chain(found["chain"], "the certificate in use")[0]) if found["chain"] else ""
         reason = "another one is provided" if before else "there is none"
+        if found["chain"] == chain:
+            reason = NOT_TAKEN_UP if found["key_matches"] else "the key beside it is another's"
+        diff = self._diff(found, before, describe(certificate))
         if self._task.check_mode:
-            diff = self._diff(before, describe(certificate))
             return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
         source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
-        return {**self._install_pair(chain, before, reason, **source), "warnings": warnings}
+        return {**self._install_pair(chain, reason, diff, **source), "warnings": warnings}
 
-    def _install_pair(self, chain: str, before: str, reason: str, **key: str | None) -> dict[str, Any]:
+    def _install_pair(
+        self, chain: str, reason: str, diff: list[dict[str, str]], **key: str | None
+    ) -> dict[str, Any]:
         installed = self._module("install", chain=chain, **key)
         after = describe(parse_chain(chain, "the new certificate")[0])
         return {
@@ -168,12 +197,13 @@ class ActionModule(ActionBase):
             "reason": reason,
             "reloaded": installed["reloaded"],
             "certificate": after,
-            "diff": self._diff(before, after),
+            "diff": diff,
         }
 
-    def _diff(self, before: str, after: str) -> dict[str, str]:
+    def _diff(self, found: dict[str, Any], before: str, after: str) -> list[dict[str, str]]:
         header = f"{self._place['directory']}/fullchain.pem"
-        return {"before_header": header, "after_header": header, "before": before, "after": after}
+        pair = {"before_header": header, "after_header": header, "before": before, "after": after}
+        return [*self._place_diff(found), pair]
 
     def _controller_file(self, name: str) -> str:
         """A file of the operator's, found as `copy` finds one. Raises CertificateError."""
