@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, Any] = {
     },
     "directory": {"type": "str", "default": "/etc/postroad/tls"},
     "agent_user": {"type": "str", "default": "postroad"},
+    "switching": {"type": "bool", "default": False},
 }
 
 
@@ -60,6 +61,7 @@ class ActionModule(ActionBase):
         self._wanted: dict[str, Any] = arguments["certificate"]
         self._names = self._wanted["names"] or [arguments["hostname"]]
         self._hostname: str = arguments["hostname"]
+        self._switching: bool = arguments["switching"]
         self._place = {"directory": arguments["directory"], "agent_user": arguments["agent_user"]}
         host = self._vars.get("inventory_hostname", "this host")
         try:
@@ -100,7 +102,7 @@ class ActionModule(ActionBase):
         present = parse_chain(found["chain"], "the certificate in use")[0] if found["chain"] else None
         reason = renewal_reason(
             present,
-            PrivateCa.read_certificate(directory),
+            self._authority(directory),
             names=self._names,
             key_matches=found["key_matches"],
             renew_before=timedelta(days=self._wanted["renew_before"]),
@@ -139,9 +141,15 @@ class ActionModule(ActionBase):
         before = "".join(f"{line}\n" for line in found["misplaced"])
         return [header | {"before": before, "after": "owner, group and mode as they should be\n"}] if before else []
 
+    def _authority(self, directory: Path) -> x509.Certificate | None:
+        """The certificate of the authority that is to sign."""
+        trusted = PrivateCa.read_trusted(directory)
+        # Check mode of a rotation: the one that is trusted beside it, which only a real run has made the first.
+        return trusted[-1] if self._switching and (directory / "next.key").exists() else next(iter(trusted), None)
+
     def _planned(self, directory: Path, present: x509.Certificate | None) -> str:
         """The lines of a certificate that only a real run issues."""
-        authority = PrivateCa.read_certificate(directory)
+        authority = self._authority(directory)
         # Not the name of an authority that another host's task may have made a moment ago.
         known = authority is not None and present is not None and issued_by(present, authority)
         issuer = present.issuer.rfc4514_string() if known and present else f"the authority in {directory}"
@@ -187,9 +195,7 @@ class ActionModule(ActionBase):
         source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
         return {**self._install_pair(chain, reason, diff, **source), "warnings": warnings}
 
-    def _install_pair(
-        self, chain: str, reason: str, diff: list[dict[str, str]], **key: str | None
-    ) -> dict[str, Any]:
+    def _install_pair(self, chain: str, reason: str, diff: list[dict[str, str]], **key: str | None) -> dict[str, Any]:
         installed = self._module("install", chain=chain, **key)
         after = describe(parse_chain(chain, "the new certificate")[0])
         return {

@@ -104,7 +104,8 @@ def main() -> None:
     }
     if synced.refused:
         module.fail_json(
-            msg=f"{FILE} has the new accounts, but the running agent goes on with the old ones: {synced.refused}", **result
+            msg=f"{FILE} has the new accounts, but the running agent goes on with the old ones: {synced.refused}",
+            **result,
         )
     module.exit_json(**result)
 

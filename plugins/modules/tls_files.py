@@ -141,6 +141,7 @@ def main() -> None:
         required_together=[("source_certificate", "source_key")],
         required_if=[("step", "install", ["chain"])],
     )
+
     def run(args: list[str], /) -> tuple[int, str, str]:
         status, output, errors = module.run_command(args)
         return status, output, errors
