@@ -33,7 +33,10 @@ class ActionModule(ActionBase):
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         left_out = sorted(set(options["relays"]) - set(options["hosts"]))
         if left_out and options["stage"] != "status":
-            text = f"{', '.join(left_out)} cannot be reached or is left out by --limit: an authority is changed for all relays"
+            text = (
+                f"{', '.join(left_out)} cannot be reached or is left out by --limit: an authority is changed for all "
+                "relays"
+            )
             return result | {"failed": True, "msg": text}
         try:
             directory, domains = self._authority((task_vars or {})["hostvars"], options["hosts"])

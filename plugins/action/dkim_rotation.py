@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, Any] = {
     "algorithm": {"type": "str", "default": "both"},
     "after_days": {"type": "float", "default": 30},
     "keep_days": {"type": "float"},
+    "ahead": {"type": "bool", "default": False},
 }
 
 
@@ -40,8 +41,8 @@ class ActionModule(ActionBase):
         left_out = sorted(set(options["relays"]) - set(options["hosts"]))
         if left_out:
             text = (
-                f"{', '.join(left_out)} cannot be asked or is left out by --limit: a key is changed on all relays of the "
-                "domain or on none"
+                f"{', '.join(left_out)} cannot be asked or is left out by --limit: a key is changed on all relays of "
+                "the domain or on none"
             )
             return result | {"failed": True, "msg": text}
         hostvars = (task_vars or {})["hostvars"]
@@ -51,5 +52,6 @@ class ActionModule(ActionBase):
             plan = plan_rotation(found, RotationWish(**{name: options[name] for name in names}), datetime.now(UTC))
         except RotationError as error:
             return result | {"failed": True, "msg": str(error)}
-        Display().display(f"\n{plan.text}\n")
+        later = options["ahead"] and plan.step in ("make", "share", "activate", "delete")
+        Display().display(f"\n{'With the next run: ' if later else ''}{plan.text}\n")
         return result | {"changed": False} | asdict(plan)

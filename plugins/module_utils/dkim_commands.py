@@ -38,13 +38,13 @@ class DkimCommands:
         return found
 
     def published(self) -> list[dict[str, Any]]:
-        """What the host's resolvers and each name server of the domain say of each key: selector, server, dns, reason."""
+        """What the host's resolvers and each name server of the domain say of each key, a row for each."""
         # Status 1 is an answer: that of a record which does not fit.
         rows: list[dict[str, Any]] = self._json("check", self._domain, "--everywhere", statuses=(0, 1))["keys"]
         return rows
 
     def make(self, selector: str, algorithm: str) -> None:
-        """New pending keys; the selectors are `selector`-rsa and `selector`-ed25519, or `selector` when there is one."""
+        """New pending keys: `selector`-rsa and `selector`-ed25519, or just `selector` when there is one."""
         self._json("new", self._domain, "--selector", selector, "--algorithm", algorithm)
 
     def export(self, selector: str) -> str:
@@ -56,7 +56,7 @@ class DkimCommands:
         self._json("import", self._domain, selector, data=key)
 
     def activate(self, selector: str) -> None:
-        """Let a key sign and retire the one before. Raises DkimCommandError also when the agent goes on with the old."""
+        """Let a key sign, retire the one before. Raises DkimCommandError also when the agent goes on with the old."""
         self._told(self._json("activate", self._domain, selector))
 
     def delete(self, selector: str, *, force: bool) -> None:

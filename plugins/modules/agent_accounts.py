@@ -55,7 +55,7 @@ total:
   type: int
   returned: success
 agent:
-  description: Whether the running agent took them up (C(reloaded), C(not running)); none when there was nothing to tell.
+  description: Whether the running agent took them up (C(reloaded), C(not running)); none in check mode.
   type: str
   returned: success
 """

@@ -81,8 +81,8 @@ published:
   type: list
   elements: dict
   returned: for V(inspect)
-keys:
-  description: The keys' files. Secret.
+made:
+  description: The keys' files, as O(keys) takes them. Secret.
   type: list
   elements: dict
   returned: for V(make)
@@ -156,7 +156,7 @@ def change(
         if step == "make":
             if todo:
                 commands.make(params["selector"], params["algorithm"])
-            result["keys"] = [{"selector": selector, "key": commands.export(selector)} for selector in wanted]
+            result["made"] = [{"selector": selector, "key": commands.export(selector)} for selector in wanted]
         for key in params["keys"] if step == "install" else []:
             if key["selector"] in todo:
                 commands.add(key["selector"], key["key"])

@@ -44,6 +44,10 @@ options:
   keep_days:
     description: For how long a retired key is kept. Without it, for as long as mail that it signed may be on its way.
     type: float
+  ahead:
+    description: The step is not done in this run, so what is printed is about the next one.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full

@@ -71,7 +71,7 @@ options:
     type: str
     default: postroad
   switching:
-    description: For check mode while the authority is changed; the one that is trusted beside it counts as the one that signs.
+    description: For check mode while the authority is changed. The one trusted beside it counts as the one that signs.
     type: bool
     default: false
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From one private authority to the next, in stages, so that every device trusts the new one before a relay shows it.
 
-In the authority's directory, `ca.pem` is what people are given: first the authority that signs, then another one that is
-trusted beside it. `ca.key` is the key of the first. `next.key` is there from `prepare` to `switch`, `previous.key` from
-`switch` to `finish`. A stage that was cut short is finished by running it again.
+In the authority's directory, `ca.pem` is what people are given: first the authority that signs, then another one that
+is trusted beside it. `ca.key` is the key of the first. `next.key` is there from `prepare` to `switch`, `previous.key`
+from `switch` to `finish`. A stage that was cut short is finished by running it again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StageResult:
 
 
 class CaRotation:
-    """One authority's directory. Every stage raises CertificateError when it is not its turn; `check_mode` only looks."""
+    """One authority's directory. A stage raises CertificateError when it is not its turn; `check_mode` only looks."""
 
     def __init__(
         self,
@@ -123,7 +123,8 @@ class CaRotation:
         if left > timedelta() and not self._previous.exists():
             raise CertificateError(
                 f"the new authority has been handed out for {_days(self._now - self._made(new))}, and people have "
-                f"{_days(wait)} to install it; run again in {_days(left)}, or with -e rotate_ca_wait_days=0 when all have"
+                f"{_days(wait)} to install it; run again in {_days(left)}, or with "
+                "-e rotate_ca_wait_days=0 when all have"
             )
         before, after = _lines([old, new]), _lines([new, old])
         if self._check:
@@ -146,7 +147,8 @@ class CaRotation:
             self._previous.unlink(missing_ok=True)
         text = (
             f"Finished: {self._directory / 'ca.pem'} has {_name(trusted[0])} alone. Devices may forget "
-            f"{', '.join(map(_name, trusted[1:])) or 'the one before'}; its key is gone from here, remove it from your backup."
+            f"{', '.join(map(_name, trusted[1:])) or 'the one before'}; its key is gone from here, take it out of "
+            "your backup."
         )
         return StageResult(True, text, before, after)
 
@@ -159,7 +161,8 @@ class CaRotation:
         if not self._check:
             self._write(trusted[:1])
             self._next.unlink(missing_ok=True)
-        text = f"Cancelled: {_name(trusted[0])} stays. Devices may forget {', '.join(map(_name, trusted[1:])) or 'the other'}."
+        others = ", ".join(map(_name, trusted[1:])) or "the other"
+        text = f"Cancelled: {_name(trusted[0])} stays. Devices may forget {others}."
         return StageResult(True, text, _lines(trusted), _lines(trusted[:1]))
 
     def _said_prepared(self, wait: timedelta) -> str:
@@ -172,8 +175,8 @@ class CaRotation:
 
     def _said_switched(self) -> str:
         return (
-            f"{_name(self._trusted()[0])} signs, the one before is still trusted beside it. When every relay shows a "
-            f"certificate of the new one, which this run sees to: {RUN}finish"
+            f"{_name(self._trusted()[0])} signs, the one before is still trusted beside it. The stage switch gives every "
+            f"relay a certificate of the new one; when it has on all of them: {RUN}finish"
         )
 
     def _result(self, changed: bool, text: str) -> StageResult:

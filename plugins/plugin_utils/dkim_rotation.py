@@ -81,8 +81,8 @@ def _check(relays: Sequence[_Relay], wish: RotationWish) -> None:
     given = sorted({selector for relay in relays for selector, key in relay.keys.items() if key["given"]})
     if given:
         raise RotationError(
-            f"{wish.domain}: the keys {', '.join(given)} are given by relay_agent_dkim.keys, where they are changed, too: "
-            "publish the new record, then put the new key in and run site.yml (docs/dkim.md)"
+            f"{wish.domain}: the keys {', '.join(given)} are given by relay_agent_dkim.keys, where they are changed, "
+            "too: publish the new record, then put the new key in and run site.yml (docs/dkim.md)"
         )
     for selector in sorted({selector for relay in relays for selector in relay.keys}):
         values = {relay.keys[selector]["value"] for relay in relays if selector in relay.keys}
@@ -105,27 +105,28 @@ def _go_on(relays: Sequence[_Relay], wish: RotationWish, pending: Sequence[str])
         holders = [relay.name for relay in relays if relay.name not in lacking]
         if not holders:
             raise RotationError(
-                f"{wish.domain}: no relay has all of the pending keys {', '.join(pending)}; delete those of one rotation "
-                f"(relay-agent dkim delete {wish.domain} SELECTOR)"
+                f"{wish.domain}: no relay has all of the pending keys {', '.join(pending)}; delete those of one "
+                f"rotation (relay-agent dkim delete {wish.domain} SELECTOR)"
             )
         text = f"{wish.domain}: {', '.join(pending)}, pending on {holders[0]}, come to {', '.join(lacking)} as well."
         return Plan(step="share", text=text, selectors=pending, holder=holders[0])
-    problems = [
-        f"{relay.name}: {row['reason'] or row['dns']}"
-        for relay in relays
-        for row in relay.published
-        if row["selector"] in pending and row["dns"] != "published"
-    ]
+    problems: dict[str, list[str]] = {}
+    for relay in relays:
+        for row in relay.published:
+            if row["selector"] in pending and row["dns"] != "published":
+                problems.setdefault(row["reason"] or row["dns"], []).append(relay.name)
     if problems:
         return Plan(step="wait", text=_to_publish(relays, wish, pending, problems), selectors=pending)
     text = f"{wish.domain}: DNS has {', '.join(pending)} wherever it was asked; from now on they sign."
     return Plan(step="activate", text=text, selectors=pending)
 
 
-def _to_publish(relays: Sequence[_Relay], wish: RotationWish, pending: Sequence[str], problems: Sequence[str]) -> str:
+def _to_publish(
+    relays: Sequence[_Relay], wish: RotationWish, pending: Sequence[str], problems: Mapping[str, Sequence[str]]
+) -> str:
     known = {selector: key for relay in relays for selector, key in relay.keys.items()}
     lines = [
-        f"{wish.domain}: the new keys do not sign yet. Publish their records, and leave all others where they are:",
+        f"{wish.domain}: the new keys do not sign yet. Publish their records, and leave all others in place:",
         "",
     ]
     for selector in pending:
@@ -137,7 +138,10 @@ def _to_publish(relays: Sequence[_Relay], wish: RotationWish, pending: Sequence[
             f";   value  {key['value']}",
         ]
         lines += [*key["zone"].splitlines(), ""]
-    lines += ["DNS does not have them everywhere:", *(f"  {problem}" for problem in dict.fromkeys(problems))]
+    lines += [
+        "DNS does not have them everywhere:",
+        *(f"  {said} (asked by {', '.join(by)})" for said, by in problems.items()),
+    ]
     lines.append("Run this playbook again when it has; until then the keys before sign.")
     return "\n".join(lines)
 
@@ -149,8 +153,8 @@ def _make(relays: Sequence[_Relay], wish: RotationWish, now: datetime) -> Plan:
         names = [wish.selector] if len(kinds) == 1 else [f"{wish.selector}-{kind}" for kind in kinds]
         if taken.intersection(names):
             raise RotationError(
-                f"rotate_dkim_selector: {', '.join(sorted(taken.intersection(names)))} is in use already; a selector is "
-                "used once"
+                f"rotate_dkim_selector: {', '.join(sorted(taken.intersection(names)))} is in use already; a selector "
+                "is used once"
             )
         return _made(relays, wish, wish.selector, names)
     for letter in ("", *"bcdefghijklmnopqrstuvwxyz"):

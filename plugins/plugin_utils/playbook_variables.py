@@ -43,7 +43,7 @@ def misspelt(names: Iterable[str]) -> list[str]:
 
 
 def chosen_values(playbook: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The options of a playbook with defaults and types, and what does not fit. given: variables by their full names."""
+    """The options of a playbook with defaults and types, and what does not fit. given: variables by full name."""
     prefix = f"{playbook}_"
     values = {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
     converted, problems = spec_problems(values, PLAYBOOKS[playbook])

@@ -111,9 +111,7 @@ def add_dkim(commands: Any) -> None:
         "print a key, for another relay",
         "Print a key's file: its state and the private key in PEM. Secret: hand it to another relay's `import` and "
         "nowhere else.",
-        [
-            "relay-agent dkim export example.org 20260131-rsa | ssh relay2 relay-agent dkim import example.org 20260131-rsa"
-        ],
+        ["relay-agent dkim export example.org 2026a | ssh relay2 relay-agent dkim import example.org 2026a"],
     )
     import_key = command(
         actions,

@@ -85,7 +85,7 @@ class KeyStore:
     def add(self, key: Key, now: datetime) -> bool:
         """Keep a key that was made on another relay, as pending; returns whether it is new here.
 
-        A key that is here already stays in the state that it is in. Raises DkimError when the selector is another key's.
+        A key that is here already keeps its state. Raises DkimError when the selector is another key's.
         """
         with self._locked(make=True):
             for known in load_keys(self._config):
