@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from traffic.operator import Run, message
 from traffic.relays import Relay
-
-from conftest import Run, message
 
 RELAYS = ["relay1", "relay2"]
 SECONDS = 45.0  # what a run may take on a busy machine; it is printed, too

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from lab.topology import Lab
 from traffic.fixtures import STATE
+from traffic.operator import Run
 from traffic.relays import Relay
-
-from conftest import Run
 
 AUTHORITY = STATE / "private_ca"
 RELAYS = ["relay1", "relay2"]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from traffic.operator import Run
 from traffic.relays import Relay
-
-from conftest import Run
 
 RELAYS = ["relay1", "relay2"]
 CERTIFICATE = "postroad.relay.relay_tls : Keep the certificate"

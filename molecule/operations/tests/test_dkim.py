@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """rotate_dkim.yml with real DNS: what signs verifies at every moment."""
 
+import json
 import re
 import secrets
 import shlex
@@ -15,9 +16,8 @@ import dns.query
 import pytest
 from lab.topology import Lab
 from traffic.mailboxes import Mailboxes
+from traffic.operator import Run, message
 from traffic.relays import Relay
-
-from conftest import Run, message
 
 DOMAIN = "alpha.test"
 RELAYS = ["relay1", "relay2"]
@@ -103,8 +103,6 @@ def story(
 
 
 def states(relay: Relay) -> dict[str, str]:
-    import json
-
     listing = json.loads(relay.host.check_output(f"relay-agent dkim keys {DOMAIN} --json"))
     return {key["selector"]: key["state"] for key in listing}
 
