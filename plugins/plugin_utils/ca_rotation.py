@@ -175,8 +175,8 @@ class CaRotation:
 
     def _said_switched(self) -> str:
         return (
-            f"{_name(self._trusted()[0])} signs, the one before is still trusted beside it. The stage switch gives every "
-            f"relay a certificate of the new one; when it has on all of them: {RUN}finish"
+            f"{_name(self._trusted()[0])} signs, the one before is still trusted beside it. The stage switch gives "
+            f"every relay a certificate of the new one; when it has on all of them: {RUN}finish"
         )
 
     def _result(self, changed: bool, text: str) -> StageResult:
