@@ -86,7 +86,7 @@ def main() -> None:
     try:
         current = store.current()
         if current is None:
-            module.fail_json(msg="no agent is installed on this host yet: run site.yml first")
+            raise ReleaseError("no agent is installed on this host yet: run site.yml first")
         with contextlib.nullcontext() if module.check_mode else store.exclusive():
             program = str(store.path(current) / "bin" / "relay-agent")
             synced = sync_accounts(module.run_command, program, FILE, accounts, check_mode=module.check_mode)

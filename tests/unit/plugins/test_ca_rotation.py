@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils import ca_rotation
 from ansible_collections.postroad.relay.plugins.plugin_utils.ca_rotation import CaRotation, StageResult
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, write_whole
 from cryptography.x509 import Certificate
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -106,14 +106,12 @@ def test_a_stage_that_was_cut_short_is_finished(
     for each in ("prepare", "switch", "finish")[: ("prepare", "switch", "finish").index(stage)]:
         run(directory, each, now=LATER if each == "switch" else NOW)
     left = [writes]
-    real = ca_rotation.write_whole
-
     def write(path: Path, content: bytes, mode: int) -> None:
         if path.name != ".gitignore":
             if not left[0]:
                 raise PowerCutError
             left[0] -= 1
-        real(path, content, mode)
+        write_whole(path, content, mode)
 
     with monkeypatch.context() as patch:
         patch.setattr(ca_rotation, "write_whole", write)
