@@ -128,6 +128,7 @@ class TlsStore:
             shutil.rmtree(version)
             raise TlsStoreError("the private key does not belong to the certificate; the pair in use was kept")
         before = self._current.readlink() if self._current.is_symlink() else None
+        told_of_before = self.is_taken_up()
         self._not_taken_up.touch(mode=0o600)
         self._point(self._current, Path("versions") / version.name)
         for name in (CERTIFICATE, KEY):
@@ -137,7 +138,8 @@ class TlsStore:
         except TlsStoreError:
             if before is not None:
                 self._point(self._current, before)
-            self._not_taken_up.unlink(missing_ok=True)
+            if told_of_before:
+                self._not_taken_up.unlink(missing_ok=True)
             raise
         self._not_taken_up.unlink(missing_ok=True)
         shutil.rmtree(self._requested_key.parent, ignore_errors=True)
