@@ -136,20 +136,6 @@ def test_the_agent_was_not_reloaded(relay: str, change: Change, relays: dict[str
     assert relays[relay].events("reloaded") == []
 
 
-def test_an_empty_list_is_refused(play: Callable[..., Run]) -> None:
-    refused = play("accounts", relay_agent_accounts=[])
-    assert refused.status != 0
-    assert "relay_agent_accounts is empty" in refused.output
-    assert refused.changes == {}
-
-
-def test_a_password_of_the_wrong_kind_is_told_and_not_shown(play: Callable[..., Run]) -> None:
-    refused = play("accounts", relay_agent_accounts=[{"name": "alice", "password": 19740501}])
-    assert refused.status != 0
-    assert "nothing was touched" in refused.output
-    assert "19740501" not in refused.output
-
-
 def test_site_agrees_afterwards(change: Change, play: Callable[..., Run]) -> None:
     whole: dict[str, Any] = {"relay_agent_accounts": listed(change.after)}
     done = play("site", **whole)

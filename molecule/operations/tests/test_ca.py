@@ -83,20 +83,10 @@ def test_one_key_is_left(handed_out: dict[str, str]) -> None:
     assert (AUTHORITY / "ca.key").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({"rotate_ca_stgae": "prepare"}, "did you mean rotate_ca_stage?"),
-        ({"rotate_ca_stage": "swich"}, "is not a choice"),
-        ({"rotate_ca_stage": "prepare", "rotate_ca_wait_days": -1}, "is less than 0"),
-    ],
-)
-def test_misspelt_variables_are_refused(
-    variables: dict[str, object], said: str, handed_out: dict[str, str], play: Callable[..., Run]
-) -> None:
-    refused = play("rotate_ca", **variables)
+def test_a_misspelt_variable_is_refused(handed_out: dict[str, str], play: Callable[..., Run]) -> None:
+    refused = play("rotate_ca", rotate_ca_stgae="prepare")
     assert refused.status != 0
-    assert said in refused.output
+    assert "did you mean rotate_ca_stage?" in refused.output
     assert (AUTHORITY / "ca.pem").read_text() == handed_out["finish"]
 
 

@@ -168,18 +168,10 @@ def test_no_key_is_shown(story: Story, relays: dict[str, Relay]) -> None:
         assert secret not in run.output
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({"rotate_dkim_domian": DOMAIN}, "did you mean rotate_dkim_domain?"),
-        ({}, "rotate_dkim_domain: is missing"),
-        ({"rotate_dkim_domain": DOMAIN, "rotate_dkim_keep_days": "soon"}, "rotate_dkim_keep_days: 'soon' is not"),
-    ],
-)
-def test_misspelt_variables_are_refused(variables: dict[str, object], said: str, play: Callable[..., Run]) -> None:
-    refused = play("rotate_dkim", **variables)
+def test_a_misspelt_variable_is_refused(play: Callable[..., Run]) -> None:
+    refused = play("rotate_dkim", rotate_dkim_domian=DOMAIN)
     assert refused.status != 0
-    assert said in refused.output
+    assert "did you mean rotate_dkim_domain?" in refused.output
 
 
 def test_some_of_the_relays_are_not_enough(play: Callable[..., Run]) -> None:
