@@ -86,8 +86,12 @@ def sign_in(lab: Lab) -> Callable[..., smtplib.SMTP]:
         host = lab.hosts[relay]
         trusted = ssl.create_default_context(cafile=str(STATE / "private_ca" / "ca.pem"))
         session = NamedSession(host.fqdn, host.address.ipv4)
-        session.starttls(context=trusted)
-        session.login(account, password)
+        try:
+            session.starttls(context=trusted)
+            session.login(account, password)
+        except BaseException:
+            session.close()
+            raise
         return session
 
     return open_session
