@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import os
 import pwd
 import stat
@@ -11,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ManagedDirectory", "ManagedFile"]
+__all__ = ["ManagedDirectory", "ManagedFile", "fingerprint"]
 
 OWNER = "root"
 """What root owns the agent cannot change, whatever becomes of it."""
@@ -60,8 +61,7 @@ class ManagedFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def content_differs(self) -> bool:
-        """Whether the content is another, or there is no file."""
+    def _content_differs(self) -> bool:
         # By bytes: a hand may have left other line ends or what is no text at all.
         return self._read() != self.content.encode()
 
@@ -99,6 +99,18 @@ class ManagedFile:
             path.unlink(missing_ok=True)
             raise
         return path
+
+
+def fingerprint(*paths: Path) -> str:
+    """Hash over names and contents of files; a file that is missing counts as such."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            content = "-"
+        digest.update(f"{path} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def _ids(owner: str, group: str) -> tuple[int, int] | None:

@@ -106,6 +106,7 @@ def test_a_stage_that_was_cut_short_is_finished(
     for each in ("prepare", "switch", "finish")[: ("prepare", "switch", "finish").index(stage)]:
         run(directory, each, now=LATER if each == "switch" else NOW)
     left = [writes]
+
     def write(path: Path, content: bytes, mode: int) -> None:
         if path.name != ".gitignore":
             if not left[0]:

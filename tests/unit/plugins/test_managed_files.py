@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.managed_files import (
     ManagedDirectory,
     ManagedFile,
+    fingerprint,
 )
 
 GROUP = "nogroup"
@@ -154,3 +155,17 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         directory.ensure()
     assert ManagedFile(tmp_path / "etc" / "agent.toml", "").current() is None
+
+
+def test_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1")
+    absent = fingerprint(one, two)
+    two.write_text("2")
+    both = fingerprint(one, two)
+    assert both == fingerprint(two, one) != absent
+    two.write_text("")
+    assert fingerprint(one, two) not in (both, absent)
+    one.write_text("2")
+    two.write_text("1")
+    assert fingerprint(one, two) != both

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin playbook_variables: judges the variables of a playbook that rotates keys, on the controller."""
+"""Action plugin rotation_variables: judges the variables of a playbook that rotates keys, on the controller."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.playbook_variables import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.rotation_variables import (
     PLAYBOOKS,
     chosen_values,
     misspelt,
@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """See plugins/modules/playbook_variables.py."""
+        """See plugins/modules/rotation_variables.py."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         playbook: str = options["playbook"]

@@ -2,7 +2,7 @@
 from typing import Any
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.playbook_variables import chosen_values, misspelt
+from ansible_collections.postroad.relay.plugins.plugin_utils.rotation_variables import chosen_values, misspelt
 
 
 @pytest.mark.parametrize(

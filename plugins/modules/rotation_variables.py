@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of playbook_variables, which runs on the controller: see plugins/action/playbook_variables.py."""
+"""Documentation of rotation_variables, which runs on the controller: see plugins/action/rotation_variables.py."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: playbook_variables
+module: rotation_variables
 short_description: Judge the variables of a playbook that rotates keys
 description:
   - Fails, before anything is touched, for every variable that is misspelt, missing, or not what it should be.
@@ -26,7 +26,7 @@ author: The Postroad founders
 
 EXAMPLES = r"""
 - name: Variables
-  postroad.relay.playbook_variables:
+  postroad.relay.rotation_variables:
     playbook: rotate_ca
   run_once: true
   register: _rotate_ca
