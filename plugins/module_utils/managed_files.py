@@ -61,7 +61,8 @@ class ManagedFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _content_differs(self) -> bool:
+    def content_differs(self) -> bool:
+        """Whether the content is another, or there is no file."""
         # By bytes: a hand may have left other line ends or what is no text at all.
         return self._read() != self.content.encode()
 
