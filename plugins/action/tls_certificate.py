@@ -111,7 +111,7 @@ class ActionModule(ActionBase):
         if reason is None and found["taken_up"]:
             return self._places(found) | {"certificate": before}
         # The same words in check mode and in the run: what only issuing decides (number, end) is in `certificate`.
-        diff = self._diff(found, before, self._planned(directory, present))
+        diff = [*self._place_diff(found), self._diff(before, self._planned(directory, present))]
         reason = reason or NOT_TAKEN_UP
         if self._task.check_mode:
             return {"changed": True, "reason": reason, "diff": diff}
@@ -189,7 +189,7 @@ class ActionModule(ActionBase):
         reason = "another one is provided" if before else "there is none"
         if found["chain"] == chain:
             reason = NOT_TAKEN_UP if found["key_matches"] else "the key beside it is another's"
-        diff = self._diff(found, before, describe(certificate))
+        diff = [*self._place_diff(found), self._diff(before, describe(certificate))]
         if self._task.check_mode:
             return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
         source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
@@ -206,10 +206,9 @@ class ActionModule(ActionBase):
             "diff": diff,
         }
 
-    def _diff(self, found: dict[str, Any], before: str, after: str) -> list[dict[str, str]]:
+    def _diff(self, before: str, after: str) -> dict[str, str]:
         header = f"{self._place['directory']}/fullchain.pem"
-        pair = {"before_header": header, "after_header": header, "before": before, "after": after}
-        return [*self._place_diff(found), pair]
+        return {"before_header": header, "after_header": header, "before": before, "after": after}
 
     def _controller_file(self, name: str) -> str:
         """A file of the operator's, found as `copy` finds one. Raises CertificateError."""
