@@ -43,8 +43,6 @@ class ActionModule(ActionBase):
         return result
 
     def _install_and_retry(self, package: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if self._task.check_mode:
-            return {"changed": True, "msg": f"the package {package} would be installed, then the rules loaded"}
         installed: dict[str, Any] = self._execute_module(
             module_name="ansible.builtin.apt", module_args={"name": package}, task_vars=task_vars
         )

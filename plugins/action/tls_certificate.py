@@ -14,14 +14,17 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import 
     check_provided,
     describe,
     general_names,
+    issued_by,
     parse_chain,
     private_key_matches,
 )
 from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason, subject_for
+from cryptography import x509
 
 MODULE = "postroad.relay.tls_files"
 RENEWAL = "postroad.relay.tls_renewal"
 UNITS = Path(__file__).resolve().parents[2] / "roles" / "relay_tls" / "files"
+NOT_TAKEN_UP = "the run that put it in use broke off before the agent took it up"
 STRINGS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS: dict[str, Any] = {
     "hostname": {"type": "str", "required": True},
@@ -70,6 +73,7 @@ ARGUMENTS: dict[str, Any] = {
     "release": {"type": "str"},
     "directory": {"type": "str", "default": "/etc/postroad/tls"},
     "agent_user": {"type": "str", "default": "postroad"},
+    "switching": {"type": "bool", "default": False},
 }
 
 
@@ -86,6 +90,7 @@ class ActionModule(ActionBase):
         self._wanted: dict[str, Any] = arguments["certificate"]
         self._names = self._wanted["names"] or [arguments["hostname"]]
         self._hostname: str = arguments["hostname"]
+        self._switching: bool = arguments["switching"]
         self._place = {"directory": arguments["directory"], "agent_user": arguments["agent_user"]}
         self._release: str | None = arguments["release"]
         host = self._vars.get("inventory_hostname", "this host")
@@ -107,6 +112,10 @@ class ActionModule(ActionBase):
     def _on_host(self, module: str, **arguments: Any) -> dict[str, Any]:
         arguments = {**self._place, **arguments}
         result: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
+        if result.get("missing_package") and self._task.check_mode and module == MODULE:
+            # What the host has cannot be read yet; without openssl no run of ours was here.
+            missing = {"changed": True, "chain": "", "key_matches": False, "taken_up": True}
+            return missing | {"misplaced": result["misplaced"]}
         if result.get("missing_package") and not self._task.check_mode:
             self._install(result["missing_package"])
             result = self._execute_module(module_name=module, module_args=arguments, task_vars=self._vars)
@@ -132,20 +141,23 @@ class ActionModule(ActionBase):
         present = parse_chain(found["chain"], "the certificate in use")[0] if found["chain"] else None
         reason = renewal_reason(
             present,
-            PrivateCa.read_certificate(directory),
+            self._authority(directory),
             names=self._names,
             key_matches=found["key_matches"],
             renew_before=timedelta(days=self._wanted["renew_before"]),
         )
         before = describe(present) if present else ""
-        if reason is None:
-            return {"changed": found["changed"], "certificate": before}
+        if reason is None and found["taken_up"]:
+            return self._places(found) | {"certificate": before}
+        # The same words in check mode and in the run: what only issuing decides (number, end) is in `certificate`.
+        diff = [*self._place_diff(found), self._diff(before, self._planned(directory, present))]
+        reason = reason or NOT_TAKEN_UP
         if self._task.check_mode:
-            return {"changed": True, "reason": reason, "diff": self._diff(before, self._planned(directory))}
+            return {"changed": True, "reason": reason, "diff": diff}
         authority = PrivateCa.open_or_create(directory, domains=self._wanted["ca_domains"], read_key=self._read)
         request = self._module("request")["request"]
         chain = authority.sign(request, self._names, self._wanted["days"])
-        return self._install_pair(chain, before, reason)
+        return self._install_pair(chain, reason, diff)
 
     def _ca_directory(self) -> Path:
         """The authority belongs to the inventory, not to the operator: colleagues must share one."""
@@ -157,10 +169,29 @@ class ActionModule(ActionBase):
             raise CertificateError("relay_tls_certificate.ca_directory is needed: the inventory is not in a directory")
         return Path(inventory) / "private_ca"
 
-    def _planned(self, directory: Path) -> str:
+    def _places(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The result when the certificate stays: what of its directories was put right."""
+        if not found["changed"]:
+            return {"changed": False}
+        return {"changed": True, "diff": self._place_diff(found)}
+
+    def _place_diff(self, found: dict[str, Any]) -> list[dict[str, str]]:
+        header = {"before_header": self._place["directory"], "after_header": self._place["directory"]}
+        before = "".join(f"{line}\n" for line in found["misplaced"])
+        return [header | {"before": before, "after": "owner, group and mode as they should be\n"}] if before else []
+
+    def _authority(self, directory: Path) -> x509.Certificate | None:
+        """The certificate of the authority that is to sign."""
+        trusted = PrivateCa.read_trusted(directory)
+        # Check mode of a rotation: the one that is trusted beside it, which only a real run has made the first.
+        return trusted[-1] if self._switching and (directory / "next.key").exists() else next(iter(trusted), None)
+
+    def _planned(self, directory: Path, present: x509.Certificate | None) -> str:
         """The lines of a certificate that only a real run issues."""
-        authority = PrivateCa.read_certificate(directory)
-        issuer = authority.subject.rfc4514_string() if authority else f"a new authority in {directory}"
+        authority = self._authority(directory)
+        # Not the name of an authority that another host's task may have made a moment ago.
+        known = authority is not None and present is not None and issued_by(present, authority)
+        issuer = present.issuer.rfc4514_string() if known and present else f"the authority in {directory}"
         names = sorted({str(name.value) for name in general_names(self._names)})
         return (
             f"subject: {subject_for(self._names).rfc4514_string()}\n"
@@ -207,6 +238,8 @@ class ActionModule(ActionBase):
         key: str | None = None
         if on_host:
             found = self._module("inspect", source_certificate=certificate_path, source_key=key_path)
+            if "source_chain" not in found:
+                return {"changed": True, "reason": "openssl would be installed first, and the files looked at then"}
             chain, matches = found["source_chain"], found["source_key_matches"]
         else:
             chain = self._controller_file(certificate_path)
@@ -220,17 +253,19 @@ class ActionModule(ActionBase):
             place = "on this host" if on_host else "on the controller"
             raise CertificateError(f"the certificate {certificate_path} {place} " + " and ".join(errors))
         warnings = [f"the certificate {certificate_path} {warning}" for warning in judged.warnings]
-        if found["chain"] == chain and found["key_matches"]:
-            return {"changed": found["changed"], "certificate": describe(certificate), "warnings": warnings}
+        if found["chain"] == chain and found["key_matches"] and found["taken_up"]:
+            return self._places(found) | {"certificate": describe(certificate), "warnings": warnings}
         before = describe(parse_chain(found["chain"], "the certificate in use")[0]) if found["chain"] else ""
         reason = "another one is provided" if before else "there is none"
+        if found["chain"] == chain:
+            reason = NOT_TAKEN_UP if found["key_matches"] else "the key beside it is another's"
+        diff = [*self._place_diff(found), self._diff(before, describe(certificate))]
         if self._task.check_mode:
-            diff = self._diff(before, describe(certificate))
             return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
         source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
-        return {**self._install_pair(chain, before, reason, **source), "warnings": warnings}
+        return {**self._install_pair(chain, reason, diff, **source), "warnings": warnings}
 
-    def _install_pair(self, chain: str, before: str, reason: str, **key: str | None) -> dict[str, Any]:
+    def _install_pair(self, chain: str, reason: str, diff: list[dict[str, str]], **key: str | None) -> dict[str, Any]:
         installed = self._module("install", chain=chain, **key)
         after = describe(parse_chain(chain, "the new certificate")[0])
         return {
@@ -238,7 +273,7 @@ class ActionModule(ActionBase):
             "reason": reason,
             "reloaded": installed["reloaded"],
             "certificate": after,
-            "diff": self._diff(before, after),
+            "diff": diff,
         }
 
     def _diff(self, before: str, after: str) -> dict[str, str]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from .account_sync import AccountSyncError, Synced, planned_names, sync_accounts
 from .agent_settings import ETC, AgentSettings
 from .applied_state import Action, AppliedState, AppliedStore, decide
-from .managed_files import ManagedDirectory, ManagedFile, fingerprint
+from .managed_files import ManagedDirectory, ManagedFile
 from .queue_schema import QueueSchemaError, bring_back
 from .release_store import OPT, ReleaseError, ReleaseStore
 from .systemd_units import SERVICE, SOCKET, UnitError, Units
@@ -74,17 +73,21 @@ class Deployment:
         if wanted is None and not check_mode:
             raise DeploymentError("no release of the agent is installed: run postroad.relay.agent_release first")
         self._release = wanted or ""
+        self._drifted: list[ManagedFile] = []
+        self._accounts_not_taken_up = False
 
     def converge(self) -> Outcome:
         """Do what is missing, in an order in which every step can still be taken back. Raises DeploymentError."""
         try:
             with contextlib.nullcontext() if self.check_mode else self.store.exclusive():
                 self._converge()
-        except (OSError, ReleaseError, UnitError) as error:
+        except (AccountSyncError, OSError, ReleaseError, UnitError) as error:
             raise DeploymentError(str(error)) from error
         return self.outcome
 
     def _converge(self) -> None:
+        # Before anything is written: an agent that was reloaded or restarted by hand may run with what is there now.
+        self._drifted = [file for file in (self._config, *self._unit_files, *self._secrets) if file.content_differs()]
         self._prepare()
         self._check_configuration()
         switch = self._release != self.store.current()
@@ -125,16 +128,13 @@ class Deployment:
             return
         program = self._program()
         if program is None:
-            self._changed(str(path), "", "".join(f"{account['name']} added\n" for account in wanted))
-            return
-        command = [program, "account", "sync", "--json", "--file", str(path), *(["--check"] if self.check_mode else [])]
-        status, output, errors = self._run(command, data=json.dumps(wanted))
-        if status != 0:
-            raise DeploymentError(f"the accounts could not be set: {errors.strip() or output.strip()}")
-        result: dict[str, Any] = json.loads(output)
-        if result["changed"]:
-            lines = [f"{name} {what}\n" for what in ("added", "updated", "removed") for name in result[what]]
-            self._changed(str(path), "", "".join(lines) or "an empty list\n")
+            synced = Synced(changed=True, added=planned_names(wanted))
+        else:
+            synced = sync_accounts(self._run, program, path, wanted, check_mode=self.check_mode)
+        if synced.changed:
+            self._changed(str(path), "", synced.lines)
+        # What the agent has taken up by itself asks for no reload; check mode cannot know better than that it will.
+        self._accounts_not_taken_up = bool(synced.refused)
 
     def _program(self) -> str | None:
         """The wanted release's command; in check mode, while that is not installed, the current one's."""
@@ -167,25 +167,41 @@ class Deployment:
 
     def _wanted_state(self) -> AppliedState:
         socket, service = (file.content for file in self._unit_files)
-        readable = [self._etc / "accounts.toml", *(self._etc / "tls").glob("*.pem")]
         return AppliedState(
             release=self._release,
             config=_digest(self._config.content),
             service=_digest(service),
             socket=_digest(socket),
-            reloadable=fingerprint(*readable, *(secret.path for secret in self._secrets)),
+            # By what is wanted, so that check mode comes to the same. Accounts and certificate are not in it: what
+            # puts them in place has the running agent take them up.
+            reloadable=_digest("".join(f"{secret.path} {_digest(secret.content)}\n" for secret in self._secrets)),
         )
 
     def _decide(self) -> Action:
         states = self.units.states()
         self._enabled = all(state.enabled for state in states.values())
         self._needs_daemon_reload = any(state.needs_reload for state in states.values())
-        return decide(
-            self.applied.load(),
+        action = decide(
+            self._applied_and_untouched(),
             self._wanted_state(),
             service_up=states[SERVICE].active,
             socket_up=states[SOCKET].active,
         )
+        return Action(reload=True) if self._accounts_not_taken_up and not action.needed else action
+
+    def _applied_and_untouched(self) -> AppliedState | None:
+        """What was applied last, less what has been changed on the disk since."""
+        applied = self.applied.load()
+        if applied is None:
+            return None
+        socket, service = self._unit_files
+        kinds: tuple[tuple[str, list[ManagedFile]], ...] = (
+            ("config", [self._config]),
+            ("socket", [socket]),
+            ("service", [service]),
+            ("reloadable", self._secrets),
+        )
+        return replace(applied, **{kind: "" for kind, files in kinds if any(file in self._drifted for file in files)})
 
     def _note(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
         self.outcome.changed |= bool(changed_files)
@@ -219,7 +235,6 @@ class Deployment:
             journal = "\n".join(f"  {line}" for line in self.units.journal(started))
             back = self._put_back(before, previous_release)
             raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
-        # Hashed again: accounts and certificate are what the agent has now read.
         self.applied.save(self._wanted_state(), wanted)
         for release in (previous_release, self._release):
             if release is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .toml_text import dump_toml
 
-__all__ = ["ETC", "AgentSettings", "SettingsError", "agent_options", "build_settings"]
+__all__ = ["ETC", "AgentSettings", "SettingsError", "agent_options", "build_settings", "given_accounts"]
 
 ETC = "/etc/postroad"
 TLS_CERTIFICATE = f"{ETC}/tls/fullchain.pem"
@@ -281,11 +281,17 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
         "dkim": _dkim(options.get("dkim", {}), secrets),
     }
     document |= {name: section for name, section in sections.items() if section}
-    accounts = [_given(account) for account in options["accounts"]]
-    for account in accounts:
+    accounts = given_accounts(options["accounts"])
+    return AgentSettings(toml=_HEADER + dump_toml(document), secrets=secrets, accounts=accounts)
+
+
+def given_accounts(accounts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The accounts as `relay-agent account sync` takes them: without what was not set."""
+    result = [_given(account) for account in accounts]
+    for account in result:
         if "limits" in account:
             account["limits"] = _given(account["limits"])
-    return AgentSettings(toml=_HEADER + dump_toml(document), secrets=secrets, accounts=accounts)
+    return result
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class AppliedState:
     service: str
     socket: str
     reloadable: str
-    """Accounts, upstream secrets and the certificate: read again on reload."""
+    """The upstream secrets: read again on reload."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class ManagedFile:
 
     def differs(self) -> bool:
         """Whether content, owner, group or mode are not as wanted."""
-        return self._content_differs() or not _has_rights(self.path, OWNER, self.group, self.mode)
+        return self.content_differs() or not _has_rights(self.path, OWNER, self.group, self.mode)
 
     def current(self) -> str | None:
         """What is there now, with escapes for bytes that are no text; None when there is no file."""
@@ -61,7 +61,8 @@ class ManagedFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _content_differs(self) -> bool:
+    def content_differs(self) -> bool:
+        """Whether the content is another, or there is no file."""
         # By bytes: a hand may have left other line ends or what is no text at all.
         return self._read() != self.content.encode()
 
@@ -69,7 +70,7 @@ class ManagedFile:
         """Before and after, as Ansible shows them."""
         before = self.current()
         header = {"before_header": str(self.path), "after_header": str(self.path)}
-        if not self._content_differs():
+        if not self.content_differs():
             return header | {"before": "(other owner or mode)\n", "after": f"{OWNER}:{self.group} {self.mode:04o}\n"}
         if self.secret:
             return header | {"before": "" if before is None else "(secret)\n", "after": "(new secret)\n"}

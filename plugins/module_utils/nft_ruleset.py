@@ -22,6 +22,7 @@ __all__ = [
     "parse_networks",
     "render",
     "submission_ports",
+    "without_ids",
 ]
 
 TABLE = "inet postroad"
@@ -34,6 +35,8 @@ OTHER_PORTS = ("reject", "drop", "accept")
 PROTOCOLS = ("tcp", "udp")
 
 _SUBMISSION = re.compile(r"tcp dport \{ ([0-9, ]+) \} jump submission")
+_USERS = re.compile(r"# ([^\n]+ (?:is \d+|is made by the run))\n\t\tmeta skuid \{ [0-9, ]+ \} accept")
+_IDS = re.compile(r" is (?:\d+|made by the run)\b")
 
 
 class PolicyError(ValueError):
@@ -116,6 +119,11 @@ def render(policy: FirewallPolicy) -> str:
 def submission_ports(rules: str) -> set[int]:
     """The submission ports that rules of `render` open; none in the empty text."""
     return {int(port) for listed in _SUBMISSION.findall(rules) for port in listed.split(",")}
+
+
+def without_ids(rules: str) -> str:
+    """Rules of `render` with users by name alone: for what is shown of a first run, before which no id is known."""
+    return _USERS.sub(lambda match: f"# by id: {_IDS.sub('', match[1])}\n\t\tmeta skuid {{ ... }} accept", rules)
 
 
 def _check(policy: FirewallPolicy) -> None:

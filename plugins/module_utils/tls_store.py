@@ -42,32 +42,42 @@ class TlsStore:
         self._current = directory / "current"
         self._requested_key = directory / "requested" / KEY
         self._next_key = directory / "next" / KEY
+        self._not_taken_up = directory / ".switched"
+
+    def misplaced(self) -> list[str]:
+        """What `prepare` will make or change: each place with what is wrong with it. Looks only."""
+        if not self._versions.is_dir():
+            return [f"{path} is missing" for path in (self.directory, self._versions) if not path.is_dir()]
+        paths = [self.directory, self._versions, *sorted(self._versions.rglob("*"))]
+        return [f"{path} has another owner or mode" for path in paths if not self._is_owned(path)]
 
     def prepare(self, *, check_mode: bool) -> bool:
         """See to the user, the directories, owners and modes; return whether any of it changed (or would)."""
         changed = ensure_service_user(self._run_command, self._user, check_mode=check_mode)
-        if check_mode and (changed or not self._versions.is_dir()):
-            return True
+        changed |= bool(self.misplaced())
+        if check_mode or not changed:
+            return changed
         self.directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for directory in (self.directory, self._versions):
-            if not directory.is_dir():
-                changed = True
-                directory.mkdir(mode=0o750)
-        for path in [self.directory, *sorted(self._versions.rglob("*"))]:
-            changed |= self._own(path, check_mode=check_mode)
-        return self._own(self._versions, check_mode=check_mode) or changed
-
-    def _own(self, path: Path, *, check_mode: bool) -> bool:
-        """Owner root, the agent's group, no one else; return whether it was (or is) otherwise."""
-        mode = 0o750 if path.is_dir() else 0o640
-        group = pwd.getpwnam(self._user).pw_gid
-        status = path.stat()
-        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, group, mode):
-            return False
-        if not check_mode:
-            os.chown(path, 0, group)
-            path.chmod(mode)
+            directory.mkdir(mode=0o750, exist_ok=True)
+        for path in [self.directory, self._versions, *sorted(self._versions.rglob("*"))]:
+            self._own(path)
         return True
+
+    def _is_owned(self, path: Path) -> bool:
+        """Whether its owner is root, its group the agent's, and no one else may look."""
+        try:
+            group = pwd.getpwnam(self._user).pw_gid
+        except KeyError:
+            return False  # check mode, before the user is made
+        status = path.stat()
+        return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, group, _mode(path))
+
+    def _own(self, path: Path) -> None:
+        """Make it so."""
+        if not self._is_owned(path):
+            os.chown(path, 0, pwd.getpwnam(self._user).pw_gid)
+            path.chmod(_mode(path))
 
     def chain(self) -> str:
         """The certificate in use with those behind it, in PEM; empty when there is none."""
@@ -84,6 +94,10 @@ class TlsStore:
         # "pass:" is no passphrase: openssl must not ask for one.
         of_key = self._run_command(["openssl", "pkey", "-in", str(key), "-passin", "pass:", "-pubout"])
         return of_certificate[0] == 0 and of_key[0] == 0 and of_certificate[1].strip() == of_key[1].strip()
+
+    def is_taken_up(self) -> bool:
+        """Whether the run that put the pair in use got as far as the agent's reload."""
+        return not self._not_taken_up.exists()
 
     def request(self) -> str:
         """Make a new key, which never leaves this host, and return a certificate request for it (PEM).
@@ -122,6 +136,8 @@ class TlsStore:
             shutil.rmtree(version)
             raise TlsStoreError("the private key does not belong to the certificate; the pair in use was kept")
         before = self._current.readlink() if self._current.is_symlink() else None
+        told_of_before = self.is_taken_up()
+        self._not_taken_up.touch(mode=0o600)
         self._point(self._current, Path("versions") / version.name)
         for name in (CERTIFICATE, KEY):
             self._point(self.directory / name, Path("current") / name)
@@ -133,7 +149,10 @@ class TlsStore:
             if before is not None:
                 self._point(self._current, before)
                 self._run_command(["systemctl", "reload", AGENT_UNIT])
+            if told_of_before:
+                self._not_taken_up.unlink(missing_ok=True)
             raise
+        self._not_taken_up.unlink(missing_ok=True)
         shutil.rmtree(self._requested_key.parent, ignore_errors=True)
         if self._next_key.exists() and self._next_key.read_text(encoding="ascii") == key:
             self._next_key.unlink()
@@ -158,8 +177,8 @@ class TlsStore:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            self._own(path, check_mode=False)
-        self._own(version, check_mode=False)
+            self._own(path)
+        self._own(version)
         return version
 
     @staticmethod
@@ -196,3 +215,7 @@ class TlsStore:
         versions = sorted(entry.name for entry in self._versions.iterdir() if entry.name != current)
         for name in versions[: -(KEPT_VERSIONS - 1)]:
             shutil.rmtree(self._versions / name)
+
+
+def _mode(path: Path) -> int:
+    return 0o750 if path.is_dir() else 0o640

@@ -147,6 +147,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils import ssh_access
 from ansible_collections.postroad.relay.plugins.module_utils.nft_live import (
     BOOT_FILE,
+    BOOT_UNIT,
     NftError,
     PacketFilter,
     boot_units,
@@ -160,8 +161,12 @@ from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import 
     parse_networks,
     render,
     submission_ports,
+    without_ids,
 )
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import ServiceUserError, ensure_service_user
+
+PLACE_OF_NFT = "/usr/sbin/nft"
+"""Where Debian's package puts it."""
 
 ADDRESSES = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS: dict[str, Any] = {
@@ -212,8 +217,10 @@ ARGUMENTS: dict[str, Any] = {
 class Table:
     """One run of the module: the wanted table, the live one, and the way from here to there."""
 
-    def __init__(self, module: AnsibleModule, nft: str) -> None:
-        """Look at the host: SSH and the filter."""
+    def __init__(self, module: AnsibleModule, nft: str | None) -> None:
+        """Look at the host: SSH and the filter. `nft` None: it is not there, and this is check mode."""
+        self.installed = nft is not None
+        nft = nft or PLACE_OF_NFT
         self.module = module
         self.params: dict[str, Any] = module.params
         self.filter = PacketFilter(self.run, nft)
@@ -296,10 +303,12 @@ class Table:
                 smtp_users=users,
             )
         )
-        wanted, live = self.filter.as_loaded(rules), self.filter.live()
+        # Check mode on a host that does not have nft yet: there is no table, and rules cannot be tried.
+        wanted, live = (self.filter.as_loaded(rules), self.filter.live()) if self.installed else (rules, "")
         kept = _read(BOOT_FILE)
         outdated = {path: content for path, content in self.units.items() if _read(path) != content}
-        boot_differs = kept != rules or bool(outdated) or not self.filter.boots()
+        boots = self.filter.boots()
+        boot_differs = kept != rules or bool(outdated) or not boots
         result: dict[str, Any] = {
             "changed": user_made or boot_differs or wanted != live,
             "ssh_ports": ssh_ports,
@@ -307,10 +316,12 @@ class Table:
             "diff": [],
         }
         if kept != rules:
-            result["diff"].append(_diff(str(BOOT_FILE), kept, rules))
+            result["diff"].append(_diff(str(BOOT_FILE), kept, rules if kept else without_ids(rules)))
         elif wanted != live:
             result["diff"].append(_diff("live table inet postroad", live, wanted))
         result["diff"] += [_diff(str(path), _read(path), content) for path, content in outdated.items()]
+        if not boots:
+            result["diff"].append(_diff(BOOT_UNIT, "", "starts at boot\n"))
         if wanted != live and params["other_ports"] != "accept":
             tcp = {extra.port for extra in extra_ports if extra.protocol == "tcp"}
             # In check mode the agent still has the ports that a real run would have closed before it comes to here.
@@ -355,7 +366,7 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     nft = module.get_bin_path("nft")
-    if nft is None:
+    if nft is None and not module.check_mode:
         module.fail_json(msg="nft is not on this host: install the package nftables", missing_package="nftables")
     table = Table(module, nft)
     try:

@@ -136,6 +136,10 @@ options:
     description: The system user of the agent; made when missing.
     type: str
     default: postroad
+  switching:
+    description: For check mode while the authority is changed. The one trusted beside it counts as the one that signs.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

@@ -59,6 +59,15 @@ renews_itself:
   description: Whether a timer on the host renews the certificate.
   returned: for V(inspect)
   type: bool
+taken_up:
+  description: Whether the run that put the pair in use got as far as the agent's reload.
+  returned: for V(inspect)
+  type: bool
+misplaced:
+  description: What was missing, or had another owner or mode, and was (or would be) put right.
+  returned: always
+  type: list
+  elements: str
 source_chain:
   description: The content of O(source_certificate).
   returned: for V(inspect) with a source
@@ -120,6 +129,7 @@ def inspect(module: AnsibleModule, store: TlsStore) -> dict[str, Any]:
         "chain": chain,
         "key_matches": bool(chain) and store.key_matches(),
         "renews_itself": TIMER.exists(),
+        "taken_up": store.is_taken_up(),
     }
     if module.params["source_certificate"]:
         result["source_chain"] = read_source(module, "source_certificate")
@@ -138,8 +148,6 @@ def main() -> None:
         required_together=[("source_certificate", "source_key")],
         required_if=[("step", "install", ["chain"])],
     )
-    if module.get_bin_path("openssl") is None:
-        module.fail_json(msg="openssl is not on this host: install the package openssl", missing_package="openssl")
 
     def run(args: list[str], /) -> tuple[int, str, str]:
         status, output, errors = module.run_command(args)
@@ -147,8 +155,12 @@ def main() -> None:
 
     params = module.params
     store = TlsStore(run, Path(params["directory"]), params["agent_user"])
+    if module.get_bin_path("openssl") is None:
+        text = "openssl is not on this host: install the package openssl"
+        module.fail_json(msg=text, missing_package="openssl", misplaced=store.misplaced())
     try:
-        result: dict[str, Any] = {"changed": store.prepare(check_mode=module.check_mode)}
+        misplaced = store.misplaced()
+        result: dict[str, Any] = {"changed": store.prepare(check_mode=module.check_mode), "misplaced": misplaced}
         if params["step"] == "inspect":
             result.update(inspect(module, store))
         elif not module.check_mode and params["step"] == "request":

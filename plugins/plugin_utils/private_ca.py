@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["PrivateCa", "renewal_reason", "subject_for"]
+__all__ = ["CLOCK_SKEW", "PrivateCa", "ignore_keys", "locked", "renewal_reason", "subject_for", "write_whole"]
 
 LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(days=1)
@@ -42,11 +42,14 @@ class PrivateCa:
 
     @classmethod
     def read_certificate(cls, directory: Path) -> x509.Certificate | None:
-        """The authority's certificate, None before there is an authority."""
+        """The certificate of the authority that signs, None before there is an authority."""
+        return next(iter(cls.read_trusted(directory)), None)
+
+    @classmethod
+    def read_trusted(cls, directory: Path) -> list[x509.Certificate]:
+        """All of `ca.pem`, which people are given: the authority that signs, and during a rotation another one."""
         path = directory / "ca.pem"
-        if not path.exists():
-            return None
-        return parse_chain(path.read_text(encoding="utf-8"), str(path))[0]
+        return parse_chain(path.read_text(encoding="utf-8"), str(path)) if path.exists() else []
 
     @classmethod
     def open_or_create(
@@ -63,7 +66,7 @@ class PrivateCa:
         `read_key` reads the key file, which may be kept in a vault. Raises CertificateError.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(directory):
+        with locked(directory):
             certificate = cls.read_certificate(directory)
             key_path = directory / "ca.key"
             if certificate is None:
@@ -82,6 +85,15 @@ class PrivateCa:
 
     @classmethod
     def _create(cls, directory: Path, domains: Sequence[str], now: datetime) -> PrivateCa:
+        made = cls.make(domains, now)
+        ignore_keys(directory)
+        write_whole(directory / "ca.key", made.private_pem(), 0o600)
+        write_whole(directory / "ca.pem", made.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        return made
+
+    @classmethod
+    def make(cls, domains: Sequence[str], now: datetime) -> PrivateCa:
+        """A new authority that is written nowhere yet. Raises CertificateError for `domains` that cannot be."""
         key = ec.generate_private_key(ec.SECP256R1())
         public = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         # Part of the key's id in the name: two authorities in one key store can be told apart.
@@ -104,15 +116,13 @@ class PrivateCa:
         if domains:
             builder = builder.add_extension(_constraints(domains), critical=True)
         certificate = builder.sign(key, hashes.SHA256())
-        private = key.private_bytes(
+        return cls(certificate=certificate, key=key)
+
+    def private_pem(self) -> bytes:
+        """The key in PEM, without a passphrase. Secret."""
+        return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        # An inventory is often a git repository: the bare key must not slip into it. `git add -f` takes the key
-        # once it is in a vault.
-        _write(directory / ".gitignore", b"ca.key\n.lock\n", 0o644)
-        _write(directory / "ca.key", private, 0o600)
-        _write(directory / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-        return cls(certificate=certificate, key=key)
 
     def sign(self, request_pem: str, names: Sequence[str], days: int, now: datetime | None = None) -> str:
         """A certificate (PEM) for the key of the request and for `names`, whatever names the request has.
@@ -224,15 +234,22 @@ def _constraints(domains: Sequence[str]) -> x509.NameConstraints:
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=excluded or None)
 
 
+def ignore_keys(directory: Path) -> None:
+    """Keep git off the keys. An inventory is often a repository, and a bare key must not slip into it; `git add -f`
+    takes one that is in a vault."""
+    write_whole(directory / ".gitignore", b"ca.key\nnext.key\nprevious.key\n.lock\n", 0o644)
+
+
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One process at a time: Ansible's forks reach a new inventory together."""
     with (directory / ".lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Put `content` at `path` whole or not at all."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:

@@ -163,7 +163,8 @@ def sync(arguments: argparse.Namespace) -> int:
         result = sync_accounts(path, parse_wanted(document), check=arguments.check, keep_others=arguments.keep_others)
     except (_RefusedError, ValueError) as error:
         return _refuse(error)
-    told = tell_agent(socket, "accounts.reload") if result.changed and not arguments.check else None
+    # Also when nothing differs: the run that changed the file may have been cut short before it could tell.
+    told = None if arguments.check else tell_agent(socket, "accounts.reload")
     if arguments.json:
         names = {"added": result.added, "updated": result.updated, "removed": result.removed}
         print_json({"changed": result.changed, **{key: list(value) for key, value in names.items()}, "agent": told})

@@ -13,22 +13,23 @@ from typing import Any
 from relay_agent.config.load import read_config
 from relay_agent.config.schema import Config
 from relay_agent.delivery.domain import ascii_domain
-from relay_agent.dkim.keys import Algorithm, Key, KeyState, check_selector
+from relay_agent.dkim.keys import Algorithm, Key, KeyState, check_selector, parse_key, render_key
 from relay_agent.dkim.places import DkimError
-from relay_agent.dkim.published import Finding, Publication, look_up
+from relay_agent.dkim.published import Finding, Publication, look_up, look_up_at_servers
 from relay_agent.dkim.record import record_strings, record_text, zone_lines
 from relay_agent.dkim.store import KeyStore, load_keys
 
 from .notice import print_told, tell_agent
 from .terminal import duration, escape, print_json, style, table
 
-__all__ = ["activate", "check", "delete", "keys", "new", "record", "retire"]
+__all__ = ["activate", "check", "delete", "export", "import_key", "keys", "new", "record", "retire"]
 
 _ALGORITHMS = {
     "both": (Algorithm.RSA, Algorithm.ED25519),
     "rsa": (Algorithm.RSA,),
     "ed25519": (Algorithm.ED25519,),
 }
+_LARGEST_KEY = 65_536
 
 
 def keys(arguments: argparse.Namespace) -> int:
@@ -69,6 +70,29 @@ def new(arguments: argparse.Namespace) -> int:
         f"Publish {'this record' if len(made) == 1 else 'these records'}, then: relay-agent dkim activate {domain}",
         file=sys.stderr,
     )
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Print a key's file, for another relay of the domain."""
+    (key,) = _chosen(read_config(arguments.config), arguments)
+    sys.stdout.write(render_key(key).decode("ascii"))
+    return 0
+
+
+def import_key(arguments: argparse.Namespace) -> int:
+    """Keep a key that another relay has made; it comes by standard input."""
+    config = read_config(arguments.config)
+    domain, selector = _domain(arguments.domain), _selector(arguments.selector)
+    try:
+        key = parse_key(sys.stdin.buffer.read(_LARGEST_KEY), domain, selector)
+    except ValueError as error:
+        raise DkimError([f"standard input {error}"]) from None
+    added = KeyStore(config.dkim).add(key, _now())
+    if arguments.json:
+        print_json({"name": key.name, "added": added})
+    else:
+        print(f"{key.name}: {'pending here, too' if added else 'is here already'}")
     return 0
 
 
@@ -155,11 +179,21 @@ def record(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Compare the records in DNS with the keys; 1 when one that is needed does not fit."""
     config = read_config(arguments.config)
-    findings = _look_up(_chosen(config, arguments), config)
+    chosen = _chosen(config, arguments)
+    findings = _look_up(chosen, config)
+    if arguments.everywhere:
+        findings += asyncio.run(look_up_at_servers(chosen, config.delivery.resolvers))
     good = all(finding.publication is Publication.PUBLISHED for finding in findings)
     if arguments.json:
         rows = [
-            {"name": each.key.name, "state": each.key.state, "dns": each.publication, "reason": each.reason}
+            {
+                "name": each.key.name,
+                "selector": each.key.selector,
+                "state": each.key.state,
+                "server": each.server or None,
+                "dns": each.publication,
+                "reason": each.reason,
+            }
             for each in findings
         ]
         print_json({"good": good, "keys": rows})

@@ -103,16 +103,35 @@ def add_dkim(commands: Any) -> None:
         "or is to, has no fitting record.",
         ["relay-agent dkim check", "relay-agent dkim check example.org --json"],
     )
-    for parser in (new, activate, retire, delete):
+    check.add_argument("--everywhere", action="store_true", help="ask each name server of the domain as well")
+    export = command(
+        actions,
+        "export",
+        f"{_MODULE}:export",
+        "print a key, for another relay",
+        "Print a key's file: its state and the private key in PEM. Secret: hand it to another relay's `import` and "
+        "nowhere else.",
+        ["relay-agent dkim export example.org 2026a | ssh relay2 relay-agent dkim import example.org 2026a"],
+    )
+    import_key = command(
+        actions,
+        "import",
+        f"{_MODULE}:import_key",
+        "keep a key that another relay has made",
+        "Read a key (PEM) from standard input and keep it as pending, so that several relays sign with the same.",
+        ["relay-agent dkim import example.org 20260131-rsa < 20260131-rsa.pem"],
+    )
+    for parser in (new, activate, retire, delete, export, import_key):
         parser.add_argument("domain", metavar="DOMAIN")
     for parser in (keys, record, check):
         parser.add_argument("domain", metavar="DOMAIN", nargs="?", default="", help="default: all")
-    for parser in (retire, delete):
+    for parser in (retire, delete, export, import_key):
         parser.add_argument("selector", metavar="SELECTOR")
     for parser in (activate, record, check):
         parser.add_argument("selector", metavar="SELECTOR", nargs="?", default="", help="default: all of the domain")
     for parser in (activate, delete):
         parser.add_argument("--force", action="store_true", help="do it all the same")
-    for parser in (keys, new, activate, retire, delete, record, check):
+    for parser in (keys, new, activate, retire, delete, record, check, export, import_key):
         config_option(parser)
-        json_option(parser)
+        if parser is not export:
+            json_option(parser)

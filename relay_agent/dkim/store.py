@@ -82,6 +82,22 @@ class KeyStore:
                 self._write(key)
         return made
 
+    def add(self, key: Key, now: datetime) -> bool:
+        """Keep a key that was made on another relay, as pending; returns whether it is new here.
+
+        A key that is here already keeps its state. Raises DkimError when the selector is another key's.
+        """
+        with self._locked(make=True):
+            for known in load_keys(self._config):
+                if (known.domain, known.selector) == (key.domain, key.selector):
+                    if known.public() != key.public():
+                        raise DkimError([f"{key.name} is another key here (a selector is used once)"])
+                    return False
+            if not (self._directory / key.domain).exists():
+                _make_directory(self._directory / key.domain)
+            self._write(_moved(key, KeyState.PENDING, now))
+        return True
+
     def activate(self, keys: list[Key], now: datetime) -> list[Key]:
         """Let these sign, and retire those that did before them; returns what was retired.
 

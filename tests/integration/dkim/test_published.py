@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from relay_agent.dkim import published
 from relay_agent.dkim.keys import Algorithm, Key, make_key
-from relay_agent.dkim.published import Publication, look_up
+from relay_agent.dkim.published import Publication, look_up, look_up_at_servers
 from relay_agent.dkim.record import record_text, zone_lines
 from tests.integration.delivery.peers import NameServer, free_port
 
@@ -67,3 +68,27 @@ async def test_a_resolver_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> Non
         silent.bind(("127.0.0.1", 0))
         (finding,) = await look_up([key("s")], [f"127.0.0.1:{silent.getsockname()[1]}"])
     assert (finding.publication, finding.reason) == (Publication.UNKNOWN, "no resolver answered in time")
+
+
+async def test_each_name_server_of_the_zone_is_asked(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, missing, broken = key("here"), key("missing"), make_key("broken", "s", Algorithm.ED25519, NOW)
+    # The zone is test., two labels above the records.
+    names.start(zone_lines(here))
+    monkeypatch.setattr(published, "_with_port", lambda address: f"{address}:{names.port}")
+    findings = await look_up_at_servers([here, missing, broken], [f"127.0.0.1:{names.port}"])
+    assert {finding.key: finding.publication for finding in findings} == {
+        here: Publication.PUBLISHED,
+        missing: Publication.MISSING,
+        broken: Publication.UNKNOWN,
+    }
+    assert "so says name server ns.test" in next(each.reason for each in findings if each.key is missing)
+
+
+async def test_a_name_server_that_does_not_answer(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = key("one")
+    names.start(zone_lines(one))
+    closed = free_port()
+    monkeypatch.setattr(published, "_with_port", lambda address: f"{address}:{closed}")
+    (finding,) = await look_up_at_servers([one], [f"127.0.0.1:{names.port}"])
+    assert (finding.publication, finding.server) == (Publication.UNKNOWN, "ns.test")
+    assert "ns.test does not answer" in finding.reason

@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ class Dns:
 
     def __init__(self) -> None:
         self.publication = Publication.MISSING
+        self.at_server = Publication.PUBLISHED
         self.resolvers: Sequence[str] = ()
 
     async def look_up(self, keys: Sequence[Key], resolvers: Sequence[str]) -> list[Finding]:
@@ -32,11 +35,15 @@ class Dns:
         reason = "" if self.publication is Publication.PUBLISHED else "DNS has no TXT record"
         return [Finding(key, self.publication, reason) for key in keys]
 
+    async def look_up_at_servers(self, keys: Sequence[Key], resolvers: Sequence[str]) -> list[Finding]:
+        return [Finding(key, self.at_server, "", "ns.test") for key in keys]
+
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
     dns = Dns()
     monkeypatch.setattr(dkim, "look_up", dns.look_up)
+    monkeypatch.setattr(dkim, "look_up_at_servers", dns.look_up_at_servers)
     return dns
 
 
@@ -131,6 +138,65 @@ def test_check_says_whether_dns_has_what_it_needs(run: Any, dns: Dns, capsys: py
     dns.publication = Publication.PUBLISHED
     assert run("check", "--json") == 0
     assert json.loads(capsys.readouterr().out)["good"] is True
+
+
+def test_check_everywhere_asks_the_name_servers_too(run: Any, dns: Dns, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("new", "alpha.test", "--algorithm", "ed25519", "--selector", "one") == 0
+    capsys.readouterr()
+    dns.publication, dns.at_server = Publication.PUBLISHED, Publication.MISSING
+    assert run("check", "alpha.test") == 0
+    capsys.readouterr()
+    assert run("check", "alpha.test", "--everywhere", "--json") == 1
+    rows = json.loads(capsys.readouterr().out)["keys"]
+    assert [(row["selector"], row["server"], row["dns"]) for row in rows] == [
+        ("one", None, "published"),
+        ("one", "ns.test", "missing"),
+    ]
+
+
+def give(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put it into standard input."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+
+
+def test_a_key_goes_from_one_relay_to_another(
+    run: Any, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("new", "alpha.test", "--algorithm", "ed25519", "--selector", "one") == 0
+    assert run("activate", "alpha.test", "--force") == 0
+    capsys.readouterr()
+    assert run("export", "alpha.test", "one") == 0
+    exported = capsys.readouterr().out
+    assert "-----BEGIN PRIVATE KEY-----" in exported
+
+    give(exported, monkeypatch)
+    assert run("import", "alpha.test", "one") == 0
+    assert "is here already" in capsys.readouterr().out
+    assert states(config) == {"one": "active"}
+
+    assert run("delete", "alpha.test", "one", "--force") == 0
+    capsys.readouterr()
+    give(exported, monkeypatch)
+    assert run("import", "alpha.test", "one", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "one._domainkey.alpha.test", "added": True}
+    assert states(config) == {"one": "pending"}
+    assert run("export", "alpha.test", "one") == 0
+    assert capsys.readouterr().out.partition("-----")[2] == exported.partition("-----")[2]
+
+
+def test_what_is_imported_is_looked_at(
+    run: Any, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give("no key", monkeypatch)
+    assert run("import", "alpha.test", "one") == 1
+    assert "standard input holds no key" in capsys.readouterr().err
+    assert run("new", "alpha.test", "--algorithm", "ed25519", "--selector", "one") == 0
+    assert run("new", "beta.test", "--algorithm", "ed25519", "--selector", "one") == 0
+    capsys.readouterr()
+    assert run("export", "beta.test", "one") == 0
+    give(capsys.readouterr().out, monkeypatch)
+    assert run("import", "alpha.test", "one") == 1
+    assert "is another key here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,20 @@ def test_keys_from_the_first_to_the_next(config: Dkim) -> None:
     assert "20261124-ed25519" not in states(config)
 
 
+def test_a_key_of_another_relay_is_kept_as_pending(config: Dkim, tmp_path: Path) -> None:
+    (made,) = KeyStore(Dkim(directory=tmp_path / "elsewhere")).make("alpha.test", ED25519, NOW, "one")
+    store = KeyStore(config)
+    assert store.add(made, NOW)
+    assert states(config) == {"one": "pending"}
+    assert stat.S_IMODE((config.directory / "alpha.test" / "one.pem").stat().st_mode) == 0o640
+    store.activate(load_keys(config), NOW)
+    assert not store.add(made, NOW)
+    assert states(config) == {"one": "active"}
+    (other,) = KeyStore(Dkim(directory=tmp_path / "third")).make("alpha.test", ED25519, NOW, "one")
+    with pytest.raises(DkimError, match="is another key here"):
+        store.add(other, NOW)
+
+
 def test_a_domain_s_directory_goes_with_its_last_key(config: Dkim) -> None:
     store = KeyStore(config)
     (only,) = store.make("alpha.test", ED25519, NOW)

@@ -16,6 +16,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_deployment im
     Outcome,
 )
 from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import AgentSettings
+from ansible_collections.postroad.relay.plugins.module_utils.applied_state import Action
 from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseStore
 from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import SERVICE, SOCKET
 
@@ -36,6 +37,7 @@ class Host:
         self.fails_to_start: set[str] = set()
         self.accounts: list[dict[str, Any]] | None = None
         self.schemas = {OLD: 1, NEW: 1}
+        self.agent_says = "reloaded"
 
     def __call__(self, args: list[str], data: str | None = None) -> tuple[int, str, str]:
         program, *rest = args
@@ -73,8 +75,9 @@ class Host:
         if not check:
             self.accounts = wanted
             (self.root / "etc/accounts.toml").write_text(json.dumps([entry["name"] for entry in wanted]))
-        names = [entry["name"] for entry in wanted] if changed else []
-        return 0, json.dumps({"changed": changed, "added": names, "updated": [], "removed": []}), ""
+        names = sorted(entry["name"].lower() for entry in wanted) if changed else []
+        told = None if check else self.agent_says
+        return 0, json.dumps({"changed": changed, "added": names, "updated": [], "removed": [], "agent": told}), ""
 
     def converge(
         self,
@@ -166,21 +169,101 @@ def test_new_ports_are_opened(host: Host) -> None:
     assert host.calls.index("daemon-reload") < host.calls.index("stop") < host.calls.index("start")
 
 
-def test_accounts_and_secrets_only_reload(host: Host) -> None:
+def test_secrets_only_reload(host: Host) -> None:
     host.converge(secrets={"u.password": "old\n"})
     assert host.converge(secrets={"u.password": "new\n"}).action.reload
     assert host.calls == ["reload"]
-    outcome = host.converge(secrets={"u.password": "new\n"}, accounts=[ALICE, {"name": "bob", "password": "b0b"}])
-    assert outcome.action.reload
-    assert not host.converge(secrets={"u.password": "new\n"}, accounts=host.accounts).changed
+    assert not host.converge(secrets={"u.password": "new\n"}).changed
 
 
-def test_a_new_certificate_reloads(host: Host) -> None:
+def test_accounts_that_the_agent_takes_up_need_no_reload(host: Host) -> None:
+    host.converge()
+    outcome = host.converge(accounts=[ALICE, {"name": "bob", "password": "b0b"}])
+    assert outcome.changed
+    assert not outcome.action.needed
+    assert host.calls == []
+
+
+def test_accounts_that_the_running_agent_did_not_take_up_reload_it(host: Host) -> None:
+    host.converge()
+    host.agent_says = "no answer in time"
+    assert host.converge(accounts=[{"name": "bob", "password": "b0b"}]).action.reload
+    assert host.calls == ["reload"]
+
+
+def test_a_certificate_is_the_business_of_what_installs_it(host: Host) -> None:
     (host.root / "etc/tls").mkdir(parents=True)
     (host.root / "etc/tls/fullchain.pem").write_text("old")
     host.converge()
     (host.root / "etc/tls/fullchain.pem").write_text("new")
-    assert host.converge().action.reload
+    assert not host.converge().changed
+
+
+@pytest.mark.parametrize(
+    ("place", "action"),
+    [
+        ("etc/agent.toml", Action(restart=True)),
+        (f"units/{SERVICE}", Action(restart=True)),
+        (f"units/{SOCKET}", Action(restart_sockets=True)),
+        ("etc/secrets/u.password", Action(reload=True)),
+    ],
+)
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_a_hand_changed_is_put_back_and_taken_up(host: Host, place: str, action: Action, gone: bool) -> None:
+    secrets = {"u.password": "pw\n"}
+    host.converge(secrets=secrets)
+    if gone:
+        (host.root / place).unlink()
+    else:
+        (host.root / place).write_text("by hand")
+    told = host.converge(check=True, secrets=secrets)
+    done = host.converge(secrets=secrets)
+    assert (told.changed, told.diff, told.action) == (done.changed, done.diff, done.action)
+    assert done.action == action
+    assert "pw\n" not in repr(done)
+    assert not host.converge(secrets=secrets).changed
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "bare": {},
+    "configuration": {"toml": "two"},
+    "unit": {"units": UNITS | {SERVICE: "[Service]\nNice=1\n"}},
+    "sockets": {"units": UNITS | {SOCKET: "[Socket]\nListenStream=465\n"}},
+    "release": {"release": NEW},
+    "secret": {"secrets": {"u.password": "new\n"}},
+    "no secret": {"secrets": {}},
+    "accounts": {"accounts": [ALICE, {"name": "Bob", "password": "b0b"}]},
+    "no accounts": {"accounts": []},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_check_mode_shows_what_the_run_shows(host: Host, change: str) -> None:
+    start: dict[str, Any] = {"secrets": {"u.password": "old\n"}}
+    if change != "bare":
+        host.converge(**start)
+    told = host.converge(**start | CHANGES[change], check=True)
+    done = host.converge(**start | CHANGES[change])
+    assert (told.changed, told.diff, told.action) == (done.changed, done.diff, done.action)
+    assert told.changed is (change != "no accounts")
+
+
+def test_check_mode_of_a_bare_host_without_accounts(host: Host) -> None:
+    told, done = host.converge(accounts=[], check=True), host.converge(accounts=[])
+    assert told.diff == done.diff
+    assert "an empty list\n" in [entry["after"] for entry in done.diff]
+
+
+@pytest.mark.parametrize("place", ["etc/agent.toml", "etc/secrets/u.password", "etc/secrets", f"units/{SERVICE}"])
+def test_a_wrong_mode_is_shown_and_put_right(host: Host, place: str) -> None:
+    secrets = {"u.password": "pw\n"}
+    host.converge(secrets=secrets)
+    (host.root / place).chmod(0o777)
+    told, done = host.converge(check=True, secrets=secrets), host.converge(secrets=secrets)
+    assert told.changed
+    assert (told.diff, told.action) == (done.diff, done.action)
+    assert not done.action.needed
+    assert not host.converge(secrets=secrets).changed
 
 
 def test_no_secret_is_in_what_is_shown(host: Host) -> None:

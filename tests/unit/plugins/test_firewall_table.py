@@ -4,6 +4,7 @@
 from typing import Any
 
 import pytest
+from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import without_ids
 
 from tests.unit.plugins.machine import Machine
 
@@ -44,15 +45,15 @@ def test_rules_are_live_kept_and_found_as_they_should_be(machine: Machine) -> No
     told = table(machine, check=True)
     done = table(machine)
     assert (done["pending"], done["connection"]) == (True, HOME)
-    # The user was made meanwhile: his id is in the rules.
-    assert [entry["after_header"] for entry in done["diff"]] == [entry["after_header"] for entry in told["diff"]]
+    # The user was made meanwhile; his id is in the rules and, of a first run, in neither diff.
+    assert done["diff"] == told["diff"]
     (armed,) = [line for line in machine.asked() if line.startswith("systemd-run")]
     assert "--on-active=45" in armed
     assert not machine.path("/etc/postroad/firewall.nft").exists()
     assert "587" in machine.sh(TABLE)
 
     assert confirm(machine)["changed"]
-    assert machine.path("/etc/postroad/firewall.nft").read_text() == done["diff"][0]["after"]
+    assert without_ids(machine.path("/etc/postroad/firewall.nft").read_text()) == done["diff"][0]["after"]
     asked = machine.asked()
     assert asked[0] == "stop postroad-firewall-restore.timer"
     assert asked[-1] == "enable --quiet --now postroad-firewall.service"
@@ -65,6 +66,23 @@ def test_rules_are_live_kept_and_found_as_they_should_be(machine: Machine) -> No
     # What is kept is what boots: loaded anew, nothing differs.
     machine.sh("nft flush ruleset; nft -f /etc/postroad/firewall.nft")
     assert machine.sh(TABLE) == live
+
+
+def test_check_mode_shows_the_same_where_nft_is_to_be_installed(machine: Machine) -> None:
+    machine.sh("nft=$(readlink -f $(command -v nft)); mount --bind /dev/null $nft")
+    told = table(machine, check=True)
+    machine.sh("umount $(findmnt -n -o TARGET -S devtmpfs | grep nft || findmnt -n -o TARGET | grep -o '/[^ ]*nft$')")
+    assert told["changed"]
+    assert told["diff"] == table(machine)["diff"]
+
+
+def test_a_boot_unit_that_was_disabled_is_shown(machine: Machine) -> None:
+    apply(machine)
+    machine.sh("systemctl disable postroad-firewall.service")
+    told, done = table(machine, check=True), table(machine)
+    assert told["diff"] == done["diff"]
+    assert [entry["after"] for entry in done["diff"]] == ["starts at boot\n"]
+    assert not table(machine)["changed"]
 
 
 def test_a_change_by_hand_is_shown_and_undone(machine: Machine) -> None:

@@ -90,6 +90,46 @@ def test_modes_are_mended(store: TlsStore, authority: PrivateCa) -> None:
     assert (store.directory / KEY).stat().st_mode & 0o7777 == 0o640
 
 
+def test_what_is_out_of_place_is_named(host: Host, store: TlsStore, authority: PrivateCa, tmp_path: Path) -> None:
+    absent = TlsStore(host, tmp_path / "none", USER)
+    assert absent.misplaced() == [f"{tmp_path}/none is missing", f"{tmp_path}/none/versions is missing"]
+    renew(store, authority)
+    assert store.misplaced() == []
+    key = (store.directory / KEY).resolve()
+    key.chmod(0o644)
+    assert store.misplaced() == [f"{key} has another owner or mode"]
+    assert store.prepare(check_mode=False) is True
+    assert store.misplaced() == []
+
+
+class PowerCutError(Exception):
+    """The machine went away."""
+
+
+def test_a_pair_that_the_agent_was_not_told_of_is_known(
+    store: TlsStore, host: Host, authority: PrivateCa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew(store, authority)
+    assert store.is_taken_up()
+
+    def cut(self: TlsStore) -> bool:
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TlsStore, "_reload_agent", cut)
+        with pytest.raises(PowerCutError):
+            renew(store, authority)
+    assert store.key_matches()
+    assert not store.is_taken_up()
+    host.agent = "refusing"
+    with pytest.raises(TlsStoreError):
+        renew(store, authority)
+    assert not store.is_taken_up()
+    host.agent = "running"
+    renew(store, authority)
+    assert store.is_taken_up()
+
+
 def test_each_request_has_a_new_key(store: TlsStore, authority: PrivateCa) -> None:
     renew(store, authority)
     first = (store.directory / KEY).read_text()

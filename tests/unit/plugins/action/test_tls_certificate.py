@@ -95,8 +95,10 @@ def test_check_mode_tells_what_will_be_issued(play: Play) -> None:
     planned, issued = play.results["planned"], play.results["issued"]
     assert planned["changed"]
     assert planned["reason"] == issued["reason"] == "there is none"
-    promised, kept = (result["diff"]["after"].splitlines()[:2] for result in (planned, issued))
-    assert promised == kept == [f"subject: CN={HOST}", f"names: 192.0.2.7, {HOST}"]
+    assert planned["diff"] == issued["diff"]
+    places, certificate = planned["diff"]
+    assert places["before"] == f"{TLS} is missing\n{TLS}/versions is missing\n"
+    assert certificate["after"].splitlines()[:2] == [f"subject: CN={HOST}", f"names: 192.0.2.7, {HOST}"]
     assert play.results["untouched"]["stdout"] == ""
     assert play.results["untouched"]["rc"] != 0
 
@@ -133,7 +135,8 @@ def test_provided_pair_takes_over(play: Play, shared_machine: Machine, pair: Pat
     assert replaced["changed"]
     assert planned["reason"] == replaced["reason"] == "another one is provided"
     assert planned["diff"] == replaced["diff"]
-    assert replaced["diff"]["before"] == play.results["issued"]["certificate"]
+    (shown,) = replaced["diff"]
+    assert shown["before"] == play.results["issued"]["certificate"]
     assert shared_machine.sh(f"cat {TLS}/fullchain.pem {TLS}/privkey.pem") == (
         (pair / "chain").read_text() + (pair / "key").read_text()
     )
