@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +47,14 @@ class Wanted:
     limit: int = 20
 
 
-def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
+def find(directory: Path, wanted: Wanted, read: Callable[[], None] | None = None) -> list[dict[str, Any]]:
     """Messages, newest first: ``{"id": queue id, "events": [log events in order of time]}``.
 
     Bounces and notices that a message led to are events of it and messages of their own. Segments that vanish while
-    they are read, or cannot be read, are passed over. Raises OSError when the directory cannot be read.
+    they are read, or cannot be read, are passed over. read: called after each read of a segment, for whoever shows
+    progress. Raises OSError when the directory cannot be read.
     """
-    listed = list(reversed(segments(directory)))
+    listed = _Listed(reversed(segments(directory)), read)
     ids: list[str] | None = None
     for queries in _searches(wanted):
         found = set(_ids(listed, queries, wanted))
@@ -66,6 +67,20 @@ def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
     events |= _events(listed, sorted(followed - set(chosen)))
     order = sorted(events, reverse=True)
     return [{"id": queue_id, "events": sorted(events[queue_id], key=_time)} for queue_id in order if events[queue_id]]
+
+
+class _Listed:
+    """Segments, newest first, each told of when the next is asked for."""
+
+    def __init__(self, listed: Iterable[Segment], read: Callable[[], None] | None) -> None:
+        self._listed = list(listed)
+        self._read = read
+
+    def __iter__(self) -> Iterator[Segment]:
+        for segment in self._listed:
+            yield segment
+            if self._read is not None:
+                self._read()
 
 
 def _searches(wanted: Wanted) -> Iterator[list[tuple[str, str]]]:
@@ -95,7 +110,7 @@ def _message_ids(text: str) -> tuple[str, str]:
     return f"<{bare}>", bare
 
 
-def _ids(listed: Sequence[Segment], queries: Sequence[tuple[str, str]], wanted: Wanted) -> Iterator[str]:
+def _ids(listed: Iterable[Segment], queries: Sequence[tuple[str, str]], wanted: Wanted) -> Iterator[str]:
     # Two criteria are intersected afterwards, so each must not stop at the number that is wanted in the end.
     limit = wanted.limit if len(list(_searches(wanted))) == 1 else 100_000
     left = limit
@@ -108,7 +123,7 @@ def _ids(listed: Sequence[Segment], queries: Sequence[tuple[str, str]], wanted: 
             left -= len(rows)
 
 
-def _events(listed: Sequence[Segment], ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _events(listed: Iterable[Segment], ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     events: dict[str, list[dict[str, Any]]] = {queue_id: [] for queue_id in ids}
     left = _MOST_EVENTS
     if not ids:
