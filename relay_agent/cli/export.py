@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 from relay_agent.control.protocol import NOT_FOUND, ControlError
 
 from .asking import Asking
-from .selected import UsageError, many, selection
+from .selected import UsageError, many, selection, watched
 from .terminal import complain, print_json
 
 __all__ = ["export"]
@@ -61,7 +61,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def _copy(asking: Asking, chosen: dict[str, Any], target: _Target) -> tuple[list[str], list[str]]:
     written, left = [], []
-    for message in asking.stream("queue.matches", selection=chosen):
+    for message in watched(asking.stream("queue.matches", selection=chosen), "export"):
         queue_id = str(message["id"])
         if not _ID.fullmatch(queue_id):
             raise ControlError("failed", "the agent names a message that cannot be a file")

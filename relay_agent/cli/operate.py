@@ -27,10 +27,9 @@ def release(arguments: argparse.Namespace) -> int:
 def retry(arguments: argparse.Namespace) -> int:
     """Make recipients due now."""
     chosen = selection(arguments)
-    if chosen.keys() - {"ids"}:
+    if chosen.keys() != {"ids"}:
         return _changed(arguments, "retry", "due now")
-    wanted: dict[str, Any] = {"ids": arguments.ids} if arguments.ids else {"all": True}
-    result = Asking(arguments.config).call("queue.retry", **wanted)
+    result = Asking(arguments.config).call("queue.retry", ids=arguments.ids)
     if arguments.json:
         print_json(result)
     elif result["recipients"] or not result["unknown"]:

@@ -33,7 +33,7 @@ def list_messages(arguments: argparse.Namespace) -> int:
     else:
         messages = asking.stream("queue.list", limit=limit)
     seen: set[str] = set()
-    messages = _noted(messages, seen)
+    messages = _noted(watched(messages, "reading the queue", prints=arguments.json), seen)
     if arguments.json:
         print_json_list(messages)
     else:
@@ -128,7 +128,9 @@ def show(arguments: argparse.Namespace) -> int:
             raise
         missing = error
     try:
-        found: list[dict[str, Any]] = list(islice(asking.stream("history.find", queue_id=arguments.id), 50))
+        found: list[dict[str, Any]] = list(
+            islice(watched(asking.stream("history.find", queue_id=arguments.id), "reading the history"), 50)
+        )
     except ControlError as error:
         if error.code not in (FAILED, UNKNOWN_COMMAND):
             raise

@@ -16,6 +16,7 @@ __all__ = ["UsageError", "many", "seconds", "selection", "watched"]
 
 _TEXTS = ("destination", "account", "reason", "recipient", "sender")
 _NOT_BEFORE = 2.0  # seconds that a run may take without a word
+_PAUSE = 0.1  # seconds between two words: a terminal is slow
 
 
 class UsageError(ControlError):
@@ -47,19 +48,28 @@ def seconds(option: str, text: str) -> float:
         raise UsageError(f"{option} {text}: {error}") from None
 
 
-def watched(items: Iterator[Any], doing: str) -> Iterator[Any]:
-    """The items less those that tell of progress, which a terminal shows when it takes long."""
-    shows = sys.stderr.isatty()
-    started, shown = time.monotonic(), False
+def watched(items: Iterator[Any], doing: str, *, prints: bool = False) -> Iterator[Any]:
+    """The items less those that tell of progress, which a terminal shows when it takes long.
+
+    Messages are counted as they come, so that progress is shown by whatever is slow, the search or what is made of its
+    items. prints: they go to standard output one by one; if that is a terminal, they are progress enough.
+    """
+    shows = sys.stderr.isatty() and not (prints and sys.stdout.isatty())
+    due, shown = time.monotonic() + _NOT_BEFORE, False
+    what, count = "recipient", 0
     try:
         for item in items:
             progress = item.get("progress") if isinstance(item, Mapping) else None
+            if progress is not None:
+                what, count = ("file", progress["files"]) if "files" in progress else (what, progress["recipients"])
+            if shows and time.monotonic() >= due:
+                shown, due = True, time.monotonic() + _PAUSE
+                sys.stderr.write(f"\r\x1b[K{doing}: {many(count, what)} so far")
+                sys.stderr.flush()
             if progress is None:
                 yield item
-            elif shows and time.monotonic() - started >= _NOT_BEFORE:
-                shown = True
-                sys.stderr.write(f"\r\x1b[K{doing}: {many(progress['recipients'], 'recipient')} so far")
-                sys.stderr.flush()
+                recipients = item.get("recipients") if isinstance(item, Mapping) else None
+                count += len(recipients) if isinstance(recipients, list) else 0
     finally:
         if shown:
             sys.stderr.write("\r\x1b[K")

@@ -11,7 +11,7 @@ from relay_agent.control.protocol import NOT_FOUND, ControlError
 
 from .asking import Asking
 from .event_story import ending, events_told
-from .selected import many, seconds
+from .selected import many, seconds, watched
 from .terminal import complain, duration, escape, print_json_list, style
 
 __all__ = ["trace"]
@@ -34,7 +34,8 @@ def trace(arguments: argparse.Namespace) -> int:
     }
     since = 0.0 if arguments.since is None else time.time() - seconds("--since", arguments.since)
     asking = Asking(arguments.config)
-    found = list(asking.stream("history.find", since=since, limit=min(arguments.limit or _MOST, _MOST), **wanted))
+    limit = min(arguments.limit or _MOST, _MOST)
+    found = list(watched(asking.stream("history.find", since=since, limit=limit, **wanted), "reading the history"))
     messages = [{**each, "queued": _queued(asking, each["id"])} for each in found] or _only_queued(asking, wanted)
     messages.sort(key=lambda each: str(each["id"]))
     if arguments.json:
@@ -87,6 +88,6 @@ def _only_queued(asking: Asking, wanted: dict[str, str]) -> list[dict[str, Any]]
         searches = [{**chosen, "ids": [wanted["queue_id"]]} if "queue_id" in wanted else chosen]
     messages: dict[str, dict[str, Any]] = {}
     for search in searches:
-        for message in asking.stream("queue.matches", selection=search, limit=_MOST):
+        for message in watched(asking.stream("queue.matches", selection=search, limit=_MOST), "reading the queue"):
             messages[message["id"]] = {"id": message["id"], "events": [], "queued": message}
     return list(messages.values())

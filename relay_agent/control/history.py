@@ -17,10 +17,11 @@ __all__ = ["find_messages"]
 
 _TEXTS: Final = ("anything", "queue_id", "message_id", "sender", "recipient")
 _MOST: Final = 1000
+_BETWEEN: Final = 0.5  # seconds from one word of progress to the next
 
 
 async def find_messages(directory: Path, arguments: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """Messages of the history, see `find`. Raises ControlError, and OSError."""
+    """Items: messages of the history, see `find`, after word of how far it is. Raises ControlError, and OSError."""
     texts = {key: arguments[key] for key in _TEXTS if arguments.get(key) is not None}
     if not texts or not all(isinstance(each, str) and len(each) <= 2000 for each in texts.values()):
         raise ControlError(BAD_REQUEST, f"expected a text for one of {', '.join(_TEXTS)}")
@@ -31,10 +32,24 @@ async def find_messages(directory: Path, arguments: dict[str, Any]) -> AsyncIter
         raise ControlError(BAD_REQUEST, f"limit: expected a number from 1 to {_MOST}")
     # What is no Unicode is in no database either.
     clean = {key: each.encode("utf-8", "replace").decode() for key, each in texts.items()}
-    found = await asyncio.to_thread(find, directory, Wanted(since=float(since), limit=limit, **clean))
+    looked_at = 0
+
+    def read() -> None:
+        nonlocal looked_at
+        looked_at += 1
+
+    search = asyncio.ensure_future(
+        asyncio.to_thread(find, directory, Wanted(since=float(since), limit=limit, **clean), read)
+    )
+    await asyncio.wait([search], timeout=_BETWEEN)
+    if search.done():
+        await search  # raises what kept it from looking before anything is answered
 
     async def items() -> AsyncIterator[dict[str, Any]]:
-        for message in found:
+        while not search.done():
+            yield {"progress": {"files": looked_at}}
+            await asyncio.wait([search], timeout=_BETWEEN)
+        for message in await search:
             yield message
 
     return items()

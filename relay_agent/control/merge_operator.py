@@ -105,13 +105,16 @@ async def _change(stores: Sequence[StoreCommands], arguments: dict[str, Any]) ->
 
 
 async def _matches(stores: Sequence[StoreCommands], arguments: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """Items: a message each, with the recipients that fit; oldest first within each store."""
+    """Items: a message each, with the recipients that fit, oldest first within each store; and progress."""
     limit = arguments.get("limit", 0)
     left = limit if isinstance(limit, int) and limit > 0 else -1
+    found = 0
     for store in stores:
         async for answer in _goes(store, "queue.matches", arguments):
             for item in answer.get("items", ()):
                 if not left:
                     return
                 left -= 1
+                found += len(item.get("recipients", ()))
                 yield item
+            yield {"progress": {"recipients": found}}

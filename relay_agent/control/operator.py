@@ -106,6 +106,8 @@ class _Operator:
         messages, recipients, busy = len(chosen), len(found.matches), 0
         if action in _MARKS:
             messages, recipients = await self._mark(action, chosen)
+            if action == "retry" and not messages and found.cursor is None and self._carrier is not None:
+                self._carrier.wake()  # troubles of hosts are forgotten, also where no mail waits for them now
         elif action != "count":
             messages, recipients, busy = await self._remove(action, chosen, words)
         return {

@@ -156,9 +156,20 @@ class Router:
         if config.delivery.fallback_via:
             pools.insert(0, way_via(config.delivery.fallback_via))
         self._pools = pools
-        self._instead = pools[0] if pools else None
+        self._instead = self._pool_instead(config)
         self._port = config.delivery.smtp_port
         self._kept: dict[tuple[str, Origin], tuple[float, Way]] = {}
+
+    def _pool_instead(self, config: Config) -> Way | None:
+        """Where mail for MX hosts goes while port 25 is closed.
+
+        Never to a site that calls in, which takes its own mail only, nor with the credentials of some senders or
+        accounts alone.
+        """
+        if config.delivery.fallback_via:
+            return self._pools[0]
+        open_to_all = (each for each in config.route if not (each.etrn or each.senders or each.accounts))
+        return next((way for each in open_to_all if (way := self._ways[id(each)]) is not None), None)
 
     @property
     def instead(self) -> str | None:

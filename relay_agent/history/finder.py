@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,14 @@ class Wanted:
     limit: int = 20
 
 
-def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
+def find(directory: Path, wanted: Wanted, read: Callable[[], None] | None = None) -> list[dict[str, Any]]:
     """Messages, newest first: ``{"id": queue id, "events": [log events in order of time]}``.
 
     Bounces and notices that a message led to are events of it and messages of their own. Segments that vanish while
-    they are read, or cannot be read, are passed over. Raises OSError when the directory cannot be read.
+    they are read, or cannot be read, are passed over. read: called after each read of a segment, for whoever shows
+    progress. Raises OSError when the directory cannot be read.
     """
-    listed = list(reversed(segments(directory)))
+    listed = _Listed(reversed(segments(directory)), read)
     searches = list(_searches(wanted))
     # Two criteria are intersected afterwards, so each must not stop at the number that is wanted in the end.
     limit = wanted.limit if len(searches) == 1 else _MOST_IDS
@@ -59,6 +60,20 @@ def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
     events |= _events(listed, sorted(followed - set(chosen)))
     order = sorted(events, reverse=True)
     return [{"id": queue_id, "events": sorted(events[queue_id], key=_time)} for queue_id in order if events[queue_id]]
+
+
+class _Listed:
+    """Segments, newest first, each told of when the next is asked for."""
+
+    def __init__(self, listed: Iterable[Segment], read: Callable[[], None] | None) -> None:
+        self._listed = list(listed)
+        self._read = read
+
+    def __iter__(self) -> Iterator[Segment]:
+        for segment in self._listed:
+            yield segment
+            if self._read is not None:
+                self._read()
 
 
 def _searches(wanted: Wanted) -> Iterator[tuple[str, Test]]:
@@ -110,7 +125,7 @@ def _lower(value: object) -> str | None:
     return value.lower() if isinstance(value, str) else None
 
 
-def _ids(listed: Sequence[Segment], text: str, test: Test, since: float, limit: int) -> set[str]:
+def _ids(listed: Iterable[Segment], text: str, test: Test, since: float, limit: int) -> set[str]:
     """The newest messages, `limit` or a few more, that have such an event."""
     found: set[str] = set()
     for segment in listed:
@@ -126,7 +141,7 @@ def _ids(listed: Sequence[Segment], text: str, test: Test, since: float, limit: 
     return found
 
 
-def _events(listed: Sequence[Segment], ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _events(listed: Iterable[Segment], ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     events: dict[str, list[dict[str, Any]]] = {queue_id: [] for queue_id in ids}
     left = _MOST_EVENTS
     for segment in listed if ids else ():

@@ -75,7 +75,7 @@ REGISTRY = Registry()
 _counter, _gauge, _histogram = REGISTRY.counter, REGISTRY.gauge, REGISTRY.histogram
 
 _VERSIONS = ("TLSv1.2", "TLSv1.3")
-_MECHANISMS = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")
+_MECHANISMS = ("EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
 _REASONS = ("size", "policy", "limit", "disk", "content", "address", "syntax", "fault")
 
 # ---- connections and sessions ---------------------------------------------------------------------------
@@ -219,7 +219,7 @@ HOST_RECOVERIES = _counter("host_recoveries", "Hosts that had trouble and took m
 UPSTREAM_SIGN_INS = _counter(
     "upstream_sign_ins",
     "Sign-ins to upstream relays.",
-    Label("mechanism", ("EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")),
+    Label("mechanism", _MECHANISMS),
     Label("result", ("succeeded", "failed")),
 )
 TOKENS = _counter(

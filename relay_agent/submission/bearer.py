@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages of OAUTHBEARER (RFC 7628 3.1) and of XOAUTH2, its older relative."""
+"""The messages of OAUTHBEARER (RFC 7628 3.1) and of XOAUTH2, its older relative.
+
+XOAUTH2 has no RFC; it is as Google describes it: https://developers.google.com/gmail/imap/xoauth2-protocol
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """The first bytes of a connection, looked at before there is a transport.
 
 A TLS handshake must find the client's hello unread. So this reads from the bare socket, and takes exactly what
-it means to take.
+it means to take. A balancer's header is as HAProxy's proxy-protocol.txt has it, version 1 or 2.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signing in: AUTH PLAIN (RFC 4616) and AUTH LOGIN, the way RFC 4954 has them."""
+"""Signing in: AUTH PLAIN (RFC 4616) and AUTH LOGIN (draft-murchison-sasl-login), the way RFC 4954 has them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def read_plain(initial: bytes | None, ask: Ask) -> Credentials:
 
 
 async def read_login(initial: bytes | None, ask: Ask) -> Credentials:
-    """Name and password of AUTH LOGIN, asked for one after the other.
+    """Name and password of AUTH LOGIN (draft-murchison-sasl-login), asked for one after the other.
 
     The prompts are the ones that mail programs compare with. Raises SignInError.
     """

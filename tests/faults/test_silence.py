@@ -54,8 +54,8 @@ def test_honest_clients_among_silent_ones(agent: Agent, sink: Sink, load: Load, 
             f"{SILENT} silent and {SLOW} slow clients: {len(load.waits)} messages, "
             f"p99 {load.p99() * 1000:.0f} ms from MAIL to 250, {load.failures.total()} failed"
         )
-        # A stopwatch on a machine that does other things as well: ten times the target still fails.
-        assert load.p99() < 10.0
+        # The short form runs beside other tests: a stopwatch on a machine that does other things as well.
+        assert load.p99() < (1.0 if LONG else 10.0)
         assert load.failures == {}
         if LONG:
             wait_for(lambda: gone(held[SLOW:]) > SILENT // 2, 40, "their end")

@@ -39,7 +39,7 @@ from relay_agent.submission.session import SubmissionSession, session_factory
 from .event_loop import FuzzLoop, Wire
 from .promises import CONTROLS
 
-__all__ = ["session", "starttls_session"]
+__all__ = ["session", "session_cut_everywhere", "starttls_session"]
 
 _CONFIG = parse_config(
     """
@@ -345,6 +345,19 @@ def session(data: bytes) -> None:
         found = other(data, 0)
         assert found.written == expected.written, f"{other.__name__}: other replies"
         assert found.messages == expected.messages, f"{other.__name__}: other messages"
+
+
+@_same_moment()
+def session_cut_everywhere(data: bytes) -> None:
+    """In two pieces, the second when all that the first leads to is done, for each place to cut at."""
+    expected = _at_once(data, 0)
+    for place in range(1, len(data)):
+        cut = _Session(listener=0)
+        cut.send(data[:place])
+        cut.send(data[place:])
+        found = cut.end()
+        assert found.written == expected.written, f"cut at {place}: other replies"
+        assert found.messages == expected.messages, f"cut at {place}: other messages"
 
 
 @_same_moment()

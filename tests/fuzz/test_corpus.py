@@ -9,11 +9,14 @@ import zlib
 import pytest
 
 from .mutation import mutations
+from .session import session_cut_everywhere
 from .targets import CORPUS, TARGETS, corpus
 
 #: Seconds of processor time for a target's made inputs; nearly all are through long before.
 _LONGEST = 1.5
 _COUNT = 1000
+#: Those of the hostile sessions that are quickly tried in all pieces, the ends of data that are none among them.
+_SMALL = [path.name for path in corpus("session") if path.stat().st_size <= 210]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,12 @@ def test_made(target: str) -> None:
             break
 
 
+@pytest.mark.parametrize("name", _SMALL, ids=lambda text: text)
+def test_a_small_session_cut_at_every_byte(name: str) -> None:
+    session_cut_everywhere((CORPUS / "session" / name).read_bytes())
+
+
 def test_every_target_has_inputs_and_every_input_a_target() -> None:
     assert {path.name for path in CORPUS.iterdir()} == TARGETS.keys()
     assert all(corpus(target) for target in TARGETS)
+    assert {path.name for path in corpus("session") if path.name.startswith("smuggle-")} < set(_SMALL)

@@ -76,7 +76,7 @@ class Delivery(Section):
     fallback_via: tuple[Hop, ...] = Field(
         default=(),
         description="Upstream relays, as in `[[route]]`, that carry mail for MX hosts while port 25 is closed; without "
-        "them the first route's with `via`.",
+        "them the first route's with `via` and without `senders`, `accounts` and `etrn`.",
     )
 
     @model_validator(mode="after")

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signing in to an upstream relay (RFC 4954): which mechanism, and the talk of each. Secrets appear in no exception."""
+"""Signing in to an upstream relay (RFC 4954): which mechanism, and the talk of each. Secrets appear in no exception.
+
+EXTERNAL is RFC 4422, SCRAM-SHA-256 RFC 7677, OAUTHBEARER RFC 7628, PLAIN RFC 4616. Without an RFC are LOGIN
+(draft-murchison-sasl-login) and XOAUTH2 (https://developers.google.com/gmail/imap/xoauth2-protocol).
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 from .conftest import Agent, Sink, free_port, wait_for
 
 
@@ -29,6 +31,34 @@ def test_deferred_mail_takes_the_route_that_a_reload_brings(agent: Agent, sink: 
     (event,) = agent.events("delivered")
     assert event["queue_id"] == queue_id
     assert len(sink.messages()) == 1
+
+
+@pytest.mark.parametrize("limited", ["", 'senders = ["news.test"]'], ids=["open-to-all", "of-one-sender"])
+def test_status_tells_in_words_that_port_25_is_closed(agent: Agent, sink: Sink, limited: str) -> None:
+    sink.start()
+    text = agent.config.read_text()
+    text = text.replace('domains = ["*"]', f'domains = ["routed.test"]\n{limited}')
+    # Nobody listens there.
+    looks = f'port25_check = ["127.0.0.1"]\nsmtp_port = {free_port()}'
+    agent.config.write_text(text.replace("port25_check = []", looks))
+    agent.start()
+    words = [
+        f"mail for MX hosts goes through 127.0.0.1:{sink.port}",
+        "mail for MX hosts waits; have the provider open it",
+    ]
+
+    def shown() -> str:
+        return agent.command("status", "--config", str(agent.config)).stdout
+
+    wait_for(lambda: f"port 25 to the outside: closed; {words[bool(limited)]}" in shown(), 20, what="the words")
+    assert words[not limited] not in shown()
+    agent.submit("one", recipients=("bob@[127.0.0.1]",))
+    if limited:
+        wait_for(lambda: bool(agent.events("deferred")), what="the deferral")
+        assert not sink.messages()
+    else:
+        wait_for(lambda: bool(agent.events("delivered")), what="the delivery through the pool")
+        assert len(sink.messages()) == 1
 
 
 def test_a_pool_with_a_dead_member_defers_nothing(agent: Agent, sink: Sink) -> None:

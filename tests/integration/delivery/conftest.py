@@ -51,6 +51,7 @@ xn--bcher-kva MX 10 mx.alpha
 fault       A 127.0.2.4
 smart       A 127.0.2.5
 upstream    A 127.0.2.6
+next        A 127.0.0.1
 """
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from relay_agent.delivery import destination
 from relay_agent.delivery.routing import health, port25
-from tests.integration.certificates import make_certificate
+from tests.integration.certificates import Certificate, make_certificate
 
 from .conftest import MakeRelay, Relay
 from .peers import Sink, Smarthost, free_port
@@ -22,10 +25,18 @@ BEHIND = "127.0.2.7"  # where the smarthost hands mail on to
 
 
 @pytest.fixture(scope="module")
-def smarthost(workplace: Path, smtp_port: int) -> Iterator[Smarthost]:
-    """Takes SCRAM-SHA-256 and nothing else, or a certificate."""
+def known(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """The client certificate that the smarthost knows."""
+    return make_certificate(tmp_path_factory.mktemp("known"), "relay.test")
+
+
+@pytest.fixture(scope="module")
+def smarthost(workplace: Path, smtp_port: int, known: Certificate) -> Iterator[Smarthost]:
+    """Takes SCRAM-SHA-256 and nothing else, or the one certificate that it knows."""
     directory = Path(tempfile.mkdtemp(dir=workplace))
     directory.chmod(0o755)
+    clients = directory / "clients"
+    clients.write_text(f"{_fingerprint(known)} relay.test\n")
     certificate = make_certificate(directory, "smart.test")
     rights = "permit_sasl_authenticated, permit_tls_clientcerts, reject"
     host = Smarthost(
@@ -36,13 +47,20 @@ def smarthost(workplace: Path, smtp_port: int) -> Iterator[Smarthost]:
         certificate,
         f"[{BEHIND}]:{smtp_port}",
         mechanisms="SCRAM-SHA-256",
-        extra=f"smtpd_tls_ask_ccert = yes\nsmtpd_tls_fingerprint_digest = sha256\nrelay_clientcerts = static:yes\n"
+        extra="smtpd_tls_ask_ccert = yes\nsmtpd_tls_fingerprint_digest = sha256\n"
+        f"relay_clientcerts = texthash:{clients}\n"
         f"smtpd_relay_restrictions = {rights}\nsmtpd_recipient_restrictions = {rights}\n",
     )
     try:
         yield host.start()
     finally:
         host.stop()
+
+
+def _fingerprint(certificate: Certificate) -> str:
+    """As Postfix writes it."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.certificate.read_text())
+    return hashlib.sha256(der).digest().hex(":").upper()
 
 
 @pytest.fixture
@@ -79,14 +97,26 @@ async def test_scram_against_cyrus(relay: MakeRelay, sink: MakeSink, smarthost: 
     assert smarthost.password not in repr(sender.events.seen)
 
 
-async def test_a_client_certificate(relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, tmp_path: Path) -> None:
+async def test_a_client_certificate(relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, known: Certificate) -> None:
     behind = sink(BEHIND)
-    own = make_certificate(tmp_path, "relay.test")
-    hop = _smart(smarthost, None, client_certificate=str(own.certificate), client_key=str(own.key))
+    hop = _smart(smarthost, None, client_certificate=str(known.certificate), client_key=str(known.key))
     sender = await relay(routes=[{"via": [hop]}])
     await sender.send("bob@alpha.test")
     await sender.outcome("delivered", seconds=20)
     await sender.until(behind.received, "the message behind the smarthost")
+
+
+async def test_another_client_certificate_of_the_same_name_is_refused(
+    relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, tmp_path: Path
+) -> None:
+    behind = sink(BEHIND)
+    own = make_certificate(tmp_path, "relay.test")
+    hop = _smart(smarthost, None, client_certificate=str(own.certificate), client_key=str(own.key))
+    sender = await relay(routes=[{"via": [hop]}])
+    await sender.send("bob@alpha.test", sender="")
+    (event,) = await sender.outcome("failed", seconds=20)
+    assert event["status"].startswith("5.7.")
+    assert not behind.received()
 
 
 async def test_a_refused_sign_in_and_the_way_back(
@@ -129,10 +159,13 @@ async def test_a_refused_sign_in_and_the_way_back(
         (None, "none", "connection"),
         (("-Q", "MAIL"), "none", "refused"),
         (("-r", "MAIL"), "none", "refused"),
+        (("-r", "MAIL", "-b", "451 4.7.1 slow down"), "none", "throttled"),
+        (("-r", "CONNECT", "-b", "451 4.7.1 slow down"), "none", "throttled"),
+        (("-r", "DATA", "-b", "451 4.7.1 slow down"), "none", "throttled"),
         ((), "starttls", "tls"),
         ((), "implicit", "tls"),
     ],
-    ids=["dead", "421", "450-to-mail", "no-starttls", "no-tls"],
+    ids=["dead", "421", "450-to-mail", "451-to-mail", "451-to-connect", "451-to-data", "no-starttls", "no-tls"],
 )
 async def test_the_next_takes_over(
     relay: MakeRelay, sink: MakeSink, smtp_port: int, options: tuple[str, ...] | None, tls: str, cause: str
@@ -148,6 +181,25 @@ async def test_the_next_takes_over(
     assert len(good.received()) == 1
     assert (_state(sender)["state"], _state(sender)["cause"]) == ("rests", cause)
     assert _state(sender, 1)["state"] == "well"
+
+
+async def test_weights_divide_the_sessions(
+    relay: MakeRelay, sink: MakeSink, smtp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destination, "_IDLE_FOR", 0.0)  # a session for each message
+    often, seldom = sink("127.0.2.4"), sink("127.0.2.6")
+    hops = [
+        {"host": host, "port": smtp_port, "tls": "none", "priority": 1, "weight": weight}
+        for host, weight in (("fault.test", 3), ("upstream.test", 1))
+    ]
+    sender = await relay(routes=[{"via": hops}])
+    for count in range(1, 241):
+        await sender.send("bob@alpha.test")
+        await sender.outcome("delivered", count)
+    assert len(sender.events.named("connected")) >= 235
+    # 180 and 60, give or take five standard deviations.
+    assert 146 <= len(often.received()) <= 214
+    assert len(often.received()) + len(seldom.received()) == 240
 
 
 async def test_the_preferred_one_comes_back_under_load(

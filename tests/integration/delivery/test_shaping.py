@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,13 +24,11 @@ SILENT = "127.0.2.4"
 
 
 @pytest.fixture
-def silent(smtp_port: int) -> Iterator[None]:
-    """A host whose kernel takes connections, and that says nothing."""
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((SILENT, smtp_port))
-        listening.listen(64)
-        yield
+def silent(sink: MakeSink) -> None:
+    """A mail server that hangs: its kernel takes connections, and it says nothing."""
+    process = sink(SILENT).process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
 
 
 async def test_a_host_that_never_answers_gives_way(relay: MakeRelay, sink: MakeSink, silent: None) -> None:

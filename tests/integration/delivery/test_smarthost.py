@@ -62,18 +62,22 @@ def _via(*hops: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"domains": ["*"], "via": list(hops)}]
 
 
+@pytest.mark.parametrize("auth", ["plain", "login"])
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_signed_in_over_verified_tls(
-    relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, secret: Path, tls: str
+    relay: MakeRelay, sink: MakeSink, smarthost: Smarthost, secret: Path, tls: str, auth: str
 ) -> None:
     behind = sink(BEHIND)
-    sender = await relay(routes=_via(_hop(smarthost, secret, tls=tls)))
+    signed_in = f"sasl_method={auth.upper()}, sasl_username={smarthost.username}"
+    before = smarthost.log().count(signed_in)
+    sender = await relay(routes=_via(_hop(smarthost, secret, tls=tls, auth=auth)))
     await sender.send("bob@alpha.test", "carol@nowhere.test")
     events = await sender.outcome("delivered", 2)
     assert {event["host"] for event in events} == {"smart.test"}
     await sender.until(behind.received, "the message behind the smarthost")
     (received,) = behind.received()
     assert "ESMTPSA" in received.parsed["Received"]
+    assert smarthost.log().count(signed_in) == before + 1
     shown = repr(sender.events.seen)
     assert smarthost.password not in shown
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A token endpoint (RFC 6749) over HTTPS, in a process: ``python token_host.py ADDRESS PORT CERTIFICATE KEY``.
+"""A token endpoint (RFC 6749) over HTTPS, in a process: ``python token_host.py ADDRESS PORT CERTIFICATE KEY [TOKEN]``.
 
 ``/token`` knows the client `relay` with the secret `s3cret:%`, by client credentials or the refresh token `again`, and
-numbers the tokens it gives; ``/short`` gives those that last two seconds, ``/odd`` no token.
+numbers the tokens it gives; ``/short`` gives those that last two seconds, ``/odd`` no token. ``/given/GRANT`` gives to
+that grant alone what is in the file TOKEN.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, unquote_plus
 __all__ = ["TokenHost"]
 
 _NUMBERS = itertools.count(1)
+_GIVEN = "/given/"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -38,6 +40,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(401, {"error": "invalid_client", "error_description": f"{shown[1]} is wrong"})
         elif form["grant_type"] == "refresh_token" and form["refresh_token"] != "again":
             self._answer(400, {"error": "invalid_grant"})
+        elif self.path.startswith(_GIVEN):
+            if form["grant_type"] != self.path.removeprefix(_GIVEN):
+                self._answer(400, {"error": "unsupported_grant_type"})
+            else:
+                self._answer(200, {"access_token": Path(sys.argv[5]).read_text(), "expires_in": 3600})
         elif self.path == "/odd":
             self._answer(200, {"token_type": "Bearer"})
         else:
@@ -62,12 +69,13 @@ class TokenHost:
     port: int
     certificate: Path
     key: Path
+    token: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> TokenHost:
         from .peers import listens, wait_for
 
-        options = map(str, (self.address, self.port, self.certificate, self.key))
+        options = map(str, (self.address, self.port, self.certificate, self.key, self.token or ""))
         self.process = subprocess.Popen([sys.executable, __file__, *options], stderr=subprocess.DEVNULL)
         wait_for(lambda: listens(self.address, self.port), "the token endpoint")
         return self
@@ -88,4 +96,4 @@ def _main(address: str, port: str, certificate: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(*sys.argv[1:5])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -10,11 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["RELAY4", "RELAY6", "Hosts", "run"]
 
 RELAY4, PEER4 = "198.51.100.1", ("198.51.100.2", "198.51.100.3")
 RELAY6, PEER6 = "fd00:51::1", ("fd00:51::2", "fd00:51::3")
+
+_NETWORK = 0x40000000  # CLONE_NEWNET
 
 LISTENER = """
 import selectors, socket, sys
@@ -54,6 +58,13 @@ def run(*args: str, text: str | None = None) -> str:
     return done.stdout
 
 
+def _enter(namespace: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, _NETWORK) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "setns")
+
+
 @dataclass(frozen=True)
 class Hosts:
     """A relay, whose filter is tried, and a peer with two addresses of each family."""
@@ -84,6 +95,16 @@ class Hosts:
     def nft(self, *args: str, text: str | None = None) -> str:
         """Run nft on the relay."""
         return run("ip", "netns", "exec", self.relay, "nft", *args, text=text)
+
+    @contextmanager
+    def inside(self, host: str) -> Iterator[None]:
+        """This thread's new sockets, and the processes that it starts, are on `host` (setns(2))."""
+        with Path("/proc/thread-self/ns/net").open("rb") as before, Path(f"/run/netns/{host}").open("rb") as there:
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
 
     @contextmanager
     def listening(self, host: str, *ports: int) -> Iterator[None]:

@@ -48,6 +48,7 @@ from cryptography.x509 import RFC822Name
 
 from relay_agent.accounts.limits import parse_limits
 from relay_agent.accounts.store import Account, parse_addresses
+from relay_agent.observability import measured
 from relay_agent.submission import authentication
 from relay_agent.submission.scram import ScramDialogue
 from tests.integration.certificates import Authority
@@ -73,6 +74,15 @@ EXTENSIONS = {
     "ETRN": "1985",
     "ATRN": "2645",
     "MT-PRIORITY": "6710",
+}
+#: Where each mechanism is described; two have no RFC of their own.
+MECHANISMS = {
+    "EXTERNAL": "RFC 4422",
+    "SCRAM-SHA-256": "RFC 7677",
+    "OAUTHBEARER": "RFC 7628",
+    "XOAUTH2": "developers.google.com/gmail/imap/xoauth2-protocol",
+    "PLAIN": "RFC 4616",
+    "LOGIN": "draft-murchison-sasl-login",
 }
 # Without an enhanced status code: the greeting, EHLO and HELO (RFC 2034 4), and what is no answer yet.
 _BARE = re.compile(rf"220 relay\.test.*|250[ -](?:relay\.test|(?:{'|'.join(EXTENSIONS)})(?: .*)?)|354 .*|334 \S*")
@@ -208,7 +218,7 @@ async def test_dialogue(
 async def test_every_extension_and_mechanism_that_is_offered_has_a_script(
     running: Running, account: Account, tmp_path: Path
 ) -> None:
-    """Named for it, and with the number of its RFC."""
+    """Named for it, and with the number of its RFC, or what there is in place of one."""
     people = Authority(tmp_path / "people")
     options = f'[oauth]\nissuer = "{ISSUER}"\naudience = ["postroad"]\njwks_url = "https://127.0.0.1:9/none"\n'
     options += '[[route]]\ndomains = ["site.test"]\netrn = true\nowners = ["alice"]'
@@ -231,8 +241,11 @@ async def test_every_extension_and_mechanism_that_is_offered_has_a_script(
     for name, number in EXTENSIONS.items():
         assert name == "AUTH" or f"RFC {number}" in scripts[name.lower()], name
     (auth,) = (line for line in offered if line.startswith("AUTH "))
-    mechanisms = auth.split()[1:]
-    assert mechanisms == ["EXTERNAL", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
-    for mechanism in mechanisms:
-        assert "RFC " in scripts[f"auth-{mechanism.lower()}"], mechanism
-    assert {"proxy-1", "proxy-2", "auto-tls", "auto-starttls"} <= set(scripts)
+    assert auth.split()[1:] == list(MECHANISMS)
+    for counter in (measured.SIGN_INS, measured.UPSTREAM_SIGN_INS):
+        assert counter.definition.labels[0].values == tuple(MECHANISMS)  # what is not declared is counted as `other`
+    for mechanism, source in MECHANISMS.items():
+        assert source in scripts[f"auth-{mechanism.lower()}"], mechanism
+    for version in ("1", "2"):
+        assert f"HAProxy's proxy-protocol.txt 2.{version}" in scripts[f"proxy-{version}"]
+    assert {"auto-tls", "auto-starttls"} <= set(scripts)

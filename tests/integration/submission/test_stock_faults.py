@@ -11,6 +11,8 @@ commands sent in the clear behind STARTTLS in tests/dialogues/commands-behind-st
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -285,6 +287,70 @@ async def test_a_large_message_is_not_gathered_in_memory(running: Running) -> No
     code, peak = await on_ours(running, upload)
     assert code == "250"
     assert peak < 4 * 1024 * 1024
+
+
+async def test_a_large_message_does_not_stop_the_others(running: Running) -> None:
+    """Stock aiosmtpd joins all its lines at the end, and answers nobody meanwhile."""
+    size = 24 * 1024 * 1024
+    block = (b"x" * 78 + b"\r\n") * 800
+
+    async def longest_wait(port: int) -> float:
+        """Seconds that another session's NOOP took at most during an upload."""
+        uploading, other = await connected(port), await connected(port)
+        waits: list[float] = []
+
+        uploaded = asyncio.Event()
+
+        async def ask() -> None:
+            while not uploaded.is_set():
+                begun = time.perf_counter()
+                assert (await other.ask("NOOP"))[:3] == "250"
+                waits.append(time.perf_counter() - begun)
+                await asyncio.sleep(0.005)
+
+        await uploading.send(ENVELOPE)
+        for _ in range(3):
+            await uploading.reply()
+        asking = asyncio.ensure_future(ask())
+        await uploading.send(b"x: y\r\n\r\n")
+        for _ in range(size // len(block)):
+            await uploading.send(block)
+        await uploading.send(b".\r\n")
+        assert (await uploading.line())[:3] == "250"
+        uploaded.set()
+        await asking
+        for each in (uploading, other):
+            await each.close()
+        assert len(waits) > 3
+        return max(waits)
+
+    async with stock(Handler(), data_size_limit=2 * size) as port:
+        theirs = [await longest_wait(port) for _ in range(3)]
+    async with running(**LOCAL, settings=TRUSTED) as relay:
+        ours = [await longest_wait(relay.port) for _ in range(5)]
+    # A stopwatch beside other tests: the median, as one look may fall into somebody else's second.
+    assert statistics.median(ours) < min(0.2, statistics.median(theirs))
+
+
+async def test_greeting_again_and_again_does_not_make_lines_longer(running: Running) -> None:
+    """Stock aiosmtpd allows MAIL 36 octets more with each EHLO."""
+
+    def greeted(times: int) -> Scenario:
+        async def refused_at(client: Client) -> int:
+            """The length of the first command line that is too long."""
+            for _ in range(times - 1):
+                assert (await client.ask("EHLO laptop.test"))[:3] == "250"
+            length = 500
+            while (answer := await client.ask("MAIL FROM:<a@alpha.test>".ljust(length)))[:3] == "250":
+                length += 20
+                assert await client.ask("RSET")
+            assert answer[:3] == "500"
+            return length
+
+        return refused_at
+
+    assert await on_stock(greeted(20)) > await on_stock(greeted(1))
+    assert await on_ours(running, greeted(20)) == await on_ours(running, greeted(1))
 
 
 async def test_a_line_longer_than_others_take(running: Running) -> None:

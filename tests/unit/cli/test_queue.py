@@ -138,7 +138,7 @@ async def test_with_an_agent_it_is_asked(run: Any, tmp_path: Path, capsys: pytes
             assert await asyncio.to_thread(run, "show", "nothing") == 1
             assert "NOTHING is not in the queue" in capsys.readouterr().err
             assert await asyncio.to_thread(run, "retry", "--all") == 0
-            assert capsys.readouterr().out == "1 recipient due now\n"
+            assert capsys.readouterr().out == "1 message (1 recipient) due now\n"
             assert await asyncio.to_thread(run, "delete", ours.queue_id, "--json") == 0
             assert json.loads(capsys.readouterr().out) == {"messages": 1, "unknown": []}
         finally:
@@ -163,7 +163,7 @@ def test_root_leaves_no_files_of_its_own_in_the_queue(config: Path) -> None:
             text=True,
             cwd=Path(__file__).parents[3],
         )
-        assert (result.returncode, result.stdout) == (0, "1 recipient due now\n"), result.stderr
+        assert (result.returncode, result.stdout) == (0, "1 message (1 recipient) due now\n"), result.stderr
         assert {path.stat().st_uid for path in (queue, *queue.rglob("*"))} == {54321}
 
 

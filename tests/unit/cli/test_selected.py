@@ -42,5 +42,24 @@ def test_progress_is_for_terminals_and_long_runs(monkeypatch: pytest.MonkeyPatch
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
+def test_messages_are_counted_as_they_are_worked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, out = Terminal(), io.StringIO()
+    monkeypatch.setattr(module, "_NOT_BEFORE", 0.0)
+    monkeypatch.setattr(module, "_PAUSE", 0.0)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    items = [{"id": "A", "recipients": [1, 2]}, {"id": "B", "recipients": [1]}, {"progress": {"recipients": 3}}]
+    for prints in (False, True):
+        assert list(watched(iter(items), "export", prints=prints)) == items[:2]
+        shown = [f"export: {count} so far" for count in ("0 recipients", "2 recipients", "3 recipients")]
+        assert terminal.getvalue().split("\r\x1b[K") == ["", *shown, ""]
+        terminal.seek(0)
+        terminal.truncate()
+    # What is printed line by line on the same terminal is not broken into.
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert list(watched(iter(items), "list", prints=True)) == items[:2]
+    assert terminal.getvalue() == ""
+
+
 def test_numbers_of_things() -> None:
     assert (many(1, "message"), many(12_000, "message")) == ("1 message", "12,000 messages")

@@ -134,6 +134,27 @@ async def test_no_average_without_a_message(
     assert "commit" not in text
 
 
+async def test_how_much_a_destination_takes_now(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = {
+        "name": "slow.test:25",
+        "waiting": 7,
+        "active": 1,
+        "idle": 0,
+        "window": 4,
+        "messages_per_minute": 12.5,
+        "rate_wait": 3.0,
+        "standing": "suspect",
+        "blocked_for": 0.0,
+        "last_error": "421 4.7.0 too fast",
+    }
+    free = slow | {"name": "free.test:25", "messages_per_minute": None, "standing": "good", "last_error": ""}
+    assert await shown(config, IDLE | {"delivery": {"destinations": [slow, free]}}) == 0
+    heads, first, second = capsys.readouterr().out.splitlines()[-3:]
+    assert heads.split()[:4] == ["destination", "waiting", "connections", "rate"]
+    assert first.split() == ["slow.test:25", "7", "1", "of", "4", "12.5/min", "421", "4.7.0", "too", "fast"]
+    assert second.split() == ["free.test:25", "7", "1", "of", "4"]
+
+
 async def test_a_destination_in_good_order_has_no_trouble(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = {"name": "beta.test", "waiting": 0, "active": 2, "blocked_for": 0.0, "last_error": None}
     assert await shown(config, IDLE | {"delivery": {"load": 0.12345, "destinations": [good]}}) == 0

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relay_agent.control import history as module
 from relay_agent.control.history import find_messages
 from relay_agent.control.protocol import BAD_REQUEST, ControlError
+from relay_agent.history import finder
 from relay_agent.history.writer import HistoryWriter
 
 
@@ -21,6 +24,27 @@ async def test_messages_come_one_by_one(tmp_path: Path) -> None:
     assert [each["id"] async for each in found] == ["B"]
     nothing = await find_messages(tmp_path / "history", {"anything": "\ud800"})
     assert [each async for each in nothing] == []
+
+
+async def test_a_long_search_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = HistoryWriter(tmp_path / "history", keep=86_400.0, max_size=1 << 30, minimum_free=0)
+    history.put(json.dumps({"ts": time.time(), "event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"}))
+    history.close()
+    told = threading.Event()
+    rows = finder._rows
+
+    def slowly(*arguments: Any) -> Any:
+        told.wait(10.0)
+        return rows(*arguments)
+
+    monkeypatch.setattr(module, "_BETWEEN", 0.01)
+    monkeypatch.setattr(finder, "_rows", slowly)
+    items = []
+    async for each in await find_messages(tmp_path / "history", {"recipient": "bob@beta.test"}):
+        items.append(each)
+        told.set()
+    assert items[0] == {"progress": {"files": 0}}
+    assert [each["id"] for each in items if "progress" not in each] == ["A"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,20 @@ async def test_changes_are_added_up_and_unknown_is_what_no_store_knows() -> None
 
 async def test_matches_stop_at_the_number_wanted() -> None:
     first, second = Store({"items": [{"id": "A"}], "cursor": None}), Store({"items": [{"id": "B"}, {"id": "C"}]})
-    assert await items([first, second], "queue.matches", limit=2) == [{"id": "A"}, {"id": "B"}]
+    found = await items([first, second], "queue.matches", limit=2)
+    assert [each for each in found if "progress" not in each] == [{"id": "A"}, {"id": "B"}]
+
+
+async def test_a_search_tells_how_far_it_is_after_each_go() -> None:
+    store = Store(
+        {"items": [{"id": "A", "recipients": [1, 2]}], "cursor": [1, 9]},
+        {"items": [], "cursor": [2, 9]},
+        {"items": [{"id": "B", "recipients": [1]}], "cursor": None},
+    )
+    found = await items([store], "queue.matches")
+    assert [each["progress"]["recipients"] if "progress" in each else each["id"] for each in found] == [
+        "A", 2, 2, "B", 3,
+    ]  # fmt: skip
 
 
 async def test_content_is_read_where_it_is() -> None:

@@ -124,6 +124,14 @@ async def test_holding_and_releasing_concern_what_fits(
     assert events.seen[0][1]["recipients"] == ["carl@gamma.test"]
 
 
+async def test_a_retry_wakes_delivery_where_nothing_waits_too(run: Any, carrier: Carrier) -> None:
+    """A mended relay is used again at once, for the mail that comes next."""
+    assert (await run("change", action="retry", selection={}))["messages"] == 0
+    assert carrier.wakes == 1
+    await run("change", action="release", selection={})
+    assert carrier.wakes == 1
+
+
 async def test_a_bounce_goes_to_the_sender_for_what_fits(
     run: Any, store: JournaledStore, carrier: Carrier, events: Events
 ) -> None:

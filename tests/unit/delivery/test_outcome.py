@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from relay_agent.delivery.outcome import Deferred, Delivered, Failed, Scope, judge, judge_error
+from relay_agent.delivery.outcome import Cause, Deferred, Delivered, Failed, Scope, cause_of_reply, judge, judge_error
 from relay_agent.delivery.reply import Reply, ReplyError
 
 
@@ -50,6 +50,21 @@ def test_deferred(code: int, text: str, status: str, scope: Scope) -> None:
     outcome = judge(Reply(code, (text,)), "mx")
     assert isinstance(outcome, Deferred)
     assert (outcome.status, outcome.scope) == (status, scope)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "cause"),
+    [
+        (421, "4.7.0 too many connections", Cause.THROTTLED),
+        (450, "4.7.1 slow down", Cause.THROTTLED),
+        (451, "4.7.1 slow down", Cause.THROTTLED),
+        (421, "4.3.2 shutting down", Cause.REFUSED),
+        (421, "closing", Cause.REFUSED),  # for whatever reason: RFC 5321 4.2.2 has it for a shutdown
+        (451, "local error", Cause.REFUSED),
+    ],
+)
+def test_throttling_is_told_by_its_status(code: int, text: str, cause: Cause) -> None:
+    assert cause_of_reply(Reply(code, (text,))) is cause
 
 
 def test_a_reply_out_of_place_is_not_the_recipients_fault() -> None:

@@ -138,6 +138,35 @@ async def test_port_25_closed_and_no_pool() -> None:
     await router.resolver.close()
 
 
+SITE = {
+    "domains": ["site.test"],
+    "etrn": True,
+    "owners": ["site"],
+    "via": [{"host": "site.test", "port": 25, "tls": "none"}],
+}
+OF_A_SENDER = {"senders": ["news.test"], "via": [{"host": "bulk.test"}]}
+OF_AN_ACCOUNT = {"accounts": ["bob"], "via": [{"host": "bobs.test"}]}
+OPEN_TO_ALL = {"domains": ["x.test"], "via": [{"host": "routed.test"}]}
+
+
+@pytest.mark.parametrize(
+    ("routes", "instead"),
+    [
+        ([SITE, OPEN_TO_ALL], "routed.test:587"),
+        ([OF_A_SENDER, OF_AN_ACCOUNT, OPEN_TO_ALL], "routed.test:587"),
+        ([SITE], None),
+        ([OF_A_SENDER], None),
+        ([OF_AN_ACCOUNT], None),
+    ],
+)
+async def test_port_25_closed_and_pools_for_some_mail_only(routes: list[dict[str, Any]], instead: str | None) -> None:
+    router, _ = _router(State.CLOSED, route=routes)
+    assert router.instead == instead
+    assert await _hosts(router, "a.test") == [instead or "mx.a.test"]
+    assert [target.host for target in router.upstreams] == [route["via"][0]["host"] for route in routes]
+    await router.resolver.close()
+
+
 async def test_mail_waits_for_the_first_look() -> None:
     router, port25 = _router(State.UNKNOWN, delivery={"fallback_via": [{"host": "instead.test"}]})
     port25._first.clear()

@@ -25,6 +25,13 @@ def put(history: HistoryWriter, *events: dict[str, Any]) -> None:
     assert history.flush()
 
 
+def test_each_read_of_a_file_is_told(history: HistoryWriter, tmp_path: Path) -> None:
+    put(history, {"event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"})
+    read: list[None] = []
+    assert find(tmp_path, Wanted(recipient="bob@beta.test"), lambda: read.append(None))
+    assert len(read) == 2  # for the message, and for its events
+
+
 def test_events_come_in_order_of_time_and_messages_newest_first(history: HistoryWriter, tmp_path: Path) -> None:
     put(
         history,

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.rivals.agent import MALLOC
+
 TEMPLATES = Path(__file__).parents[3] / "roles" / "relay_agent" / "templates"
 
 
@@ -43,6 +45,12 @@ def test_the_agent_runs_without_privilege() -> None:
     assert values(unit, "ProtectSystem") == ["strict"]
     assert values(unit, "Type") == ["notify"]
     assert values(unit, "RestartPreventExitStatus") == ["2"]
+
+
+def test_the_benchmark_measures_with_the_memory_settings_of_the_unit() -> None:
+    unit = render("relay-agent.service", relay_agent_service={"open_files": 1000})
+    given = dict(word.split("=", 1) for line in values(unit, "Environment") for word in line.split())
+    assert {name: value for name, value in given.items() if name.startswith("MALLOC_")} == MALLOC
 
 
 @pytest.mark.parametrize(
