@@ -28,17 +28,18 @@ async def test_messages_come_one_by_one(tmp_path: Path) -> None:
 
 async def test_a_long_search_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = HistoryWriter(tmp_path / "history", keep=86_400.0, max_size=1 << 30, minimum_free=0)
-    history.put(json.dumps({"ts": time.time(), "event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"}))
+    event = {"ts": time.time(), "event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"}
+    history.put(json.dumps(event, separators=(",", ":")))
     history.close()
     told = threading.Event()
-    rows = finder._rows
+    lines_with = finder.lines_with
 
     def slowly(*arguments: Any) -> Any:
         told.wait(10.0)
-        return rows(*arguments)
+        return lines_with(*arguments)
 
     monkeypatch.setattr(module, "_BETWEEN", 0.01)
-    monkeypatch.setattr(finder, "_rows", slowly)
+    monkeypatch.setattr(finder, "lines_with", slowly)
     items = []
     async for each in await find_messages(tmp_path / "history", {"recipient": "bob@beta.test"}):
         items.append(each)
