@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .agent_settings import ETC, AgentSettings
-from .applied_state import Action, AppliedState, AppliedStore, decide
-from .managed_files import ManagedDirectory, ManagedFile, fingerprint
+from .applied_state import Action, AppliedState, decide
+from .host_state import HostState
+from .managed_files import ManagedDirectory, ManagedFile
 from .release_store import OPT, ReleaseError, ReleaseStore
-from .systemd_units import SERVICE, SOCKET, UnitError, Units
+from .snapshot import SnapshotError
+from .systemd_units import SERVICE, SOCKET, UnitError
+from .trial import TrialError
+from .trial_judgement import observe
 
 __all__ = ["Deployment", "DeploymentError", "Outcome"]
 
-KEPT_RELEASES = 3
 USER = "postroad"
 
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -38,10 +40,16 @@ class Outcome:
     action: Action = field(default_factory=Action)
     diff: list[dict[str, str]] = field(default_factory=list)
     removed_releases: list[str] = field(default_factory=list)
+    on_trial: bool = False
+    generation: int | None = None
 
 
 class Deployment:
-    """One host's wanted state. `release` None: the one that is current stays."""
+    """One host's wanted state.
+
+    release: None: the one that is current stays. confirm_within: seconds until the host goes back by itself to what
+    it ran before, unless the change is confirmed (`keep`); None: a change that works stays.
+    """
 
     def __init__(
         self,
@@ -51,13 +59,17 @@ class Deployment:
         run_command: RunCommand,
         *,
         check_mode: bool,
+        confirm_within: int | None = None,
         etc: Path = Path(ETC),
         opt: Path = OPT,
         unit_directory: Path = Path("/etc/systemd/system"),
     ) -> None:
         self.store = ReleaseStore(opt)
-        self.applied = AppliedStore(opt / "applied")
-        self.units = Units(run_command)
+        self._host = HostState(run_command, etc=etc, opt=opt, unit_directory=unit_directory, store=self.store)
+        self.units = self._host.units
+        self._confirm_within = confirm_within
+        self._told = False  # the agent may have taken up something
+        self._way_back = True
         self.check_mode = check_mode
         self.outcome = Outcome()
         self._run = run_command
@@ -78,10 +90,37 @@ class Deployment:
         """Do what is missing, in an order in which every step can still be taken back. Raises DeploymentError."""
         try:
             with contextlib.nullcontext() if self.check_mode else self.store.exclusive():
-                self._converge()
-        except (OSError, ReleaseError, UnitError) as error:
+                if self.check_mode:
+                    self._converge()
+                else:
+                    self._converge_or_go_back()
+        except (OSError, ReleaseError, SnapshotError, TrialError, UnitError) as error:
             raise DeploymentError(str(error)) from error
         return self.outcome
+
+    def _converge_or_go_back(self) -> None:
+        trial = self._host.trial
+        if trial.pending:
+            # An earlier run was broken off before anybody confirmed.
+            trial.put_back()
+        notes = {"before": observe(self._run)} if self._confirm_within is not None else {}
+        if not self._host.begin_trial(seconds=self._confirm_within, **notes):
+            if self._confirm_within is not None:
+                raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
+            self._way_back = False
+        try:
+            self._converge()
+        except (OSError, ReleaseError, UnitError, DeploymentError) as error:
+            raise DeploymentError(f"{error}\n{self._go_back()}".rstrip()) from error
+        if not self._told:
+            trial.end()
+            self.outcome.removed_releases = self._host.prune()
+        elif self._confirm_within is not None:
+            self.outcome.on_trial = True
+            trial.note(applied=asdict(self._wanted_state()))
+        else:
+            # Hashed again: accounts and certificate are what the agent has now read.
+            self.outcome.generation, self.outcome.removed_releases = self._host.keep(self._wanted_state())
 
     def _converge(self) -> None:
         self._prepare()
@@ -95,7 +134,6 @@ class Deployment:
                 self._put_to_use(changed_files, action, switch=switch)
             if not self._enabled:
                 self.units.enable()
-            self.outcome.removed_releases = self.store.prune(KEPT_RELEASES)
         self._remove_leftovers()
 
     def _prepare(self) -> None:
@@ -166,21 +204,15 @@ class Deployment:
 
     def _wanted_state(self) -> AppliedState:
         socket, service = (file.content for file in self._unit_files)
-        readable = [self._etc / "accounts.toml", *(self._etc / "tls").glob("*.pem")]
-        return AppliedState(
-            release=self._release,
-            config=_digest(self._config.content),
-            service=_digest(service),
-            socket=_digest(socket),
-            reloadable=fingerprint(*readable, *(secret.path for secret in self._secrets)),
-        )
+        secrets = [secret.path for secret in self._secrets]
+        return self._host.state(self._release, self._config.content, service, socket, secrets)
 
     def _decide(self) -> Action:
         states = self.units.states()
         self._enabled = all(state.enabled for state in states.values())
         self._needs_daemon_reload = any(state.needs_reload for state in states.values())
         return decide(
-            self.applied.load(),
+            self._host.applied.load(),
             self._wanted_state(),
             service_up=states[SERVICE].active,
             socket_up=states[SOCKET].active,
@@ -198,8 +230,7 @@ class Deployment:
 
     def _put_to_use(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
         started = time.time()
-        wanted = [self._config, *self._unit_files]
-        before, previous_release = self._way_back(wanted)
+        self._told = True
         try:
             for file in changed_files:
                 file.write()
@@ -213,41 +244,23 @@ class Deployment:
                 self.units.reload()
         except (OSError, UnitError) as error:
             journal = "\n".join(f"  {line}" for line in self.units.journal(started))
-            back = self._put_back(before, previous_release)
-            raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
-        # Hashed again: accounts and certificate are what the agent has now read.
-        self.applied.save(self._wanted_state(), wanted)
-        for release in (previous_release, self._release):
-            if release is not None:
-                self.store.mark_used(release)
+            raise DeploymentError(f"{error}\nThe agent's last words:\n{journal or '  (none)'}") from error
 
-    def _way_back(self, wanted: list[ManagedFile]) -> tuple[list[ManagedFile] | None, str | None]:
-        """Files and release that worked last; without a record of them, what is there now."""
-        state, files = self.applied.load(), self.applied.previous(wanted)
-        if state and files and self.store.is_complete(state.release):
-            return files, state.release
-        if any(file.current() is None for file in wanted):
-            return None, None
-        return [replace(file, content=file.current() or "") for file in wanted], self.store.current()
-
-    def _put_back(self, before: list[ManagedFile] | None, release: str | None) -> str:
-        """Undo a start that failed; returns a sentence on what runs now."""
-        if before is None or release is None:
-            self.units.remove()
-            self.store.switch(None)
-            for file in (self._config, *self._unit_files):
-                file.path.unlink(missing_ok=True)
-            self.units.daemon_reload()
-            return "Nothing ran here before, so nothing runs now; the units were removed again."
-        try:
-            for file in before:
-                file.write()
-            self.store.switch(release)
-            self.units.daemon_reload()
-            self.units.restart(sockets=True)
-        except (OSError, ReleaseError, UnitError) as error:
-            return f"Putting back release {release} and its configuration failed, too: {error}"
-        return f"Release {release} and its configuration were put back; the agent runs."
+    def _go_back(self) -> str:
+        """Undo what was begun; returns a sentence on what runs now, empty when the agent has noticed nothing."""
+        if self._way_back:
+            try:
+                return self._host.trial.put_back(told=self._told)
+            except TrialError as error:
+                return str(error)
+        if not self._told:
+            return ""
+        self.units.remove()
+        self.store.switch(None)
+        for file in (self._config, *self._unit_files):
+            file.path.unlink(missing_ok=True)
+        self.units.daemon_reload()
+        return "Nothing ran here before, so nothing runs now; the units were removed again."
 
     def _remove_leftovers(self) -> None:
         """Secrets that no route names any more; only now, when nothing that runs still reads them."""
@@ -263,7 +276,3 @@ class Deployment:
         self.outcome.changed = True
         header = {"before_header": what, "after_header": what}
         self.outcome.diff.append(header | {"before": before, "after": after})
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

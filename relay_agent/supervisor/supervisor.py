@@ -73,7 +73,8 @@ class Supervisor:
         self._complete = asyncio.Event()  # every worker of this program takes mail
         self._reloading = False
         self._reload_again = False
-        self._refused: list[str] = []
+        self._reloads = {"done": 0, "refused": 0}
+        self._refused: list[str] = []  # why the last reload came to nothing
         self._failure = ""
         self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
 
@@ -130,8 +131,10 @@ class Supervisor:
                 workers=self._settings.workers,
             )
         elif self._settings.problems:
-            self._log.event("reload_refused", level="error", problems=self._settings.problems)
+            self._reload_refused(self._settings.problems)
         else:
+            self._reloads["done"] += 1
+            self._refused = []
             self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
         notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
         if self._reload_again:
@@ -246,6 +249,8 @@ class Supervisor:
             self._failure = problem
             self._stop.set()
         elif self._state is not None:
+            self._reloads["refused"] += 1
+            self._refused = [f"the new workers do not start: {problem}"]
             notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
 
     def _let_old_ones_go(self) -> None:
@@ -318,6 +323,9 @@ class Supervisor:
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
             "reloading": self._reloading or not self._complete.is_set(),
+            "reloads": {**self._reloads, "problems": self._refused},
+            "program": self._release[0],
+            "config_sha256": self._settings.digest,
             "listeners": [shown(listener) for listener in config.listener],
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
@@ -370,7 +378,7 @@ class Supervisor:
             problems = changed_beyond_reload(self._settings)
         if problems:
             self._reloading = False
-            self._log.event("reload_refused", level="error", problems=problems)
+            self._reload_refused(problems)
             notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
             if self._reload_again:
                 self._reload_again = False
@@ -379,6 +387,11 @@ class Supervisor:
         # In a task of its own: who asked over the control socket is answered first.
         self._in_background(self._replace())
         return None
+
+    def _reload_refused(self, problems: list[str]) -> None:
+        self._reloads["refused"] += 1
+        self._refused = problems
+        self._log.event("reload_refused", level="error", problems=problems)
 
     async def _replace(self) -> None:
         listening = await self._control.detach(2.0)
@@ -404,6 +417,7 @@ class Supervisor:
             "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
+            "reloads": self._reloads,
         }
         kept = [*descriptors, *metrics, listening.fileno(), self._lock.fd, *self._ports.descriptors]
         try:
@@ -414,7 +428,7 @@ class Supervisor:
             await self._control.start()
             await self._monitoring.start()
             self._reloading = False
-            self._log.event("reload_refused", level="error", problems=[f"cannot start the current release: {error}"])
+            self._reload_refused([f"cannot start the current release: {error}"])
             notify("READY=1", "STATUS=Running as before: the current release cannot be started")
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -424,6 +438,7 @@ class Supervisor:
         self._reputation.restore(state.get("reputation", []))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
+        self._reloads.update(state.get("reloads", {}))
         self._stores.empty.update(state["empty"])
         self._crew.reap()
 
