@@ -59,7 +59,7 @@ class Snapshot:
         """The list. Raises SnapshotError when it cannot be read."""
         try:
             manifest: dict[str, Any] = json.loads((self.directory / _MANIFEST).read_text(encoding="utf-8"))
-            manifest["release"], manifest["files"], manifest["whole"]  # noqa: B018
+            manifest["release"], manifest["files"], manifest["whole"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SnapshotError(f"{self.directory} holds nothing that can be put back: {error!r}") from error
         return manifest

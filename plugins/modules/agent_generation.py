@@ -55,8 +55,8 @@ listing:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.postroad.relay.plugins.module_utils.going_back import go_back
 from ansible_collections.postroad.relay.plugins.module_utils.generations import GenerationError
+from ansible_collections.postroad.relay.plugins.module_utils.going_back import go_back
 from ansible_collections.postroad.relay.plugins.module_utils.host_state import HostState
 from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseError
 from ansible_collections.postroad.relay.plugins.module_utils.snapshot import SnapshotError
