@@ -81,10 +81,7 @@ class Snapshot:
         """
         manifest = self.manifest()
         known = {entry["path"] for entry in manifest["files"]}
-        changed = []
-        for entry in manifest["files"]:
-            if self._put_back_one(entry):
-                changed.append(Path(entry["path"]))
+        changed = [Path(entry["path"]) for entry in manifest["files"] if self._put_back_one(entry)]
         for name in manifest["whole"]:
             directory = Path(name)
             for path in sorted(directory.iterdir()) if directory.is_dir() else []:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import zipfile
@@ -116,7 +117,7 @@ class Trial:
             record: dict[str, Any] = json.loads((self.directory / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TrialError(
-                "no change is on trial here any more: the host has put back what ran before, as nobody confirmed in time"
+                "no change is on trial here any more: as nobody confirmed it, the host has put back what ran before"
             ) from error
         return record
 
@@ -209,9 +210,7 @@ def _program() -> bytes:
     return memory.getvalue()
 
 
-def _run(args: Sequence[str], **_: Any) -> tuple[int, str, str]:
-    import subprocess
-
+def _run(args: Sequence[str]) -> tuple[int, str, str]:
     done = subprocess.run(args, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -225,8 +224,8 @@ def main(arguments: Sequence[str]) -> int:
         with store.exclusive():
             if not trial.pending:
                 return 0
-            print(trial.put_back(booting="--boot" in options) or "Nothing had changed.")
+            sys.stdout.write((trial.put_back(booting="--boot" in options) or "Nothing had changed.") + "\n")
     except (TrialError, ReleaseError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -37,6 +37,7 @@ _FEWEST_TROUBLES = 3
 _FEWEST_OUTCOMES = 10
 _WORSE_BY = 0.5
 _WATCHED = 3  # messages
+_GROUPS = 3
 _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
 
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -55,7 +56,7 @@ def observe(run: RunCommand) -> dict[str, Any]:
 
 
 def _waiting(run: RunCommand) -> dict[str, int]:
-    """Attempts so far of a few messages that wait for another, by queue id: those to different hosts, next due first."""
+    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one that is due first."""
     due: dict[str, tuple[float, str, int]] = {}
     for message in _messages(run):
         for recipient in message["recipients"]:
@@ -86,8 +87,19 @@ def judge(run: RunCommand, before: Mapping[str, Any]) -> list[str]:
         return ["no agent answers"]
     problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]
     problems += queue_moves(run, before["waits"])
-    now = observe(run)
-    return problems + rises(before, now)
+    problems += rises(before, observe(run))
+    return problems + (_said(run) if problems else [])
+
+
+def _said(run: RunCommand) -> list[str]:
+    """Why most of the mail that waits does so, in the words of its hosts: often the cause of everything else."""
+    _, output, _ = run([COMMAND, "queue", "list", "--groups", "--json"])
+    try:
+        groups = [group for group in json.loads(output) if group["reason"]]
+    except ValueError:
+        return []
+    most = sorted(groups, key=lambda group: -int(group["recipients"]))[:_GROUPS]
+    return [f"waits for {group['destination']} ({group['recipients']}): {group['reason']}" for group in most]
 
 
 def rises(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -79,7 +79,7 @@ def outcome(
 
 
 def _runs_now(known: Known, confirm_within: int) -> str:
-    by_itself = f"it puts back what it ran before by itself, {confirm_within} s after the change at the latest, or when it starts"
+    by_itself = f"it puts back what it ran before by itself, after {confirm_within} s or when it starts anew"
     configured = known.get("_relay_agent_configured") or {}
     if configured.get("unreachable"):
         return f"does not answer; if the change was begun there, {by_itself}"

@@ -138,7 +138,6 @@ class Supervisor:
             self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
         notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
         if self._reload_again:
-            self._reload_again = False
             self._reload_in_task()
 
     async def _shut_down(self) -> None:
@@ -322,7 +321,7 @@ class Supervisor:
             "version": relay_agent.__version__,
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
-            "reloading": self._reloading or not self._complete.is_set(),
+            "reloading": self._reloading or self._reload_again or not self._complete.is_set(),
             "reloads": {**self._reloads, "problems": self._refused},
             "program": self._release[0],
             "config_sha256": self._settings.digest,
@@ -371,7 +370,7 @@ class Supervisor:
         if self._reloading or not self._complete.is_set():
             self._reload_again = True
             return None
-        self._reloading = True
+        self._reloading, self._reload_again = True, False
         notify_reloading()
         problems = await check_release(self._settings.path, changed=release() != self._release)
         if not problems:
@@ -381,7 +380,6 @@ class Supervisor:
             self._reload_refused(problems)
             notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
             if self._reload_again:
-                self._reload_again = False
                 self._reload_in_task()
             return "\n".join(problems)
         # In a task of its own: who asked over the control socket is answered first.

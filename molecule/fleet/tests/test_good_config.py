@@ -28,9 +28,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(
-    load: Load, playbook: Callable[..., CompletedProcess[str]], relays: dict[str, Relay]
-) -> Iterator[Story]:
+def story(load: Load, playbook: Callable[..., CompletedProcess[str]], relays: dict[str, Relay]) -> Iterator[Story]:
     """The load begins before the rollout and ends after the roll-back."""
 
     def state() -> dict[str, list[str]]:

@@ -31,7 +31,7 @@ def story(
     runs: Callable[[], dict[str, str]],
 ) -> Story:
     """The load begins before the rollout and ends after it."""
-    newer = patched("__init__.py", "from __future__", "# A release that does the same.\nfrom __future__")
+    newer = patched("__init__.py", "__all__ = ", "# A release that does the same.\n__all__ = ")
     before = runs()
     with load.running() as submissions:
         rollout = playbook("rollout.yml", {"relay_rollout_serial": [1, "100%"]}, newer)
