@@ -56,7 +56,7 @@ def observe(run: RunCommand) -> dict[str, Any]:
 
 
 def _waiting(run: RunCommand) -> dict[str, int]:
-    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one that is due first."""
+    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one due first."""
     due: dict[str, tuple[float, str, int]] = {}
     for message in _messages(run):
         for recipient in message["recipients"]:

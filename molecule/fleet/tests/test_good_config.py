@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A new configuration goes through the whole fleet while mail comes in; then back again, by one command."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
 from traffic.load import Load, Submissions
@@ -28,7 +27,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(load: Load, playbook: Callable[..., CompletedProcess[str]], relays: dict[str, Relay]) -> Iterator[Story]:
+def story(load: Load, playbook: Callable[..., CompletedProcess[str]], relays: dict[str, Relay]) -> Story:
     """The load begins before the rollout and ends after the roll-back."""
 
     def state() -> dict[str, list[str]]:
@@ -40,7 +39,7 @@ def story(load: Load, playbook: Callable[..., CompletedProcess[str]], relays: di
         rollout = playbook("rollout.yml", {"relay_agent_policy": {"messages_per_hour": 987654}})
         between = state()
         rollback = playbook("rollback.yml", {"relay_rollback_to": "previous"})
-    yield Story(rollout, rollback, submissions, before, between, state())
+    return Story(rollout, rollback, submissions, before, between, state())
 
 
 def test_the_rollout_succeeds(story: Story) -> None:

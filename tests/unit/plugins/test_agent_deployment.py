@@ -34,6 +34,8 @@ class Host:
         self.enabled = False
         self.bad_config = False
         self.fails_to_start: set[str] = set()
+        self.refuses_reload: set[str] = set()
+        self.reloads = {"done": 0, "refused": 0, "problems": ["a port is taken"]}
         self.accounts: list[dict[str, Any]] | None = None
 
     def __call__(self, args: list[str], data: str | None = None) -> tuple[int, str, str]:
@@ -45,6 +47,17 @@ class Host:
         if program == "runuser":
             self.calls.append("check-config")
             return (2, "", f"{rest[-1]}: tls: bad\n") if self.bad_config else (0, "", "")
+        if program == "systemd-run":
+            self.calls.append("arm")
+            return 0, "", ""
+        if rest[0] == "status":
+            return (
+                (0, json.dumps({"running": True, "pid": 1, "reloads": self.reloads}), "")
+                if self.units_up
+                else (1, "", "")
+            )
+        if rest[0] in ("metrics", "queue"):
+            return 0, "", ""
         assert rest[:2] == ["account", "sync"]
         return self._sync(json.loads(data or "null"), check="--check" in rest)
 
@@ -54,13 +67,19 @@ class Host:
             enabled = "enabled" if self.enabled else "disabled"
             block = "Id={}\nActiveState=" + state + "\nUnitFileState=" + enabled + "\n"
             return 0, block.format(SOCKET) + "\n" + block.format(SERVICE), ""
+        if rest[1:] == ["relay-agent-put-back.timer"]:
+            return 0, "", ""
         self.calls.append(rest[0])
+        if rest[0] == "reload":
+            self.reloads["refused" if self.current() in self.refuses_reload else "done"] += 1
         self.enabled = self.enabled or rest[0] == "enable"
         if rest[0] == "restart":
-            current = (self.root / "opt/current").readlink().name
-            self.units_up = current not in self.fails_to_start
+            self.units_up = self.current() not in self.fails_to_start
             return (0, "", "") if self.units_up else (1, "", "Job failed\n")
         return 0, "", ""
+
+    def current(self) -> str:
+        return (self.root / "opt/current").readlink().name
 
     def _sync(self, wanted: list[dict[str, Any]], *, check: bool) -> tuple[int, str, str]:
         changed = wanted != self.accounts
@@ -79,11 +98,14 @@ class Host:
         secrets: dict[str, str] | None = None,
         units: dict[str, str] = UNITS,
         accounts: list[dict[str, Any]] | None = None,
+        confirm_within: int | None = None,
     ) -> Outcome:
         self.calls.clear()
         settings = AgentSettings(toml=toml, secrets=secrets or {}, accounts=[ALICE] if accounts is None else accounts)
         places = {"etc": self.root / "etc", "opt": self.root / "opt", "unit_directory": self.root / "units"}
-        return Deployment(settings, units, release, self, check_mode=check, **places).converge()
+        return Deployment(
+            settings, units, release, self, check_mode=check, confirm_within=confirm_within, **places
+        ).converge()
 
     def state(self) -> dict[str, str]:
         """Every file with its content: what must not change in check mode."""
@@ -146,11 +168,63 @@ def test_check_mode_agrees_that_nothing_is_to_do(host: Host) -> None:
     assert not host.converge(check=True).changed
 
 
-def test_a_new_configuration_restarts_and_keeps_the_ports_open(host: Host) -> None:
+def test_a_new_configuration_and_a_new_release_are_taken_up_without_a_restart(host: Host) -> None:
     host.converge()
-    outcome = host.converge(toml="two")
-    assert outcome.action.restart
-    assert host.calls == ["check-config", "reset-failed", "restart"]
+    outcome = host.converge(NEW, "two")
+    assert outcome.action.reload
+    assert host.calls == ["check-config", "reload"]
+    assert host.current() == NEW
+    assert host.text("etc/agent.toml") == "two"
+
+
+def test_another_unit_asks_for_a_restart_and_keeps_the_ports_open(host: Host) -> None:
+    host.converge()
+    assert host.converge(units=UNITS | {SERVICE: "[Service]\nNice=1\n"}).action.restart
+    assert host.calls == ["daemon-reload", "reset-failed", "restart"]
+
+
+def test_a_reload_that_the_agent_refuses_is_noticed_and_undone(host: Host) -> None:
+    host.converge(secrets={"u.password": "old\n"})
+    before = host.state()
+    host.refuses_reload = {NEW}
+    with pytest.raises(
+        DeploymentError, match=r"refused the reload: a port is taken\n(.*\n)*Release 11111111 .* put back"
+    ):
+        host.converge(NEW, "two", secrets={"u.password": "new\n"}, accounts=[ALICE, {"name": "bob", "password": "b0b"}])
+    assert host.state() == before
+    assert host.calls == ["check-config", "reload", "reload"]
+
+
+def test_a_trial_leaves_the_record_of_what_has_proved_itself(host: Host) -> None:
+    host.converge()
+    proved = host.text("opt/applied/state.json"), host.text("opt/generations/history.json")
+    outcome = host.converge(NEW, "two", confirm_within=300)
+    assert outcome.on_trial
+    assert outcome.generation is None
+    assert host.calls == ["arm", "check-config", "reload"]
+    assert host.text("etc/agent.toml") == "two"
+    assert (host.text("opt/applied/state.json"), host.text("opt/generations/history.json")) == proved
+
+
+def test_a_trial_of_nothing_is_none(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    assert not host.converge(confirm_within=300).on_trial
+    assert host.state() == before
+
+
+def test_a_trial_that_nobody_ended_is_undone_by_the_next_run(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    host.converge(NEW, "two", confirm_within=300)
+    host.converge()
+    assert host.state() == before
+
+
+def test_no_trial_where_nothing_runs_yet(host: Host) -> None:
+    with pytest.raises(DeploymentError, match=r"site\.yml first"):
+        host.converge(confirm_within=300)
+    assert not (host.root / "opt/current").is_symlink()
 
 
 def test_new_ports_are_opened(host: Host) -> None:
@@ -241,7 +315,7 @@ def test_a_run_that_broke_off_is_finished_by_the_next(host: Host) -> None:
     host.converge()
     (host.root / "etc/agent.toml").write_text("two")
     outcome = host.converge(toml="two")
-    assert outcome.action.restart
+    assert outcome.action.reload
 
 
 def test_without_a_record_what_is_there_is_the_way_back(host: Host) -> None:
