@@ -180,7 +180,8 @@ class Trial:
         self.run(["systemctl", "stop", f"{TIMER}.timer"])
 
     def _write(self, name: str, content: bytes) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
         path = self.directory / name
         temporary = path.with_name(f".{name}.new")
         with temporary.open("wb") as file:
@@ -211,7 +212,10 @@ def _program() -> bytes:
 
 
 def _run(args: Sequence[str]) -> tuple[int, str, str]:
-    done = subprocess.run(args, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(args, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return 127, "", str(error)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -27,7 +27,7 @@ systemctl show --property=MainPID --value relay-agent.service
 readlink /opt/postroad/current
 sha256sum agent.toml accounts.toml secrets/* | sha256sum
 cat /opt/postroad/generations/history.json
-ls /opt/postroad/trial 2>&1
+ls /opt/postroad | grep -v lock
 """
 
 
@@ -96,5 +96,5 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str
 
 @pytest.fixture(scope="session")
 def runs(relays: dict[str, Relay]) -> Callable[[], dict[str, str]]:
-    """What each relay runs: process, release, configuration with accounts and secrets, generations, trial."""
+    """What each relay runs: process, release, configuration with accounts and secrets, generations, whether anything is on trial."""
     return lambda: {name: relay.host.check_output(_RUNS) for name, relay in relays.items()}

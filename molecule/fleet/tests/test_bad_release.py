@@ -58,7 +58,7 @@ def test_the_others_were_left_alone(relay: str, story: Story) -> None:
 
 
 def test_not_one_submission_failed(story: Story) -> None:
-    assert len(story.submissions.attempts) >= 100
+    assert len(story.submissions.attempts) >= 60
     assert story.submissions.failed() == []
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-PAUSE = 0.25
+PAUSES = {True: 0.4, False: 1.0}  # seconds; a sign-in costs the relay far more than a message
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def client(settings: dict, relay: str, kept: bool, stop: Path) -> None:  # type:
             with contextlib.suppress(OSError, smtplib.SMTPException):
                 session.quit()
             session = None
-        time.sleep(PAUSE)
+        time.sleep(PAUSES[kept])
     if session is not None:
         with contextlib.suppress(OSError, smtplib.SMTPException):
             session.quit()
