@@ -96,5 +96,5 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str
 
 @pytest.fixture(scope="session")
 def runs(relays: dict[str, Relay]) -> Callable[[], dict[str, str]]:
-    """What each relay runs: process, release, configuration with accounts and secrets, generations, whether anything is on trial."""
+    """What each relay runs: process, release, hash of all configuration, generations, and what else is kept there."""
     return lambda: {name: relay.host.check_output(_RUNS) for name, relay in relays.items()}
