@@ -13,12 +13,12 @@ from typing import Any
 
 from .agent_settings import ETC, AgentSettings
 from .applied_state import Action, AppliedState, decide
-from .host_state import HostState
+from .host_state import RUNTIME, HostState
 from .managed_files import ManagedDirectory, ManagedFile
 from .release_store import OPT, ReleaseError, ReleaseStore
 from .snapshot import SnapshotError
 from .systemd_units import SERVICE, SOCKET, UnitError
-from .trial import TrialError
+from .trial import Trial, TrialError
 from .trial_judgement import observe
 
 __all__ = ["Deployment", "DeploymentError", "Outcome"]
@@ -63,13 +63,17 @@ class Deployment:
         etc: Path = Path(ETC),
         opt: Path = OPT,
         unit_directory: Path = Path("/etc/systemd/system"),
+        runtime: Path = RUNTIME,
     ) -> None:
         self.store = ReleaseStore(opt)
-        self._host = HostState(run_command, etc=etc, opt=opt, unit_directory=unit_directory, store=self.store)
+        self._host = HostState(
+            run_command, etc=etc, opt=opt, unit_directory=unit_directory, runtime=runtime, store=self.store
+        )
         self.units = self._host.units
         self._confirm_within = confirm_within
         self._told = False  # the agent may have taken up something
         self._way_back = True
+        self._started = time.time()
         self.check_mode = check_mode
         self.outcome = Outcome()
         self._run = run_command
@@ -99,23 +103,28 @@ class Deployment:
         return self.outcome
 
     def _converge_or_go_back(self) -> None:
-        trial = self._host.trial
-        if trial.pending:
+        if self._host.trial.pending:
             # An earlier run was broken off before anybody confirmed.
-            trial.put_back()
-        notes = {"before": observe(self._run)} if self._confirm_within is not None else {}
-        if not self._host.begin_trial(seconds=self._confirm_within, **notes):
-            if self._confirm_within is not None:
+            self._host.trial.put_back()
+        on_trial = self._confirm_within is not None
+        trial = self._host.trial if on_trial else self._host.undo
+        notes = {"before": observe(self._run)} if on_trial else {}
+        if not self._host.begin(trial, seconds=self._confirm_within, **notes):
+            if on_trial:
                 raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
             self._way_back = False
         try:
             self._converge()
         except (OSError, ReleaseError, UnitError, DeploymentError) as error:
-            raise DeploymentError(f"{error}\n{self._go_back()}".rstrip()) from error
+            journal = self.units.journal(self._started) if self._told else []
+            back = self._go_back(trial)
+            words = "\n".join(["The agent's last words:", *(f"  {line}" for line in journal or ["(none)"])])
+            told = [str(error), *([back] if back else []), *([words] if self._told else [])]
+            raise DeploymentError("\n".join(told)) from error
         if not self._told:
             trial.end()
             self.outcome.removed_releases = self._host.prune()
-        elif self._confirm_within is not None:
+        elif on_trial:
             self.outcome.on_trial = True
             trial.note(applied=asdict(self._wanted_state()))
         else:
@@ -229,28 +238,23 @@ class Deployment:
             self._changed(SERVICE, before, f"release {self._release or '(the new one)'}\n{action}\n")
 
     def _put_to_use(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
-        started = time.time()
         self._told = True
-        try:
-            for file in changed_files:
-                file.write()
-            if switch:
-                self.store.switch(self._release)
-            if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
-                self.units.daemon_reload()
-            if action.restart or action.restart_sockets:
-                self.units.restart(sockets=action.restart_sockets)
-            elif action.reload:
-                self.units.reload()
-        except (OSError, UnitError) as error:
-            journal = "\n".join(f"  {line}" for line in self.units.journal(started))
-            raise DeploymentError(f"{error}\nThe agent's last words:\n{journal or '  (none)'}") from error
+        for file in changed_files:
+            file.write()
+        if switch:
+            self.store.switch(self._release)
+        if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
+            self.units.daemon_reload()
+        if action.restart or action.restart_sockets:
+            self.units.restart(sockets=action.restart_sockets)
+        elif action.reload:
+            self.units.reload()
 
-    def _go_back(self) -> str:
+    def _go_back(self, trial: Trial) -> str:
         """Undo what was begun; returns a sentence on what runs now, empty when the agent has noticed nothing."""
         if self._way_back:
             try:
-                return self._host.trial.put_back(told=self._told)
+                return trial.put_back(told=self._told)
             except TrialError as error:
                 return str(error)
         if not self._told:

@@ -133,5 +133,5 @@ class Generations:
             return []
 
     def _save(self, order: list[int]) -> None:
-        if self._root.is_dir():
+        if self._root.is_dir() and order != self._order():
             ManagedFile(self._root / _HISTORY, json.dumps(order) + "\n", mode=0o600).write()

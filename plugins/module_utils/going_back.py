@@ -32,12 +32,12 @@ def go_back(host: HostState, wanted: str, *, check_mode: bool) -> dict[str, Any]
         if chosen.current:
             return {"changed": False}
         diff = _diff(host, chosen)
-        host.begin_trial(seconds=None)
+        host.begin(host.undo)
         try:
             _put_to_use(host, host.generations.snapshot(chosen.number), chosen.release)
         except (OSError, ReleaseError, SnapshotError, UnitError) as error:
             raise TrialError(
-                f"generation {chosen.number} was not taken up: {error}\n{host.trial.put_back()}"
+                f"generation {chosen.number} was not taken up: {error}\n{host.undo.put_back()}"
             ) from error
         host.keep(host.state_on_disk(chosen.release))
     return {"changed": True, "diff": diff}

@@ -23,6 +23,7 @@ __all__ = ["HostState"]
 
 KEPT_RELEASES = 3
 KEPT_GENERATIONS = 10
+RUNTIME = Path("/run/postroad-deployment")
 
 
 class HostState:
@@ -35,24 +36,28 @@ class HostState:
         etc: Path = Path(ETC),
         opt: Path = OPT,
         unit_directory: Path = UNIT_DIRECTORY,
+        runtime: Path = RUNTIME,
         store: ReleaseStore | None = None,
     ) -> None:
         self.store = store or ReleaseStore(opt)
         self.units = Units(run)
         self.applied = AppliedStore(opt / "applied")
         self.generations = Generations(opt / "generations", self.store.is_complete)
-        self.trial = Trial(self.store, self.units, run, unit_directory)
+        self.trial = Trial(opt / "trial", self.store, self.units, run, unit_directory)
+        # For changes that nobody has to confirm: needed no longer than the run takes, and not on the disk.
+        self.undo = Trial(runtime, self.store, self.units, run, unit_directory)
         self.config = etc / "agent.toml"
         self.accounts = etc / "accounts.toml"
         self.secrets = etc / "secrets"
         self.unit_files = [unit_directory / name for name in (SOCKET, SERVICE)]
 
-    def begin_trial(self, *, seconds: int | None, **notes: Any) -> bool:
-        """Keep what worked last, accounts included, so that it comes back unless the trial is kept.
+    def begin(self, trial: Trial, *, seconds: int | None = None, **notes: Any) -> bool:
+        """Keep what worked last, accounts included, so that it comes back unless the trial ends well.
 
-        Returns False where nothing has run yet. Raises TrialError and OSError.
+        trial: `trial`, with seconds until the host goes back by itself, or `undo`. Returns False where nothing has
+        run yet. Raises TrialError and OSError.
         """
-        before = self.trial.part("release")
+        before = trial.part("release")
         shutil.rmtree(before.parent, ignore_errors=True)
         if self.generations.current() is None and self.applied.load() is not None:
             # Applied before there were generations: the first to go back to.
@@ -68,8 +73,8 @@ class HostState:
             if release is None or not all(path.is_file() for path in (self.config, *self.unit_files)):
                 return False
             Snapshot.take(before, release, [self.config, *self.unit_files], [self.secrets])
-        accounts = Snapshot.take(self.trial.part("accounts"), "", [self.accounts])
-        self.trial.begin([before.name, accounts.directory.name], seconds=seconds, notes=notes)
+        accounts = Snapshot.take(trial.part("accounts"), "", [self.accounts])
+        trial.begin([before.name, accounts.directory.name], seconds=seconds, notes=notes)
         return True
 
     def take_up(self, changed: Iterable[Path]) -> None:
@@ -108,7 +113,8 @@ class HostState:
         for each in (before, number):
             if each is not None and self.store.is_complete(release := self.generations.snapshot(each).release):
                 self.store.mark_used(release)
-        self.trial.end()
+        for trial in (self.trial, self.undo):
+            trial.end()
         return number, self.prune()
 
     def _in_use(self, release: str) -> tuple[str, list[Path], list[Path], float]:

@@ -49,7 +49,7 @@ ConditionPathExists={program}
 
 [Service]
 Type=oneshot
-ExecStart={python} {program} --boot {directory}
+ExecStart={python} {program} --boot {directory} {units}
 
 [Install]
 WantedBy=sysinit.target
@@ -64,17 +64,13 @@ class TrialError(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """At most one at a time is under way on a host, in `store`.root/trial."""
+    """At most one at a time is under way on a host. directory: where everything about it is."""
 
+    directory: Path
     store: ReleaseStore
     units: Units
     run: RunCommand
     unit_directory: Path = UNIT_DIRECTORY
-
-    @property
-    def directory(self) -> Path:
-        """Where everything about it is."""
-        return self.store.root / "trial"
 
     @property
     def pending(self) -> bool:
@@ -96,7 +92,8 @@ class Trial:
             return
         self._write(_PROGRAM, _program())
         program = self.directory / _PROGRAM
-        text = _BOOT_TEXT.format(python=_python(), program=program, directory=self.directory)
+        places = {"directory": self.directory, "units": self.unit_directory}
+        text = _BOOT_TEXT.format(python=_python(), program=program, **places)
         # Not by `systemctl enable`, which syncs nothing: a power cut may be what comes next.
         ManagedFile(self._boot_unit, text).write()
         self._boot_link.parent.mkdir(exist_ok=True)
@@ -104,7 +101,7 @@ class Trial:
         self._boot_link.symlink_to(self._boot_unit)
         sync_directory(self._boot_link.parent)
         timer = [f"--on-active={seconds}", "--timer-property=AccuracySec=1s", f"--unit={TIMER}"]
-        command = [_python(), str(program), str(self.directory)]
+        command = [_python(), str(program), str(self.directory), str(self.unit_directory)]
         self._disarm()
         status, _, errors = self.run(["systemd-run", "--quiet", "--collect", *timer, *command])
         if status != 0:
@@ -161,9 +158,10 @@ class Trial:
 
     def end(self) -> None:
         """Nothing is on trial any more; what runs now stays."""
-        self._disarm()
-        self._boot_link.unlink(missing_ok=True)
-        self._boot_unit.unlink(missing_ok=True)
+        if self._boot_unit.exists():
+            self._disarm()
+            self._boot_link.unlink(missing_ok=True)
+            self._boot_unit.unlink(missing_ok=True)
         # First what makes it one, so that a power cut in between does not leave half of it.
         (self.directory / _RECORD).unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -220,10 +218,10 @@ def _run(args: Sequence[str]) -> tuple[int, str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """What the timer and the unit at boot run: ``[--boot] DIRECTORY``. Returns the exit status."""
-    *options, directory = arguments
+    """What the timer and the unit at boot run: ``[--boot] DIRECTORY UNITS``. Returns the exit status."""
+    *options, directory, units = arguments
     store = ReleaseStore(Path(directory).parent)
-    trial = Trial(store, Units(_run), _run)
+    trial = Trial(Path(directory), store, Units(_run), _run, Path(units))
     try:
         with store.exclusive():
             if not trial.pending:

@@ -103,6 +103,7 @@ class Host:
         self.calls.clear()
         settings = AgentSettings(toml=toml, secrets=secrets or {}, accounts=[ALICE] if accounts is None else accounts)
         places = {"etc": self.root / "etc", "opt": self.root / "opt", "unit_directory": self.root / "units"}
+        places["runtime"] = self.root / "run"
         return Deployment(
             settings, units, release, self, check_mode=check, confirm_within=confirm_within, **places
         ).converge()

@@ -33,7 +33,7 @@ class Relay:
         for name in ("etc/secrets", "etc/tls", "units"):
             (root / name).mkdir(parents=True)
         store = ReleaseStore(root / "opt", root / "bin/relay-agent")
-        places = {"etc": root / "etc", "opt": root / "opt", "unit_directory": root / "units"}
+        places = {"etc": root / "etc", "opt": root / "opt", "unit_directory": root / "units", "runtime": root / "run"}
         self.state = HostState(self, store=store, **places)
         for name in (SOCKET, SERVICE):
             (root / "units" / name).write_text("[Unit]\n")
@@ -129,7 +129,7 @@ def test_accounts_stay_when_an_earlier_configuration_comes_back(relay: Relay) ->
 def test_a_trial_that_is_put_back_brings_accounts_back_as_well(relay: Relay) -> None:
     relay.state.accounts.write_text("alice")
     relay.proves("aaaaaaaa", "one")
-    assert relay.state.begin_trial(seconds=300)
+    assert relay.state.begin(relay.state.trial, seconds=300)
     relay.runs("bbbbbbbb", "two", "other")
     relay.state.accounts.write_text("")
     assert relay.state.trial.put_back()
@@ -140,7 +140,7 @@ def test_a_trial_that_is_put_back_brings_accounts_back_as_well(relay: Relay) -> 
 def test_going_back_ends_a_trial_first(relay: Relay) -> None:
     relay.proves("aaaaaaaa", "one")
     relay.proves("aaaaaaaa", "two")
-    relay.state.begin_trial(seconds=300)
+    relay.state.begin(relay.state.trial, seconds=300)
     relay.runs("bbbbbbbb", "three")
     go_back(relay.state, "previous", check_mode=False)
     assert relay.now()[:2] == ("aaaaaaaa", "one")
@@ -149,7 +149,7 @@ def test_going_back_ends_a_trial_first(relay: Relay) -> None:
 
 def test_what_was_applied_before_there_were_generations_is_the_first(relay: Relay) -> None:
     relay.state.applied.save(relay.runs("aaaaaaaa", "one"))
-    assert relay.state.begin_trial(seconds=None)
+    assert relay.state.begin(relay.state.undo)
     assert relay.state.generations.current() == 1
     relay.runs("bbbbbbbb", "two")
     relay.state.keep(relay.state.state_on_disk("bbbbbbbb"))
@@ -158,16 +158,16 @@ def test_what_was_applied_before_there_were_generations_is_the_first(relay: Rela
 
 
 def test_where_nothing_ran_there_is_no_trial(relay: Relay) -> None:
-    assert not relay.state.begin_trial(seconds=None)
-    assert not relay.state.trial.pending
+    assert not relay.state.begin(relay.state.undo)
+    assert not relay.state.undo.pending
 
 
 def test_the_way_back_leads_to_what_worked_and_not_to_what_a_broken_run_left(relay: Relay) -> None:
     relay.proves("aaaaaaaa", "one")
     relay.state.config.write_text("half-done")
-    relay.state.begin_trial(seconds=None)
+    relay.state.begin(relay.state.undo)
     relay.runs("bbbbbbbb", "two")
-    relay.state.trial.put_back()
+    relay.state.undo.put_back()
     assert relay.now()[:2] == ("aaaaaaaa", "one")
 
 

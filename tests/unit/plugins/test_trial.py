@@ -37,7 +37,7 @@ class Host:
         self.write("old")
         self.store = ReleaseStore(root / "opt", root / "bin/relay-agent")
         self.store.switch("aaaaaaaa")
-        self.trial = Trial(self.store, Units(self), self, self.units)
+        self.trial = Trial(root / "opt/trial", self.store, Units(self), self, self.units)
 
     def write(self, text: str, *files: Path) -> None:
         for file in files or self.files:
@@ -163,6 +163,8 @@ def test_only_a_trial_with_a_time_has_a_timer_and_a_unit(host: Host) -> None:
     host.begin(seconds=None)
     assert host.trial.pending
     assert list(host.units.rglob(BOOT_UNIT)) == []
+    host.trial.end()
+    assert host.calls == []
 
 
 def alone(host: Host, *options: str) -> subprocess.CompletedProcess[str]:
@@ -172,7 +174,7 @@ def alone(host: Host, *options: str) -> subprocess.CompletedProcess[str]:
     (programs / "systemctl").write_text(SYSTEMCTL)
     (programs / "systemctl").chmod(0o755)
     program = host.trial.directory / "put-back.pyz"
-    command = [sys.executable, "-I", str(program), *options, str(host.trial.directory)]
+    command = [sys.executable, "-I", str(program), *options, str(host.trial.directory), str(host.units)]
     environment: dict[str, Any] = {"PATH": f"{programs}:{os.environ['PATH']}"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/", timeout=60)
 
@@ -184,7 +186,7 @@ def test_the_program_puts_back_by_itself(host: Host) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "Release aaaaaaaa and its configuration were put back; the agent runs.\n"
     assert host.is_as_before()
-    assert not host.trial.pending
+    assert host.traces() == []
     calls = (host.root / "programs/systemctl.calls").read_text().splitlines()
     assert "reload relay-agent.service" in calls
     assert "restart relay-agent.service" in calls
