@@ -36,9 +36,7 @@ def go_back(host: HostState, wanted: str, *, check_mode: bool) -> dict[str, Any]
         try:
             _put_to_use(host, host.generations.snapshot(chosen.number), chosen.release)
         except (OSError, ReleaseError, SnapshotError, UnitError) as error:
-            raise TrialError(
-                f"generation {chosen.number} was not taken up: {error}\n{host.undo.put_back()}"
-            ) from error
+            raise TrialError(f"generation {chosen.number} was not taken up: {error}\n{host.undo.put_back()}") from error
         host.keep(host.state_on_disk(chosen.release))
     return {"changed": True, "diff": diff}
 
