@@ -40,7 +40,8 @@ def story(
     before = runs()
     canary = relays["relay1"].host
     with load.running() as submissions:
-        rollout = start("rollout.yml", {"relay_agent_policy": {"messages_per_hour": 76543}, "relay_rollout_watch": 60})
+        policy = {"messages_per_hour": 76543, "recipients_per_hour": 76543}
+        rollout = start("rollout.yml", {"relay_agent_policy": policy, "relay_rollout_watch": 60})
         _wait_for(canary, "grep -q 76543 /etc/postroad/agent.toml && test -e /opt/postroad/trial/record.json")
         power("stop", "relay1", "--hard")
         said, _ = rollout.communicate(timeout=120)

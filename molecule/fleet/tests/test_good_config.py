@@ -39,7 +39,9 @@ def story(load: Load, playbook: Callable[..., CompletedProcess[str]], relays: di
 
     before = state()
     with load.running() as submissions:
-        rollout = playbook("rollout.yml", {"relay_agent_policy": {"messages_per_hour": LIMIT}})
+        rollout = playbook(
+            "rollout.yml", {"relay_agent_policy": {"messages_per_hour": LIMIT, "recipients_per_hour": LIMIT}}
+        )
         between = state()
         rollback = playbook("rollback.yml", {"relay_rollback_to": "previous"})
     return Story(rollout, rollback, submissions, before, between, state())

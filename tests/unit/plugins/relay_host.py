@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.postroad.relay.plugins.module_utils.applied_state import AppliedState
 from ansible_collections.postroad.relay.plugins.module_utils.host_state import HostState
@@ -20,7 +21,7 @@ class Relay:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.calls: list[str] = []
-        self.reloads = {"done": 0, "refused": 0, "problems": ["no"]}
+        self.reloads: dict[str, Any] = {"done": 0, "refused": 0, "problems": ["no"]}
         self.refuses = ""
         for release in RELEASES:
             (root / "opt/releases" / release).mkdir(parents=True)

@@ -35,7 +35,7 @@ class Host:
         self.bad_config = False
         self.fails_to_start: set[str] = set()
         self.refuses_reload: set[str] = set()
-        self.reloads = {"done": 0, "refused": 0, "problems": ["a port is taken"]}
+        self.reloads: dict[str, Any] = {"done": 0, "refused": 0, "problems": ["a port is taken"]}
         self.accounts: list[dict[str, Any]] | None = None
 
     def __call__(self, args: list[str], data: str | None = None) -> tuple[int, str, str]:

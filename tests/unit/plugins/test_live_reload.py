@@ -20,7 +20,7 @@ def status(done: int, refused: int = 0, *, busy: bool = False, pid: int = 7, pro
 
 def follow(before: dict[str, Any] | None, *looks: dict[str, Any] | None, alive: bool = True) -> int:
     """How many looks it took; the last one is seen again and again."""
-    seen: list[Any] = []
+    seen: list[dict[str, Any] | None] = []
     rest: Iterator[dict[str, Any] | None] = iter(looks)
 
     def look() -> dict[str, Any] | None:
