@@ -27,15 +27,18 @@ OUR_FAULTS = (
 TROUBLES = (
     'postroad_host_troubles_total{cause="sign_in"}',
     'postroad_host_troubles_total{cause="tls"}',
-    'postroad_outgoing_connections_total{result="failed"}',
 )
-"""Counters of what others may cause as well: must not rise much faster than before."""
+"""Counters of what others may cause as well: must not rise much faster than before, while less mail gets through.
+
+New workers know nothing yet of hosts that have had trouble for long, and try each of them once.
+"""
 
 _OUTCOMES = 'postroad_delivery_outcomes_total{outcome="%s"}'
 _MUCH_FASTER = 3.0
 _FEWEST_TROUBLES = 3
 _FEWEST_OUTCOMES = 10
-_WORSE_BY = 0.5
+_WORSE_BY = 0.5  # of all attempts, without any other sign
+_LESS_BY = 0.2  # of all attempts, where troubles have risen, too
 _WATCHED = 3  # messages
 _GROUPS = 3
 _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
@@ -110,31 +113,31 @@ def rises(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         rise = value - old.get(name, 0.0)
         if rise > 0 and (name in OUR_FAULTS or name.partition("{")[0] in OUR_FAULTS):
             problems.append(f"{name} has risen by {rise:.0f}")
+    attempts, share, usual = _fruitless(old, new)
     seconds = max(1.0, now["uptime"] - before["uptime"])
-    for name in TROUBLES:
+    for name in TROUBLES if share > usual + _LESS_BY else ():
         rise = new.get(name, 0.0) - old.get(name, 0.0)
         expected = seconds * old.get(name, 0.0) / max(1.0, before["uptime"])
         if rise >= _FEWEST_TROUBLES and rise > _MUCH_FASTER * expected:
             problems.append(f"{name} has risen by {rise:.0f} in {seconds:.0f} s, much faster than before")
-    return problems + _outcomes(old, new)
+    if attempts >= _FEWEST_OUTCOMES and share > usual + _WORSE_BY:
+        text = (
+            f"{share:.0%} of {attempts:.0f} attempts at delivery came to nothing since the change, {usual:.0%} before"
+        )
+        problems.append(text)
+    return problems
 
 
-def _outcomes(old: Mapping[str, float], new: Mapping[str, float]) -> list[str]:
-    """Whether a far larger part of the attempts fails than before."""
+def _fruitless(old: Mapping[str, float], new: Mapping[str, float]) -> tuple[float, float, float]:
+    """Attempts since, the share of them that did not deliver, and that of all before."""
 
     def shares(counts: Mapping[str, float]) -> tuple[float, float]:
-        delivered, deferred, failed = (
-            counts.get(_OUTCOMES % each, 0.0) for each in ("delivered", "deferred", "failed")
-        )
-        attempts = delivered + deferred + failed
-        return attempts, (deferred + failed) / attempts if attempts else 0.0
+        delivered, *others = (counts.get(_OUTCOMES % each, 0.0) for each in ("delivered", "deferred", "failed"))
+        attempts = delivered + sum(others)
+        return attempts, sum(others) / attempts if attempts else 0.0
 
     since = {name: value - old.get(name, 0.0) for name, value in new.items()}
-    _, usual = shares(old)
-    attempts, share = shares(since)
-    if attempts < _FEWEST_OUTCOMES or share <= usual + _WORSE_BY:
-        return []
-    return [f"{share:.0%} of {attempts:.0f} attempts at delivery came to nothing since the change, {usual:.0%} before"]
+    return *shares(since), shares(old)[1]
 
 
 def queue_moves(

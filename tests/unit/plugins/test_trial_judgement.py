@@ -84,9 +84,11 @@ def test_our_own_faults_must_not_rise_at_all(name: str) -> None:
 
 
 def test_troubles_of_others_may_go_on_as_before() -> None:
-    assert rises(numbers(1000, sign_in=1000), numbers(1010, sign_in=1030)) == []
-    assert rises(numbers(1000), numbers(1010, sign_in=2)) == []
-    (problem,) = rises(numbers(1000), numbers(1010, sign_in=3))
+    assert rises(numbers(1000, sign_in=1000), numbers(1010, sign_in=1030, deferred=5)) == []
+    assert rises(numbers(1000), numbers(1010, sign_in=2, deferred=5)) == []
+    # Hosts that another one stands in for.
+    assert rises(numbers(1000), numbers(1010, sign_in=9, delivered=5, deferred=1)) == []
+    (problem,) = rises(numbers(1000), numbers(1010, sign_in=3, delivered=5, deferred=2))
     assert problem == f"{SIGN_IN} has risen by 3 in 10 s, much faster than before"
 
 
@@ -123,7 +125,7 @@ def test_the_verdict_has_the_words_of_the_hosts() -> None:
     agent = Agent()
     before = {**observe(agent), "waits": {}}
     assert judge(agent, before) == []
-    agent.metrics = f"{SIGN_IN} 9\n"
+    agent.metrics = f"{SIGN_IN} 9\n{OUTCOME % 'deferred'} 3\n"
     agent.groups = [
         {"destination": "a.test", "recipients": 2, "reason": "not now"},
         {"destination": "b.test", "recipients": 7, "reason": "smarthost: 535 wrong password"},
