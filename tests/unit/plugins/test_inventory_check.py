@@ -64,6 +64,13 @@ def test_a_misspelt_variable_of_the_verification() -> None:
     ]
 
 
+def test_a_misspelt_variable_of_the_rollout() -> None:
+    specs = SPECS | {"relay_rollout": read_playbook_options(ROOT / "playbooks" / "tasks" / "rollout_variables.yml")}
+    assert list(unknown_variables(["relay_rollout_serial", "relay_rollout_confirm_in"], specs)) == [
+        "relay_rollout_confirm_in: did you mean relay_rollout_confirm_within?"
+    ]
+
+
 def test_variables_of_others_are_left_alone() -> None:
     names = ["relay_verify_probe", "relay_count", "ansible_host", "_relay_agent_staged", "relay_firewall_ports"]
     assert list(unknown_variables(names, SPECS)) == []
