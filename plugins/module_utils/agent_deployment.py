@@ -126,7 +126,7 @@ class Deployment:
             self.outcome.removed_releases = self._host.prune()
         elif on_trial:
             self.outcome.on_trial = True
-            trial.note(applied=asdict(self._wanted_state()))
+            trial.note(applied=asdict(self._wanted_state()), switched=observe(self._run))
         else:
             # Hashed again: accounts and certificate are what the agent has now read.
             self.outcome.generation, self.outcome.removed_releases = self._host.keep(self._wanted_state())

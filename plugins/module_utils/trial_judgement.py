@@ -37,8 +37,8 @@ _OUTCOMES = 'postroad_delivery_outcomes_total{outcome="%s"}'
 _MUCH_FASTER = 3.0
 _FEWEST_TROUBLES = 3
 _FEWEST_OUTCOMES = 10
-_WORSE_BY = 0.5  # of all attempts, without any other sign
-_LESS_BY = 0.2  # of all attempts, where troubles have risen, too
+_HALF = 0.5  # of the share of attempts that usually deliver
+_MOST = 0.8  # the same, where troubles have risen, too
 _WATCHED = 3  # messages
 _GROUPS = 3
 _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
@@ -83,14 +83,14 @@ def _attempts(message: Mapping[str, Any]) -> int:
     return sum(recipient["attempts"] for recipient in message["recipients"])
 
 
-def judge(run: RunCommand, before: Mapping[str, Any]) -> list[str]:
-    """What is worse than `before`, in words; empty when all is well."""
+def judge(run: RunCommand, before: Mapping[str, Any], switched: Mapping[str, Any]) -> list[str]:
+    """What is worse than `before`, in words; empty when all is well. switched: right after the change."""
     status = agent_status(run)
     if status is None:
         return ["no agent answers"]
     problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]
     problems += queue_moves(run, before["waits"])
-    problems += rises(before, observe(run))
+    problems += rises(before, switched, observe(run))
     return problems + (_said(run) if problems else [])
 
 
@@ -105,39 +105,33 @@ def _said(run: RunCommand) -> list[str]:
     return [f"waits for {group['destination']} ({group['recipients']}): {group['reason']}" for group in most]
 
 
-def rises(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The error counters that have risen more than they may."""
+def rises(before: Mapping[str, Any], switched: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The error counters that have risen more than they may. See `judge`."""
     problems = []
-    old, new = before["counters"], now["counters"]
+    old, middle, new = before["counters"], switched["counters"], now["counters"]
     for name, value in sorted(new.items()):
         rise = value - old.get(name, 0.0)
         if rise > 0 and (name in OUR_FAULTS or name.partition("{")[0] in OUR_FAULTS):
             problems.append(f"{name} has risen by {rise:.0f}")
-    attempts, share, usual = _fruitless(old, new)
-    seconds = max(1.0, now["uptime"] - before["uptime"])
-    for name in TROUBLES if share > usual + _LESS_BY else ():
-        rise = new.get(name, 0.0) - old.get(name, 0.0)
+    _, usual = _delivered(old)
+    attempts, share = _delivered({name: value - middle.get(name, 0.0) for name, value in new.items()})
+    seconds = max(1.0, now["uptime"] - switched["uptime"])
+    for name in TROUBLES if share < usual * _MOST else ():
+        rise = new.get(name, 0.0) - middle.get(name, 0.0)
         expected = seconds * old.get(name, 0.0) / max(1.0, before["uptime"])
         if rise >= _FEWEST_TROUBLES and rise > _MUCH_FASTER * expected:
             problems.append(f"{name} has risen by {rise:.0f} in {seconds:.0f} s, much faster than before")
-    if attempts >= _FEWEST_OUTCOMES and share > usual + _WORSE_BY:
-        text = (
-            f"{share:.0%} of {attempts:.0f} attempts at delivery came to nothing since the change, {usual:.0%} before"
-        )
+    if attempts >= _FEWEST_OUTCOMES and share < usual * _HALF:
+        text = f"{share:.0%} of {attempts:.0f} attempts have delivered since the change, {usual:.0%} did before"
         problems.append(text)
     return problems
 
 
-def _fruitless(old: Mapping[str, float], new: Mapping[str, float]) -> tuple[float, float, float]:
-    """Attempts since, the share of them that did not deliver, and that of all before."""
-
-    def shares(counts: Mapping[str, float]) -> tuple[float, float]:
-        delivered, *others = (counts.get(_OUTCOMES % each, 0.0) for each in ("delivered", "deferred", "failed"))
-        attempts = delivered + sum(others)
-        return attempts, sum(others) / attempts if attempts else 0.0
-
-    since = {name: value - old.get(name, 0.0) for name, value in new.items()}
-    return *shares(since), shares(old)[1]
+def _delivered(counts: Mapping[str, float]) -> tuple[float, float]:
+    """How many attempts there were, and the share of them that delivered; all of none."""
+    delivered, *others = (counts.get(_OUTCOMES % each, 0.0) for each in ("delivered", "deferred", "failed"))
+    attempts = delivered + sum(others)
+    return attempts, delivered / attempts if attempts else 1.0
 
 
 def queue_moves(

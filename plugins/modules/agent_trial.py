@@ -79,7 +79,7 @@ def carry_out(step: str, host: HostState, run: RunCommand, *, watch: float) -> d
     if step == "judge":
         record = host.trial.record()
         time.sleep(max(0.0, min(watch, record["began"] + watch - time.time())))
-        return {"changed": False, "problems": judge(run, record["before"])}
+        return {"changed": False, "problems": judge(run, record["before"], record["switched"])}
     with host.store.exclusive():
         if step == "keep":
             number, removed = host.keep(AppliedState(**host.trial.record()["applied"]))

@@ -22,7 +22,7 @@ def step(relay: Relay, name: str) -> dict[str, Any]:
 def on_trial(relay: Relay) -> Relay:
     relay.proves("aaaaaaaa", "one")
     relay.state.begin(relay.state.trial, seconds=300, before=WELL)
-    relay.state.trial.note(applied=asdict(relay.runs("bbbbbbbb", "two")))
+    relay.state.trial.note(applied=asdict(relay.runs("bbbbbbbb", "two")), switched=WELL)
     return relay
 
 

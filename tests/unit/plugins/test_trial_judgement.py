@@ -50,6 +50,11 @@ class Agent:
         raise AssertionError(args)
 
 
+def risen(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Where nothing happened while the change was made."""
+    return rises(before, before, now)
+
+
 def numbers(uptime: float, **counters: float) -> dict[str, Any]:
     names = {
         "sign_in": SIGN_IN,
@@ -78,30 +83,44 @@ def test_what_is_observed() -> None:
 
 @pytest.mark.parametrize("name", ["fault", "ended"])
 def test_our_own_faults_must_not_rise_at_all(name: str) -> None:
-    assert rises(numbers(100, **{name: 4}), numbers(110, **{name: 4})) == []
-    (problem,) = rises(numbers(100, **{name: 4}), numbers(110, **{name: 5}))
+    assert risen(numbers(100, **{name: 4}), numbers(110, **{name: 4})) == []
+    (problem,) = risen(numbers(100, **{name: 4}), numbers(110, **{name: 5}))
     assert problem.endswith("has risen by 1")
 
 
 def test_troubles_of_others_may_go_on_as_before() -> None:
-    assert rises(numbers(1000, sign_in=1000), numbers(1010, sign_in=1030, deferred=5)) == []
-    assert rises(numbers(1000), numbers(1010, sign_in=2, deferred=5)) == []
+    assert risen(numbers(1000, sign_in=1000), numbers(1010, sign_in=1030, deferred=5)) == []
+    assert risen(numbers(1000), numbers(1010, sign_in=2, deferred=5)) == []
     # Hosts that another one stands in for.
-    assert rises(numbers(1000), numbers(1010, sign_in=9, delivered=5, deferred=1)) == []
-    (problem,) = rises(numbers(1000), numbers(1010, sign_in=3, delivered=5, deferred=2))
+    assert risen(numbers(1000), numbers(1010, sign_in=9, delivered=5, deferred=1)) == []
+    (problem,) = risen(numbers(1000), numbers(1010, sign_in=3, delivered=5, deferred=2))
     assert problem == f"{SIGN_IN} has risen by 3 in 10 s, much faster than before"
 
 
 def test_a_restart_between_the_two_does_not_hide_a_fault() -> None:
-    assert rises(numbers(1000, fault=0), numbers(3, fault=2)) == [f"{FAULT} has risen by 2"]
+    assert risen(numbers(1000, fault=0), numbers(3, fault=2)) == [f"{FAULT} has risen by 2"]
 
 
 def test_deliveries_that_fail_all_at_once_are_noticed() -> None:
     before = numbers(1000, delivered=900, deferred=100)
-    assert rises(before, numbers(1010, delivered=905, deferred=105)) == []
-    (problem,) = rises(before, numbers(1010, delivered=900, deferred=110))
-    assert problem == "100% of 10 attempts at delivery came to nothing since the change, 10% before"
-    assert rises(numbers(1000, deferred=100), numbers(1010, deferred=120)) == []
+    assert risen(before, numbers(1010, delivered=905, deferred=105)) == []
+    (problem,) = risen(before, numbers(1010, delivered=900, deferred=110))
+    assert problem == "0% of 10 attempts have delivered since the change, 90% did before"
+    # Too few to say, or no worse than it always was.
+    assert risen(before, numbers(1010, delivered=900, deferred=109)) == []
+    assert risen(numbers(1000, deferred=100), numbers(1010, deferred=120)) == []
+
+
+def test_an_old_trouble_does_not_hide_a_new_one() -> None:
+    before = numbers(1000, delivered=100, deferred=900)
+    (problem,) = risen(before, numbers(1010, delivered=100, deferred=930))
+    assert problem.startswith("0% of 30 attempts")
+
+
+def test_what_was_delivered_before_the_switch_says_nothing() -> None:
+    before, switched = numbers(1000, delivered=900), numbers(1003, delivered=990)
+    (problem,) = rises(before, switched, numbers(1010, delivered=990, deferred=20))
+    assert problem.startswith("0% of 20 attempts")
 
 
 def test_mail_that_waited_is_tried_and_that_is_enough() -> None:
@@ -124,14 +143,14 @@ def test_mail_that_stays_where_it_is_is_told() -> None:
 def test_the_verdict_has_the_words_of_the_hosts() -> None:
     agent = Agent()
     before = {**observe(agent), "waits": {}}
-    assert judge(agent, before) == []
+    assert judge(agent, before, before) == []
     agent.metrics = f"{SIGN_IN} 9\n{OUTCOME % 'deferred'} 3\n"
     agent.groups = [
         {"destination": "a.test", "recipients": 2, "reason": "not now"},
         {"destination": "b.test", "recipients": 7, "reason": "smarthost: 535 wrong password"},
         {"destination": "c.test", "recipients": 9, "reason": ""},
     ]
-    assert judge(agent, before)[1:] == [
+    assert judge(agent, before, before)[1:] == [
         "waits for b.test (7): smarthost: 535 wrong password",
         "waits for a.test (2): not now",
     ]
@@ -141,6 +160,6 @@ def test_an_agent_that_does_not_work_is_told() -> None:
     agent = Agent()
     before = {**observe(agent), "waits": {}}
     agent.status["workers"] = [{"state": "leaving"}]
-    assert judge(agent, before)[0] == "no worker takes mail"
+    assert judge(agent, before, before)[0] == "no worker takes mail"
     agent.status = {"running": False}
-    assert judge(agent, before) == ["no agent answers"]
+    assert judge(agent, before, before) == ["no agent answers"]
