@@ -16,8 +16,8 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.firewall_preflight 
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
     agent_problems,
+    read_playbook_options,
     read_specs,
-    read_verify_options,
     spec_problems,
     unknown_variables,
 )
@@ -38,7 +38,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         specs = read_specs(ROOT / "roles")
-        known = specs | {"relay_verify": read_verify_options(ROOT / "playbooks" / "verify.yml")}
+        tasks = ROOT / "playbooks" / "tasks"
+        known = specs | {
+            "relay_verify": read_playbook_options(tasks / "probe_variables.yml"),
+            "relay_rollout": read_playbook_options(tasks / "rollout_variables.yml"),
+        }
         problems = list(unknown_variables(variables, known))
         # A default that cannot be worked out is the fault of a variable that it is made of.
         consequences: list[str] = []

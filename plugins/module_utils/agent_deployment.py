@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .account_sync import AccountSyncError, Synced, planned_names, sync_accounts
 from .agent_settings import ETC, AgentSettings
-from .applied_state import Action, AppliedState, AppliedStore, decide
+from .applied_state import Action, AppliedState, decide
+from .host_state import RUNTIME, HostState
 from .managed_files import ManagedDirectory, ManagedFile
 from .queue_schema import QueueSchemaError, bring_back
 from .release_store import OPT, ReleaseError, ReleaseStore
-from .systemd_units import SERVICE, SOCKET, UnitError, Units
+from .snapshot import SnapshotError
+from .systemd_units import SERVICE, SOCKET, UnitError
+from .trial import Trial, TrialError
+from .trial_judgement import observe
 
 __all__ = ["Deployment", "DeploymentError", "Outcome"]
 
-KEPT_RELEASES = 3
 USER = "postroad"
 
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -38,10 +40,16 @@ class Outcome:
     action: Action = field(default_factory=Action)
     diff: list[dict[str, str]] = field(default_factory=list)
     removed_releases: list[str] = field(default_factory=list)
+    on_trial: bool = False
+    generation: int | None = None
 
 
 class Deployment:
-    """One host's wanted state. `release` None: the one that is current stays."""
+    """One host's wanted state.
+
+    release: None: the one that is current stays. confirm_within: seconds until the host goes back by itself to what
+    it ran before, unless the change is confirmed (`keep`); None: a change that works stays.
+    """
 
     def __init__(
         self,
@@ -51,13 +59,21 @@ class Deployment:
         run_command: RunCommand,
         *,
         check_mode: bool,
+        confirm_within: int | None = None,
         etc: Path = Path(ETC),
         opt: Path = OPT,
         unit_directory: Path = Path("/etc/systemd/system"),
+        runtime: Path = RUNTIME,
     ) -> None:
         self.store = ReleaseStore(opt)
-        self.applied = AppliedStore(opt / "applied")
-        self.units = Units(run_command)
+        self._host = HostState(
+            run_command, etc=etc, opt=opt, unit_directory=unit_directory, runtime=runtime, store=self.store
+        )
+        self.units = self._host.units
+        self._confirm_within = confirm_within
+        self._told = False  # the agent may have taken up something
+        self._way_back = True
+        self._started = time.time()
         self.check_mode = check_mode
         self.outcome = Outcome()
         self._run = run_command
@@ -80,10 +96,49 @@ class Deployment:
         """Do what is missing, in an order in which every step can still be taken back. Raises DeploymentError."""
         try:
             with contextlib.nullcontext() if self.check_mode else self.store.exclusive():
-                self._converge()
-        except (AccountSyncError, OSError, ReleaseError, UnitError) as error:
+                if self.check_mode:
+                    self._converge()
+                else:
+                    self._converge_or_go_back()
+        except (
+            AccountSyncError,
+            OSError,
+            QueueSchemaError,
+            ReleaseError,
+            SnapshotError,
+            TrialError,
+            UnitError,
+        ) as error:
             raise DeploymentError(str(error)) from error
         return self.outcome
+
+    def _converge_or_go_back(self) -> None:
+        if self._host.trial.pending:
+            # An earlier run was broken off before anybody confirmed.
+            self._host.trial.put_back()
+        on_trial = self._confirm_within is not None
+        trial = self._host.trial if on_trial else self._host.undo
+        notes = {"before": observe(self._run)} if on_trial else {}
+        if not self._host.begin(trial, seconds=self._confirm_within, **notes):
+            if on_trial:
+                raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
+            self._way_back = False
+        try:
+            self._converge()
+        except (AccountSyncError, OSError, QueueSchemaError, ReleaseError, UnitError, DeploymentError) as error:
+            journal = self.units.journal(self._started) if self._told else []
+            back = self._go_back(trial)
+            words = "\n".join(["The agent's last words:", *(f"  {line}" for line in journal or ["(none)"])])
+            told = [str(error), *([back] if back else []), *([words] if self._told else [])]
+            raise DeploymentError("\n".join(told)) from error
+        if not self._told:
+            trial.end()
+            self.outcome.removed_releases = self._host.prune()
+        elif on_trial:
+            self.outcome.on_trial = True
+            trial.note(applied=asdict(self._wanted_state()), switched=observe(self._run))
+        else:
+            self.outcome.generation, self.outcome.removed_releases = self._host.keep(self._wanted_state())
 
     def _converge(self) -> None:
         # Before anything is written: an agent that was reloaded or restarted by hand may run with what is there now.
@@ -99,7 +154,6 @@ class Deployment:
                 self._put_to_use(changed_files, action, switch=switch)
             if not self._enabled:
                 self.units.enable()
-            self.outcome.removed_releases = self.store.prune(KEPT_RELEASES)
         self._remove_leftovers()
 
     def _prepare(self) -> None:
@@ -135,6 +189,7 @@ class Deployment:
             self._changed(str(path), "", synced.lines)
         # What the agent has taken up by itself asks for no reload; check mode cannot know better than that it will.
         self._accounts_not_taken_up = bool(synced.refused)
+        self._told |= synced.changed and synced.agent == "reloaded"
 
     def _program(self) -> str | None:
         """The wanted release's command; in check mode, while that is not installed, the current one's."""
@@ -167,15 +222,8 @@ class Deployment:
 
     def _wanted_state(self) -> AppliedState:
         socket, service = (file.content for file in self._unit_files)
-        return AppliedState(
-            release=self._release,
-            config=_digest(self._config.content),
-            service=_digest(service),
-            socket=_digest(socket),
-            # By what is wanted, so that check mode comes to the same. Accounts and certificate are not in it: what
-            # puts them in place has the running agent take them up.
-            reloadable=_digest("".join(f"{secret.path} {_digest(secret.content)}\n" for secret in self._secrets)),
-        )
+        secrets = {secret.path: secret.content for secret in self._secrets}
+        return self._host.state(self._release, self._config.content, service, socket, secrets)
 
     def _decide(self) -> Action:
         states = self.units.states()
@@ -191,7 +239,7 @@ class Deployment:
 
     def _applied_and_untouched(self) -> AppliedState | None:
         """What was applied last, less what has been changed on the disk since."""
-        applied = self.applied.load()
+        applied = self._host.applied.load()
         if applied is None:
             return None
         socket, service = self._unit_files
@@ -214,60 +262,35 @@ class Deployment:
             self._changed(SERVICE, before, f"release {self._release or '(the new one)'}\n{action}\n")
 
     def _put_to_use(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
-        started = time.time()
-        wanted = [self._config, *self._unit_files]
-        before, previous_release = self._way_back(wanted)
-        try:
-            for file in changed_files:
-                file.write()
-            if switch:
-                lowered = bring_back(self.store, self._release, self._run)
-                self.store.switch(self._release)
-                if lowered:  # both units are stopped
-                    action = Action(restart_sockets=True)
-            if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
-                self.units.daemon_reload()
-            if action.restart or action.restart_sockets:
-                self.units.restart(sockets=action.restart_sockets)
-            elif action.reload:
-                self.units.reload()
-        except (OSError, UnitError, QueueSchemaError) as error:
-            journal = "\n".join(f"  {line}" for line in self.units.journal(started))
-            back = self._put_back(before, previous_release)
-            raise DeploymentError(f"{error}\n{back}\nThe agent's last words:\n{journal or '  (none)'}") from error
-        self.applied.save(self._wanted_state(), wanted)
-        for release in (previous_release, self._release):
-            if release is not None:
-                self.store.mark_used(release)
-
-    def _way_back(self, wanted: list[ManagedFile]) -> tuple[list[ManagedFile] | None, str | None]:
-        """Files and release that worked last; without a record of them, what is there now."""
-        state, files = self.applied.load(), self.applied.previous(wanted)
-        if state and files and self.store.is_complete(state.release):
-            return files, state.release
-        if any(file.current() is None for file in wanted):
-            return None, None
-        return [replace(file, content=file.current() or "") for file in wanted], self.store.current()
-
-    def _put_back(self, before: list[ManagedFile] | None, release: str | None) -> str:
-        """Undo a start that failed; returns a sentence on what runs now."""
-        if before is None or release is None:
-            self.units.remove()
-            self.store.switch(None)
-            for file in (self._config, *self._unit_files):
-                file.path.unlink(missing_ok=True)
+        self._told = True
+        for file in changed_files:
+            file.write()
+        if switch:
+            if bring_back(self.store, self._release, self._run):  # both units are stopped
+                action = Action(restart_sockets=True)
+            self.store.switch(self._release)
+        if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
             self.units.daemon_reload()
-            return "Nothing ran here before, so nothing runs now; the units were removed again."
-        try:
-            bring_back(self.store, release, self._run)  # the new release may have opened the queue before it failed
-            for file in before:
-                file.write()
-            self.store.switch(release)
-            self.units.daemon_reload()
-            self.units.restart(sockets=True)
-        except (OSError, QueueSchemaError, ReleaseError, UnitError) as error:
-            return f"Putting back release {release} and its configuration failed, too: {error}"
-        return f"Release {release} and its configuration were put back; the agent runs."
+        if action.restart or action.restart_sockets:
+            self.units.restart(sockets=action.restart_sockets)
+        elif action.reload:
+            self.units.reload()
+
+    def _go_back(self, trial: Trial) -> str:
+        """Undo what was begun; returns a sentence on what runs now, empty when the agent has noticed nothing."""
+        if self._way_back:
+            try:
+                return trial.put_back(told=self._told)
+            except TrialError as error:
+                return str(error)
+        if not self._told:
+            return ""
+        self.units.remove()
+        self.store.switch(None)
+        for file in (self._config, *self._unit_files):
+            file.path.unlink(missing_ok=True)
+        self.units.daemon_reload()
+        return "Nothing ran here before, so nothing runs now; the units were removed again."
 
     def _remove_leftovers(self) -> None:
         """Secrets that no route names any more; only now, when nothing that runs still reads them."""
@@ -283,7 +306,3 @@ class Deployment:
         self.outcome.changed = True
         header = {"before_header": what, "after_header": what}
         self.outcome.diff.append(header | {"before": before, "after": after})
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

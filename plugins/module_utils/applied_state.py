@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent last came up with: the reference for what has to be done now, and the way back.
+"""What the agent last came up with: the reference for what has to be done now.
 
-Kept in a directory that only root reads: a copy of the configuration and the units, and a small record. It is
-written after the agent said it was ready, so a run that broke off in the middle is seen by the next one.
+A small record, written after the agent said that it was ready, so a run that broke off in the middle is seen by the
+next one. The files themselves are kept by `generations`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class AppliedState:
     service: str
     socket: str
     reloadable: str
-    """The upstream secrets: read again on reload."""
+    """The upstream secrets."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,19 @@ class Action:
 
 
 def decide(applied: AppliedState | None, wanted: AppliedState, *, service_up: bool, socket_up: bool) -> Action:
-    """The gentlest action that gets from what was applied to what is wanted."""
+    """The gentlest action that gets from what was applied to what is wanted.
+
+    The agent takes up all but its units by a reload in place, in which no session ends.
+    """
     if applied is None or not socket_up or applied.socket != wanted.socket:
         return Action(restart_sockets=True)
-    same = (applied.release, applied.config, applied.service) == (wanted.release, wanted.config, wanted.service)
-    if not service_up or not same:
+    if not service_up or applied.service != wanted.service:
         return Action(restart=True)
-    return Action(reload=applied.reloadable != wanted.reloadable)
+    return Action(reload=applied != wanted)
 
 
 class AppliedStore:
-    """The directory `root` with the record `state.json` and a copy of each file."""
+    """The directory `root` with the record `state.json`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -73,26 +74,8 @@ class AppliedStore:
         except (OSError, ValueError, TypeError):
             return None
 
-    def save(self, state: AppliedState, files: list[ManagedFile]) -> None:
-        """Remember `state` together with `files`; the directory is replaced as a whole."""
-        new = self.root.with_name(f".{self.root.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True, mode=0o700)
-        for file in files:
-            ManagedFile(new / file.path.name, file.content, mode=0o600).write()
+    def save(self, state: AppliedState) -> None:
+        """Remember `state`."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         record = json.dumps(asdict(state), indent=2) + "\n"
-        ManagedFile(new / "state.json", record, mode=0o600).write()
-        shutil.rmtree(self.root, ignore_errors=True)
-        new.rename(self.root)
-
-    def previous(self, files: list[ManagedFile]) -> list[ManagedFile] | None:
-        """`files` with the content that was applied last; None unless all of them are there."""
-        if self.load() is None:
-            return None
-        contents = [ManagedFile(self.root / file.path.name, "").current() for file in files]
-        if None in contents:
-            return None
-        return [
-            ManagedFile(file.path, content or "", mode=file.mode, group=file.group)
-            for file, content in zip(files, contents, strict=True)
-        ]
+        ManagedFile(self.root / "state.json", record, mode=0o600).write()

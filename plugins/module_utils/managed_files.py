@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["ManagedDirectory", "ManagedFile", "fingerprint"]
+__all__ = ["ManagedDirectory", "ManagedFile", "fingerprint", "sync_directory"]
 
 OWNER = "root"
 """What root owns the agent cannot change, whatever becomes of it."""
@@ -84,7 +84,7 @@ class ManagedFile:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(self.path.parent)
+        sync_directory(self.path.parent)
 
     def write_beside(self) -> Path:
         """The same content and rights under a temporary name in the same directory, synced."""
@@ -139,7 +139,8 @@ def _set_rights(path: Path, owner: str, group: str, mode: int) -> None:
     path.chmod(mode)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have what was renamed in a directory survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

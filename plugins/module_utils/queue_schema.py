@@ -14,7 +14,7 @@ from pathlib import Path
 from .release_store import ReleaseStore
 from .systemd_units import SERVICE, SOCKET
 
-__all__ = ["QueueSchemaError", "bring_back", "release_schema"]
+__all__ = ["QueueSchemaError", "UnknownSchemaError", "bring_back", "release_schema"]
 
 _ASK = "from relay_agent.queue.schema import SCHEMA_VERSION; print(SCHEMA_VERSION)"
 
@@ -25,11 +25,15 @@ class QueueSchemaError(Exception):
     """The queue cannot be made one that the release opens; the text says why."""
 
 
+class UnknownSchemaError(QueueSchemaError):
+    """A release does not say what queue it works with; nothing was done."""
+
+
 def release_schema(store: ReleaseStore, release: str, run_command: RunCommand) -> int:
-    """The schema of the queue that an installed release works with. Raises QueueSchemaError."""
+    """The schema of the queue that an installed release works with. Raises UnknownSchemaError."""
     status, output, errors = run_command([str(store.path(release) / "bin" / "python"), "-I", "-c", _ASK])
     if status != 0 or not output.strip().isdigit():
-        raise QueueSchemaError(f"release {release} does not say what queue it works with: {errors.strip()}")
+        raise UnknownSchemaError(f"release {release} does not say what queue it works with: {errors.strip()}")
     return int(output)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from .live_reload import ReloadError, agent_status, follow_reload
 
 __all__ = ["SERVICE", "SOCKET", "CommandRunner", "UnitError", "UnitState", "Units"]
 
@@ -13,6 +15,7 @@ SERVICE = "relay-agent.service"
 SOCKET = "relay-agent.socket"
 
 _PROPERTIES = "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload"
+_RELOADS_WITHIN = 120.0  # seconds; a queue that gets an index at a new release's first start takes some of it
 
 
 class CommandRunner(Protocol):
@@ -82,9 +85,24 @@ class Units:
         self._must_run()
 
     def reload(self) -> None:
-        """Have the agent read accounts, secrets and certificate anew."""
+        """Have the agent become the current release with what its files say now, and wait until it has.
+
+        No session ends by it. Raises UnitError when the agent refuses, and then goes on as before, or when it stops.
+        """
+        before = self.agent_status()
         self._systemctl("reload", SERVICE)
+        try:
+            follow_reload(before, self.agent_status, self._alive, within=_RELOADS_WITHIN)
+        except ReloadError as error:
+            raise UnitError(str(error)) from error
         self._must_run()
+
+    def agent_status(self) -> dict[str, Any] | None:
+        """What the agent says of itself; None when none answers."""
+        return agent_status(self._run)
+
+    def _alive(self) -> bool:
+        return self.states()[SERVICE].active
 
     def remove(self) -> None:
         """Stop both units and forget that they start at boot; for units that never worked."""

@@ -11,14 +11,20 @@ short_description: Configure the agent and put configuration and release to use
 description:
   - Writes configuration, accounts, upstream secrets and systemd units, makes the given release the current one, and
     restarts or reloads the agent where a change asks for it, and only then.
-  - The new release judges the new configuration before that replaces the old one. When the agent does not say that it
-    is ready, the configuration, units and release that worked last are put back, the agent is started with them, and
-    the module fails with the journal's last lines.
+  - The new release judges the new configuration before that replaces the old one. All but other units is taken up by a
+    reload in place, in which no session ends. When the agent does not take it up, the configuration, upstream secrets,
+    accounts, units and release that worked last are put back, and the module fails with the journal's last lines.
   - Only hashes of passwords are kept on the host. A hash that a password fits is kept, so nothing changes.
 options:
   release:
     description: Release to run; installed by M(postroad.relay.agent_release). Without it the current one stays.
     type: str
+  confirm_within:
+    description:
+      - Leaves what changes on trial, for so many seconds. Then the host puts back what it ran before by itself, and so
+        it does when it starts anew in between, unless M(postroad.relay.agent_trial) has kept the change.
+      - Without it a change that works stays. Fails on a host on which nothing runs yet.
+    type: int
   units:
     description: Content of C(relay-agent.socket) and C(relay-agent.service).
     type: dict
@@ -130,6 +136,14 @@ action:
   description: What was done with the running agent (left alone, reloaded, restarted).
   type: str
   returned: success
+on_trial:
+  description: Whether something changed that is put back unless it is kept.
+  type: bool
+  returned: success
+generation:
+  description: The number of what runs now, for C(rollback.yml); none while it is on trial, or when nothing was done.
+  type: int
+  returned: success
 removed_releases:
   description: Releases that were removed because three newer ones are kept.
   type: list
@@ -154,7 +168,7 @@ UNITS = {"type": "dict", "required": True, "options": {SOCKET: UNIT, SERVICE: UN
 def main() -> None:
     """Converge the host to the given options."""
     module = AnsibleModule(
-        argument_spec=agent_options() | {"release": {"type": "str"}, "units": UNITS},
+        argument_spec=agent_options() | {"release": {"type": "str"}, "confirm_within": {"type": "int"}, "units": UNITS},
         supports_check_mode=True,
     )
     try:
@@ -164,6 +178,7 @@ def main() -> None:
             module.params["release"],
             module.run_command,
             check_mode=module.check_mode,
+            confirm_within=module.params["confirm_within"],
         )
         outcome = deployment.converge()
     except (SettingsError, DeploymentError) as error:
@@ -173,6 +188,8 @@ def main() -> None:
     module.exit_json(
         changed=outcome.changed,
         action=str(outcome.action),
+        on_trial=outcome.on_trial,
+        generation=outcome.generation,
         removed_releases=outcome.removed_releases,
         diff=outcome.diff,
     )

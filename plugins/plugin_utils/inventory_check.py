@@ -20,8 +20,8 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_settings impo
 __all__ = [
     "AGENT_ROLE",
     "agent_problems",
+    "read_playbook_options",
     "read_specs",
-    "read_verify_options",
     "spec_problems",
     "unknown_variables",
 ]
@@ -63,11 +63,11 @@ def read_specs(roles: Path) -> Specs:
     return specs
 
 
-def read_verify_options(playbook: Path) -> dict[str, Any]:
-    """The variables of playbooks/verify.yml, from the task in which it checks them itself."""
-    (play,) = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+def read_playbook_options(tasks: Path) -> dict[str, Any]:
+    """The variables of a playbook, from the file with the task in which it checks them itself."""
     check = "ansible.builtin.validate_argument_spec"
-    options: dict[str, Any] = next(task[check]["argument_spec"] for task in play["tasks"] if check in task)
+    document = yaml.safe_load(tasks.read_text(encoding="utf-8"))
+    options: dict[str, Any] = next(task[check]["argument_spec"] for task in document if check in task)
     return options
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -74,6 +75,11 @@ class Settings:
     def workers(self) -> int:
         """How many worker processes there are to be."""
         return self.config.process.workers or _cores()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text that is in use, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     def export(self) -> dict[str, Any]:
         """What `resume` needs, JSON-ready."""

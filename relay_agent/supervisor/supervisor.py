@@ -75,7 +75,8 @@ class Supervisor:
         self._complete = asyncio.Event()  # every worker of this program takes mail
         self._reloading = False
         self._reload_again = False
-        self._refused: list[str] = []
+        self._reloads = {"done": 0, "refused": 0}
+        self._refused: list[str] = []  # why the last reload came to nothing
         self._failure = ""
         self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
 
@@ -133,8 +134,10 @@ class Supervisor:
                 workers=self._settings.workers,
             )
         elif self._settings.problems:
-            self._log.event("reload_refused", level="error", problems=self._settings.problems)
+            self._reload_refused(self._settings.problems)
         else:
+            self._reloads["done"] += 1
+            self._refused = []
             self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
         if self._settings.drained is not None:
             self._log.event("drained", level="warning", because=self._settings.drained.because)
@@ -142,7 +145,6 @@ class Supervisor:
         else:
             notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
         if self._reload_again:
-            self._reload_again = False
             self._reload_in_task()
 
     async def _shut_down(self) -> None:
@@ -254,6 +256,8 @@ class Supervisor:
             self._failure = problem
             self._stop.set()
         elif self._state is not None:
+            self._reloads["refused"] += 1
+            self._refused = [f"the new workers do not start: {problem}"]
             notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
 
     def _let_old_ones_go(self) -> None:
@@ -334,7 +338,10 @@ class Supervisor:
             "version": relay_agent.__version__,
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
-            "reloading": self._reloading or not self._complete.is_set(),
+            "reloading": self._reloading or self._reload_again or not self._complete.is_set(),
+            "reloads": {**self._reloads, "problems": self._refused},
+            "program": self._release[0],
+            "config_sha256": self._settings.digest,
             **listening(config.listener, self._settings.drained),
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
@@ -381,22 +388,26 @@ class Supervisor:
         if self._reloading or not self._complete.is_set():
             self._reload_again = True
             return None
-        self._reloading = True
+        self._reloading, self._reload_again = True, False
         notify_reloading()
         problems = await check_release(self._settings.path, changed=release() != self._release)
         if not problems:
             problems = changed_beyond_reload(self._settings)
         if problems:
             self._reloading = False
-            self._log.event("reload_refused", level="error", problems=problems)
+            self._reload_refused(problems)
             notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
             if self._reload_again:
-                self._reload_again = False
                 self._reload_in_task()
             return "\n".join(problems)
         # In a task of its own: who asked over the control socket is answered first.
         self._in_background(self._replace())
         return None
+
+    def _reload_refused(self, problems: list[str]) -> None:
+        self._reloads["refused"] += 1
+        self._refused = problems
+        self._log.event("reload_refused", level="error", problems=problems)
 
     async def _replace(self) -> None:
         listening = await self._control.detach(2.0)
@@ -423,6 +434,7 @@ class Supervisor:
             "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
+            "reloads": self._reloads,
         }
         kept = [*descriptors, *metrics, listening.fileno(), self._lock.fd, *self._ports.descriptors]
         try:
@@ -433,7 +445,7 @@ class Supervisor:
             await self._control.start()
             await self._monitoring.start()
             self._reloading = False
-            self._log.event("reload_refused", level="error", problems=[f"cannot start the current release: {error}"])
+            self._reload_refused([f"cannot start the current release: {error}"])
             notify("READY=1", "STATUS=Running as before: the current release cannot be started")
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -444,6 +456,7 @@ class Supervisor:
         self._certificate.restore(state.get("certificate", {}))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
+        self._reloads.update(state.get("reloads", {}))
         self._stores.empty.update(state["empty"])
         self._crew.reap()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import random
 import resource
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.integration.certificates import make_certificate
 
@@ -111,6 +113,33 @@ def test_reload_takes_a_new_certificate_and_refuses_a_bad_configuration(agent: A
     wait_for(lambda: len(agent.events("reload_refused")) == 1, what="refusal")
     assert any("nonsense" in problem for problem in agent.events("reload_refused")[0]["problems"])
     agent.submit("still there")
+
+
+def test_the_status_tells_how_reloads_ended_and_what_runs(agent: Agent) -> None:
+    def status() -> dict[str, Any]:
+        # While the process becomes another program, a question may be lost.
+        answer = agent.command("status", "--json", "--config", str(agent.config)).stdout or '{"reloading": true}'
+        told: dict[str, Any] = json.loads(answer)
+        return told
+
+    agent.start()
+    wait_for(lambda: not status()["reloading"], what="start")
+    good = agent.config.read_text()
+    agent.config.write_text(good + "\n# Another text.\n")
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: status().get("reloads", {}).get("done") == 1, what="reload")
+    wait_for(lambda: not status()["reloading"], what="the end of it")
+    told = status()
+    assert told["reloads"] == {"done": 1, "refused": 0, "problems": []}
+    assert told["config_sha256"] == hashlib.sha256(agent.config.read_bytes()).hexdigest()
+    assert Path(told["program"]).is_absolute()
+    agent.config.write_text(good.replace(f"port = {agent.implicit}", "port = 0"))
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("reload_refused")) == 1, what="refusal")
+    agent.config.write_text(good)
+    refused = status()["reloads"]
+    assert (refused["done"], refused["refused"]) == (1, 1)
+    assert any("listener[1].port" in problem for problem in refused["problems"])
 
 
 def test_a_bad_configuration_does_not_start(agent: Agent) -> None:

@@ -10,7 +10,7 @@ import pytest
 from relay_agent.control import history as module
 from relay_agent.control.history import find_messages
 from relay_agent.control.protocol import BAD_REQUEST, ControlError
-from relay_agent.history import finder
+from relay_agent.history import finder, lines
 from relay_agent.history.writer import HistoryWriter
 
 
@@ -32,7 +32,7 @@ async def test_a_long_search_tells_how_far_it_is(tmp_path: Path, monkeypatch: py
     history.put(json.dumps(event, separators=(",", ":")))
     history.close()
     told = threading.Event()
-    lines_with = finder.lines_with
+    lines_with = lines.lines_with
 
     def slowly(*arguments: Any) -> Any:
         told.wait(10.0)

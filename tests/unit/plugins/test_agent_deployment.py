@@ -35,6 +35,8 @@ class Host:
         self.enabled = False
         self.bad_config = False
         self.fails_to_start: set[str] = set()
+        self.refuses_reload: set[str] = set()
+        self.reloads: dict[str, Any] = {"done": 0, "refused": 0, "problems": ["a port is taken"]}
         self.accounts: list[dict[str, Any]] | None = None
         self.schemas = {OLD: 1, NEW: 1}
         self.agent_says = "reloaded"
@@ -52,6 +54,16 @@ class Host:
             return 0, f"{self.schemas[Path(program).parts[-3]]}\n", ""
         if rest[:2] == ["queue", "downgrade"]:
             self.calls.append(f"{Path(program).parts[-3]} writes schema {rest[-1]}")
+        if program == "systemd-run":
+            self.calls.append("arm")
+            return 0, "", ""
+        if rest[0] == "status":
+            return (
+                (0, json.dumps({"running": True, "pid": 1, "reloads": self.reloads}), "")
+                if self.units_up
+                else (1, "", "")
+            )
+        if rest[0] in ("metrics", "queue"):
             return 0, "", ""
         assert rest[:2] == ["account", "sync"]
         return self._sync(json.loads(data or "null"), check="--check" in rest)
@@ -62,13 +74,19 @@ class Host:
             enabled = "enabled" if self.enabled else "disabled"
             block = "Id={}\nActiveState=" + state + "\nUnitFileState=" + enabled + "\n"
             return 0, block.format(SOCKET) + "\n" + block.format(SERVICE), ""
+        if rest[1:] == ["relay-agent-put-back.timer"]:
+            return 0, "", ""
         self.calls.append(rest[0])
+        if rest[0] == "reload":
+            self.reloads["refused" if self.current() in self.refuses_reload else "done"] += 1
         self.enabled = self.enabled or rest[0] == "enable"
         if rest[0] == "restart":
-            current = (self.root / "opt/current").readlink().name
-            self.units_up = current not in self.fails_to_start
+            self.units_up = self.current() not in self.fails_to_start
             return (0, "", "") if self.units_up else (1, "", "Job failed\n")
         return 0, "", ""
+
+    def current(self) -> str:
+        return (self.root / "opt/current").readlink().name
 
     def _sync(self, wanted: list[dict[str, Any]], *, check: bool) -> tuple[int, str, str]:
         changed = wanted != self.accounts
@@ -88,11 +106,15 @@ class Host:
         secrets: dict[str, str] | None = None,
         units: dict[str, str] = UNITS,
         accounts: list[dict[str, Any]] | None = None,
+        confirm_within: int | None = None,
     ) -> Outcome:
         self.calls.clear()
         settings = AgentSettings(toml=toml, secrets=secrets or {}, accounts=[ALICE] if accounts is None else accounts)
         places = {"etc": self.root / "etc", "opt": self.root / "opt", "unit_directory": self.root / "units"}
-        return Deployment(settings, units, release, self, check_mode=check, **places).converge()
+        places["runtime"] = self.root / "run"
+        return Deployment(
+            settings, units, release, self, check_mode=check, confirm_within=confirm_within, **places
+        ).converge()
 
     def state(self) -> dict[str, str]:
         """Every file with its content: what must not change in check mode."""
@@ -155,11 +177,63 @@ def test_check_mode_agrees_that_nothing_is_to_do(host: Host) -> None:
     assert not host.converge(check=True).changed
 
 
-def test_a_new_configuration_restarts_and_keeps_the_ports_open(host: Host) -> None:
+def test_a_new_configuration_and_a_new_release_are_taken_up_without_a_restart(host: Host) -> None:
     host.converge()
-    outcome = host.converge(toml="two")
-    assert outcome.action.restart
-    assert host.calls == ["check-config", "reset-failed", "restart"]
+    outcome = host.converge(NEW, "two")
+    assert outcome.action.reload
+    assert host.calls == ["check-config", "reload"]
+    assert host.current() == NEW
+    assert host.text("etc/agent.toml") == "two"
+
+
+def test_another_unit_asks_for_a_restart_and_keeps_the_ports_open(host: Host) -> None:
+    host.converge()
+    assert host.converge(units=UNITS | {SERVICE: "[Service]\nNice=1\n"}).action.restart
+    assert host.calls == ["daemon-reload", "reset-failed", "restart"]
+
+
+def test_a_reload_that_the_agent_refuses_is_noticed_and_undone(host: Host) -> None:
+    host.converge(secrets={"u.password": "old\n"})
+    before = host.state()
+    host.refuses_reload = {NEW}
+    with pytest.raises(
+        DeploymentError, match=r"refused the reload: a port is taken\n(.*\n)*Release 11111111 .* put back"
+    ):
+        host.converge(NEW, "two", secrets={"u.password": "new\n"}, accounts=[ALICE, {"name": "bob", "password": "b0b"}])
+    assert host.state() == before
+    assert host.calls == ["check-config", "reload", "reload"]
+
+
+def test_a_trial_leaves_the_record_of_what_has_proved_itself(host: Host) -> None:
+    host.converge()
+    proved = host.text("opt/applied/state.json"), host.text("opt/generations/history.json")
+    outcome = host.converge(NEW, "two", confirm_within=300)
+    assert outcome.on_trial
+    assert outcome.generation is None
+    assert host.calls == ["arm", "check-config", "reload"]
+    assert host.text("etc/agent.toml") == "two"
+    assert (host.text("opt/applied/state.json"), host.text("opt/generations/history.json")) == proved
+
+
+def test_a_trial_of_nothing_is_none(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    assert not host.converge(confirm_within=300).on_trial
+    assert host.state() == before
+
+
+def test_a_trial_that_nobody_ended_is_undone_by_the_next_run(host: Host) -> None:
+    host.converge()
+    before = host.state()
+    host.converge(NEW, "two", confirm_within=300)
+    host.converge()
+    assert host.state() == before
+
+
+def test_no_trial_where_nothing_runs_yet(host: Host) -> None:
+    with pytest.raises(DeploymentError, match=r"site\.yml first"):
+        host.converge(confirm_within=300)
+    assert not (host.root / "opt/current").is_symlink()
 
 
 def test_new_ports_are_opened(host: Host) -> None:
@@ -202,7 +276,7 @@ def test_a_certificate_is_the_business_of_what_installs_it(host: Host) -> None:
 @pytest.mark.parametrize(
     ("place", "action"),
     [
-        ("etc/agent.toml", Action(restart=True)),
+        ("etc/agent.toml", Action(reload=True)),
         (f"units/{SERVICE}", Action(restart=True)),
         (f"units/{SOCKET}", Action(restart_sockets=True)),
         ("etc/secrets/u.password", Action(reload=True)),
@@ -330,7 +404,7 @@ def test_a_run_that_broke_off_is_finished_by_the_next(host: Host) -> None:
     host.converge()
     (host.root / "etc/agent.toml").write_text("two")
     outcome = host.converge(toml="two")
-    assert outcome.action.restart
+    assert outcome.action.reload
 
 
 def test_without_a_record_what_is_there_is_the_way_back(host: Host) -> None:
@@ -372,15 +446,10 @@ def test_an_earlier_release_finds_a_queue_that_it_opens(host: Host) -> None:
 def test_a_release_that_took_the_queue_forward_and_failed_takes_it_back(host: Host) -> None:
     host.schemas = {OLD: 1, NEW: 2}
     host.converge(OLD)
-    host.fails_to_start = {NEW}
+    host.refuses_reload = {NEW}
     with pytest.raises(DeploymentError, match=f"Release {OLD} and its configuration were put back"):
         host.converge(NEW)
-    assert host.calls[-7:] == [
-        "stop",
-        f"{NEW} writes schema 1",
-        "daemon-reload",
-        "reset-failed",
-        "stop",
-        "start",
-        "restart",
-    ]
+    lowered = host.calls.index(f"{NEW} writes schema 1")
+    assert host.calls[lowered - 1] == "stop"
+    assert host.calls[lowered + 1 :][:2] == ["daemon-reload", "reset-failed"]
+    assert "start" in host.calls[lowered:]

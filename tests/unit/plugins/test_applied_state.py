@@ -11,7 +11,6 @@ from ansible_collections.postroad.relay.plugins.module_utils.applied_state impor
     AppliedStore,
     decide,
 )
-from ansible_collections.postroad.relay.plugins.module_utils.managed_files import ManagedFile
 
 STATE = AppliedState(release="r", config="c", service="s", socket="l", reloadable="a")
 
@@ -21,8 +20,9 @@ STATE = AppliedState(release="r", config="c", service="s", socket="l", reloadabl
     [
         ({}, Action()),
         ({"reloadable": "new"}, Action(reload=True)),
-        ({"config": "new", "reloadable": "new"}, Action(restart=True)),
-        ({"release": "new"}, Action(restart=True)),
+        ({"config": "new", "reloadable": "new"}, Action(reload=True)),
+        ({"release": "new"}, Action(reload=True)),
+        ({"service": "new", "release": "new"}, Action(restart=True)),
         ({"service": "new"}, Action(restart=True)),
         ({"socket": "new", "config": "new"}, Action(restart_sockets=True)),
     ],
@@ -37,16 +37,13 @@ def test_what_is_down_is_started() -> None:
     assert decide(None, STATE, service_up=True, socket_up=True) == Action(restart_sockets=True)
 
 
-def test_the_record_gives_state_and_files_back(tmp_path: Path) -> None:
+def test_the_record_gives_the_state_back(tmp_path: Path) -> None:
     store = AppliedStore(tmp_path / "applied")
-    files = [ManagedFile(tmp_path / "agent.toml", "one", mode=0o640)]
     assert store.load() is None
-    assert store.previous(files) is None
-    store.save(STATE, files)
+    store.save(STATE)
     assert store.load() == STATE
     assert (tmp_path / "applied").stat().st_mode & 0o777 == 0o700
-    assert store.previous([replace(files[0], content="two")]) == files
-    store.save(replace(STATE, release="r2"), [replace(files[0], content="two")])
+    store.save(replace(STATE, release="r2"))
     assert store.load() == replace(STATE, release="r2")
 
 

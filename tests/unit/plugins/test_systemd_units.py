@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is asked of systemctl, and what is made of its answers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,16 @@ class Systemctl:
         self.show = show
         self.failing = failing
         self.calls: list[list[str]] = []
+        self.reloads = 0
 
     def __call__(self, args: list[str], /) -> tuple[int, str, str]:
         self.calls.append(args[1:])
         if args[1] == self.failing:
             return 1, "", "Job for it failed.\nSee the journal.\n"
+        if args[1] == "status":
+            self.reloads += 1
+            reloads = {"done": self.reloads, "refused": 0}
+            return 0, json.dumps({"running": True, "pid": 1, "reloads": reloads}), ""
         return 0, self.show if args[1] == "show" else "", ""
 
     def verbs(self) -> list[str]:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A configuration that every check lets through and that does not work: the password of the upstream relay is wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+
+import pytest
+from traffic.load import Load, Submissions
+from traffic.mailboxes import Mailboxes
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was tried, and what each relay ran before and after."""
+
+    rollout: CompletedProcess[str]
+    submissions: Submissions
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def story(load: Load, playbook: Callable[..., CompletedProcess[str]], runs: Callable[[], dict[str, str]]) -> Story:
+    """The load begins before the rollout and ends after it."""
+    before = runs()
+    with load.running() as submissions:
+        rollout = playbook("rollout.yml", {"fleet_upstream_password": "wrong"})
+    return Story(rollout, submissions, before, runs())
+
+
+def test_the_rollout_fails_and_says_what_and_where(story: Story) -> None:
+    assert story.rollout.returncode != 0
+    said = story.rollout.stdout
+    assert "relay1: 6 of 6 probe messages did not arrive" in said
+    assert "ports 587, 2525, 8025, 465, 2465, 443" in said
+    assert 'postroad_host_troubles_total{cause="sign_in"} has risen' in said
+    assert "sign-in refused" in said
+    assert "were put back; the agent runs." in said
+    assert "relay2, relay3: not touched" in said
+
+
+def test_the_canary_runs_what_it_ran_before(story: Story) -> None:
+    assert story.after["relay1"] == story.before["relay1"]
+
+
+@pytest.mark.parametrize("relay", ["relay2", "relay3"])
+def test_the_others_were_left_alone(relay: str, story: Story) -> None:
+    assert story.after[relay] == story.before[relay]
+
+
+def test_not_one_submission_failed(story: Story) -> None:
+    assert len(story.submissions.attempts) >= 60
+    assert story.submissions.failed() == []
+
+
+def test_what_the_canary_took_meanwhile_arrives(story: Story, mailboxes: Mailboxes) -> None:
+    assert story.submissions.missing(mailboxes, seconds=40) == {}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new release of the agent goes through the whole fleet while mail comes in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from traffic.load import Load, Submissions
+from traffic.mailboxes import Mailboxes
+
+RELAYS = ["relay1", "relay2", "relay3"]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was done, and what each relay ran before and after."""
+
+    rollout: CompletedProcess[str]
+    submissions: Submissions
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def story(
+    load: Load,
+    playbook: Callable[..., CompletedProcess[str]],
+    patched: Callable[[str, str, str], Path],
+    runs: Callable[[], dict[str, str]],
+) -> Story:
+    """The load begins before the rollout and ends after it."""
+    newer = patched("__init__.py", "__all__ = ", "# A release that does the same.\n__all__ = ")
+    before = runs()
+    with load.running() as submissions:
+        rollout = playbook("rollout.yml", {"relay_rollout_serial": [1, "100%"]}, newer)
+    return Story(rollout, submissions, before, runs())
+
+
+def test_the_rollout_succeeds(story: Story) -> None:
+    assert story.rollout.returncode == 0, story.rollout.stdout
+
+
+@pytest.mark.parametrize("relay", RELAYS)
+def test_the_same_process_has_become_the_new_release(relay: str, story: Story) -> None:
+    pid, release, *_ = story.after[relay].splitlines()
+    earlier_pid, earlier_release, *_ = story.before[relay].splitlines()
+    assert release != earlier_release
+    assert pid == earlier_pid
+
+
+def test_not_one_submission_failed(story: Story) -> None:
+    assert len(story.submissions.attempts) >= 60
+    assert story.submissions.failed() == []
+
+
+def test_not_one_message_is_lost_or_doubled(story: Story, mailboxes: Mailboxes) -> None:
+    assert story.submissions.missing(mailboxes, seconds=30) == {}

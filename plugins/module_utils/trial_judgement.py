@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a relay is as well after a change as it was before: its processes, its error metrics, the mail that waited.
+
+Taken from the agent itself, before the change and again while it is on trial. Whether mail goes in and comes out is
+seen from outside, by probes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .live_reload import COMMAND, agent_status
+
+__all__ = ["judge", "observe", "queue_moves", "rises"]
+
+OUR_FAULTS = (
+    "postroad_quarantined_total",
+    "postroad_worker_restarts_total",
+    'postroad_messages_refused_total{reason="fault"}',
+    'postroad_recipients_refused_total{reason="fault"}',
+)
+"""Counters of what is never the fault of others, whole or with all their labels: must not rise at all."""
+
+TROUBLES = (
+    'postroad_host_troubles_total{cause="sign_in"}',
+    'postroad_host_troubles_total{cause="tls"}',
+)
+"""Counters of what others may cause as well: must not rise much faster than before, while less mail gets through.
+
+New workers know nothing yet of hosts that have had trouble for long, and try each of them once.
+"""
+
+_OUTCOMES = 'postroad_delivery_outcomes_total{outcome="%s"}'
+_MUCH_FASTER = 3.0
+_FEWEST_TROUBLES = 3
+_FEWEST_OUTCOMES = 10
+_HALF = 0.5  # of the share of attempts that usually deliver
+_MOST = 0.8  # the same, where troubles have risen, too
+_WATCHED = 3  # messages
+_GROUPS = 3
+_TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
+
+RunCommand = Callable[..., tuple[int, str, str]]
+
+
+def observe(run: RunCommand) -> dict[str, Any]:
+    """How it is now, JSON-ready: `counters` by name and labels, how long they ran, and some mail that `waits`."""
+    status = agent_status(run) or {}
+    _, text, _ = run([COMMAND, "metrics"])
+    counters = {}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith(("postroad_",)) and "_bucket" not in name:
+            counters[name] = float(value)
+    return {"uptime": float(status.get("uptime", 0.0)), "counters": counters, "waits": _waiting(run)}
+
+
+def _waiting(run: RunCommand) -> dict[str, int]:
+    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one due first."""
+    due: dict[str, tuple[float, str, int]] = {}
+    for message in _messages(run):
+        for recipient in message["recipients"]:
+            if recipient["state"] == "active" and recipient["attempts"] > 0 and recipient["next_attempt"]:
+                candidate = (recipient["next_attempt"], message["id"], _attempts(message))
+                domain = recipient["address"].rpartition("@")[2]
+                due[domain] = min(due.get(domain, candidate), candidate)
+    return {queue_id: attempts for _, queue_id, attempts in sorted(due.values())[:_WATCHED]}
+
+
+def _messages(run: RunCommand, *queue_ids: str) -> list[dict[str, Any]]:
+    _, output, _ = run([COMMAND, "queue", "list", "--json", *queue_ids])
+    try:
+        messages: list[dict[str, Any]] = json.loads(output)
+    except ValueError:
+        return []
+    return messages
+
+
+def _attempts(message: Mapping[str, Any]) -> int:
+    return sum(recipient["attempts"] for recipient in message["recipients"])
+
+
+def judge(run: RunCommand, before: Mapping[str, Any], switched: Mapping[str, Any]) -> list[str]:
+    """What is worse than `before`, in words; empty when all is well. switched: right after the change."""
+    status = agent_status(run)
+    if status is None:
+        return ["no agent answers"]
+    problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]
+    problems += queue_moves(run, before["waits"])
+    problems += rises(before, switched, observe(run))
+    return problems + (_said(run) if problems else [])
+
+
+def _said(run: RunCommand) -> list[str]:
+    """Why most of the mail that waits does so, in the words of its hosts: often the cause of everything else."""
+    _, output, _ = run([COMMAND, "queue", "list", "--groups", "--json"])
+    try:
+        groups = [group for group in json.loads(output) if group["reason"]]
+    except ValueError:
+        return []
+    most = sorted(groups, key=lambda group: -int(group["recipients"]))[:_GROUPS]
+    return [f"waits for {group['destination']} ({group['recipients']}): {group['reason']}" for group in most]
+
+
+def rises(before: Mapping[str, Any], switched: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The error counters that have risen more than they may. See `judge`."""
+    problems = []
+    old, middle, new = before["counters"], switched["counters"], now["counters"]
+    for name, value in sorted(new.items()):
+        rise = value - old.get(name, 0.0)
+        if rise > 0 and (name in OUR_FAULTS or name.partition("{")[0] in OUR_FAULTS):
+            problems.append(f"{name} has risen by {rise:.0f}")
+    _, usual = _delivered(old)
+    attempts, share = _delivered({name: value - middle.get(name, 0.0) for name, value in new.items()})
+    seconds = max(1.0, now["uptime"] - switched["uptime"])
+    for name in TROUBLES if share < usual * _MOST else ():
+        rise = new.get(name, 0.0) - middle.get(name, 0.0)
+        expected = seconds * old.get(name, 0.0) / max(1.0, before["uptime"])
+        if rise >= _FEWEST_TROUBLES and rise > _MUCH_FASTER * expected:
+            problems.append(f"{name} has risen by {rise:.0f} in {seconds:.0f} s, much faster than before")
+    if attempts >= _FEWEST_OUTCOMES and share < usual * _HALF:
+        text = f"{share:.0%} of {attempts:.0f} attempts have delivered since the change, {usual:.0%} did before"
+        problems.append(text)
+    return problems
+
+
+def _delivered(counts: Mapping[str, float]) -> tuple[float, float]:
+    """How many attempts there were, and the share of them that delivered; all of none."""
+    delivered, *others = (counts.get(_OUTCOMES % each, 0.0) for each in ("delivered", "deferred", "failed"))
+    attempts = delivered + sum(others)
+    return attempts, delivered / attempts if attempts else 1.0
+
+
+def queue_moves(
+    run: RunCommand,
+    waits: Mapping[str, int],
+    *,
+    within: float = _TRIED_WITHIN,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Whether mail that waited before is tried, once that is asked for; whether its host takes it is not asked."""
+    if not waits:
+        return []
+    run([COMMAND, "queue", "retry", *waits])
+    deadline = time.monotonic() + within
+    while True:
+        left = {message["id"]: _attempts(message) for message in _messages(run, *waits)}
+        if any(queue_id not in left or left[queue_id] > attempts for queue_id, attempts in waits.items()):
+            return []
+        if time.monotonic() > deadline:
+            return [f"mail that waited before is not tried any more: {', '.join(waits)}"]
+        sleep(0.5)
