@@ -74,7 +74,9 @@ class ActionModule(ActionBase):
             hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
             listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
             # What is wrong with a listener itself is told with the agent's variables.
-            ports = {each.get("port") for each in listeners if isinstance(each, dict)}
+            ports = {
+                int(each["port"]) for each in listeners if isinstance(each, dict) and str(each.get("port")).isdecimal()
+            }
             wanted = values["relay_tls_certificate"]
             return list(certificate_problems(wanted, hostname, self._controller_file, ports))
         return []

@@ -327,7 +327,7 @@ class Supervisor:
             self._suppressing.book.counts(),
             self._reputation.findings,
             self._certificate.expiry,
-            renewals and bool(renewals.problem),
+            None if renewals is None else bool(renewals.problem),
         )
 
     async def status(self) -> dict[str, Any]:

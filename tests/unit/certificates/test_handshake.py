@@ -88,7 +88,7 @@ def test_ports_that_can_be_looked_at() -> None:
         Listener(address="192.0.2.1", port=465, tls="implicit"),
         Listener(port=2465, tls="auto"),
         Listener(port=8025, tls="none", auth="none"),
-        Listener(port=8465, tls="implicit", proxy_from=("192.0.2.0/24",)),  # type: ignore[arg-type]
+        Listener(port=8465, tls="implicit", proxy_from=("192.0.2.0/24",)),
     ]
     assert tls_ports(listeners) == [
         Port("127.0.0.1", 587, False),

@@ -35,7 +35,7 @@ class World(EventLog):
         self.directory = directory
         self.now = NOW.timestamp()
         self.days = 90.0
-        self.names = (NAME,)
+        self.names: tuple[str, ...] = (NAME,)
         self.authority_says = ""
         self.runs = True
         self.reload_says = ""

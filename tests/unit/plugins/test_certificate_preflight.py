@@ -34,7 +34,9 @@ def files(tmp_path: Path) -> Path:
     return directory
 
 
-def problems(files: Path, hostname: str = HOST, ports: Collection[int] = (), **wanted: Any) -> list[str]:
+def problems(files: Path, hostname: str = HOST, **wanted: Any) -> list[str]:
+    ports = wanted.pop("ports", ())
+
     def read(name: str) -> str:
         try:
             return (files / name).read_text()
