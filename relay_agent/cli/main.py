@@ -23,6 +23,7 @@ from relay_agent.cli.commands import examples_text as _examples
 from relay_agent.cli.commands import json_option as _json_option
 from relay_agent.cli.dkim_commands import add_dkim
 from relay_agent.cli.queue_commands import add_queue, add_trace
+from relay_agent.cli.shut_out_commands import add_shut_out
 from relay_agent.cli.suppression_commands import add_suppression
 
 __all__ = ["build_parser", "main"]
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_account(commands)
     add_dkim(commands)
     add_suppression(commands)
+    add_shut_out(commands)
     return parser
 
 

@@ -154,6 +154,7 @@ class AuthCommands(SessionState):
             guard.succeeded(key, network)
             return result
         verdict = guard.failed(key, network, secret, policy)
+        self.service.notices.wrong_password(policy.shut_out_notices, self.peer_address, key, verdict.shut_out)
         await self._sign_in_failed(name, verdict, "The user name or the password is wrong")
         return None
 
