@@ -268,7 +268,5 @@ def _diff(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
-
-
 def _lines(values: Iterable[str]) -> str:
     return "".join(f"{value}\n" for value in sorted(values))

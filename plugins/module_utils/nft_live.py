@@ -125,7 +125,7 @@ class PacketFilter:
             trial.write(rules)
             trial.flush()
             args = ["unshare", "--net", "sh", "-c", script, self._nft, trial.name]
-            return self._run("the rules do not load", args)
+            return self._run("the rules do not load, the live rules are untouched", args)
 
     def stage(self, rules: str) -> None:
         """Keep `rules` for `apply` and the confirmation."""

@@ -124,5 +124,5 @@ class Policy(Section):
     shut_out_notices: str = Field(
         default="/run/postroad-shut-out/notices",
         description="Socket of the service that has the packet filter keep out addresses that guess; it is told of "
-        "each wrong password, without name or password. Nothing happens where there is no such socket, or with `\"\"`.",
+        'each wrong password, without name or password. Nothing happens where there is no such socket, or with `""`.',
     )
