@@ -13,8 +13,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.port_proof import c
 
 MODULE = "postroad.relay.firewall_table"
 SECONDS = 45
-"""Until the old rules come back, unless the task says otherwise: two attempts of an SSH client, and less than the minute
-that is promised."""
+"""Until the old rules come back, unless the task says otherwise: two attempts of an SSH client, in the minute."""
 PORT_SECONDS = 8.0
 
 

@@ -21,6 +21,7 @@ UFW_SETTINGS = Path("/etc/ufw/ufw.conf")
 FIREWALLD_OURS = Path("/etc/postroad-firewalld.json")
 
 _COMMENT = "postroad"
+_NOW_AND_EVER: tuple[tuple[str, ...], ...] = ((), ("--permanent",))
 
 
 class ForeignFilterError(Exception):
@@ -130,10 +131,11 @@ class Firewalld:
 
     def open_ports(self) -> set[str]:
         """See ForeignFilter. Open is what every zone lets in, now and after its next start."""
-        listed = []
-        for zone in self._in_zones():
-            for when in ((), ("--permanent",)):
-                listed.append(set(self._command(*when, f"--zone={zone}", "--list-ports").split()))
+        listed = (
+            set(self._command(*when, f"--zone={zone}", "--list-ports").split())
+            for zone in self._in_zones()
+            for when in _NOW_AND_EVER
+        )
         return set.intersection(*listed)
 
     def ours(self) -> set[str]:
@@ -145,12 +147,11 @@ class Firewalld:
 
     def change(self, opened: Collection[str], closed: Collection[str]) -> None:
         """See ForeignFilter. Each is done for now and for ever, so that no reload costs somebody else's rules."""
-        for zone in self._in_zones():
-            for options in ([f"--add-port={port}" for port in sorted(opened)],) + (
-                [f"--remove-port={port}" for port in sorted(closed)],
-            ):
-                if options:
-                    for when in ((), ("--permanent",)):
-                        self._command(*when, f"--zone={zone}", *options)
+        options = [f"--add-port={port}" for port in sorted(opened)]
+        options += [f"--remove-port={port}" for port in sorted(closed)]
+        for zone in self._in_zones() if options else ():
+            for option in options:
+                for when in _NOW_AND_EVER:
+                    self._command(*when, f"--zone={zone}", option)
         kept = (self.ours() | set(opened)) - set(closed)
         write_file(FIREWALLD_OURS, json.dumps(sorted(kept)) + "\n")

@@ -76,8 +76,9 @@ class ExtraRules:
 class FirewallPolicy:
     """What may come in and what may go out.
 
-    `shut_out` are the sources that are never shut out for guessing; `None`: nobody is. `smtp_users` maps the users that may open connections to port 25 elsewhere to their ids. None of them given
-    (`None`) leaves outgoing mail unrestricted.
+    `shut_out` are the sources that are never shut out for guessing; `None`: nobody is. `smtp_users` maps the users that
+    may open connections to port 25 elsewhere to their ids. None of them given (`None`) leaves outgoing mail
+    unrestricted.
     """
 
     ports: Sequence[int]

@@ -38,7 +38,7 @@ def add_shut_out(commands: Any) -> None:
         "release",
         f"{module}:release",
         "let an address in again",
-        "Let an address in again at once, and forget what it did. The agent's own guard of an account is another thing.",
+        "Let an address in again at once, and forget what it did. The agent's guard of an account is another thing.",
         ["relay-agent shut-out release 198.51.100.7", "relay-agent shut-out release 2001:db8:1:2::"],
     )
     releasing.add_argument("address", metavar="ADDRESS")

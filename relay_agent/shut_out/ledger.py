@@ -179,7 +179,7 @@ class Ledger:
         while self._records:
             address, record = next(iter(self._records.items()))
             # Longer than `within`, so that the one who comes back after a shut-out is known again.
-            if record.last > now - 2 * max(self._settings.within, self._settings.at_most):
-                if len(self._records) <= self._most:
-                    return
+            known_until = record.last + 2 * max(self._settings.within, self._settings.at_most)
+            if known_until > now and len(self._records) <= self._most:
+                return
             del self._records[address]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The service that shuts addresses out: takes the agent's notices and keeps the packet filter's sets by them.
 
-It has the one privilege that this needs (CAP_NET_ADMIN) and nothing else; the agent, which talks to strangers, has none.
+It has the one privilege that this needs (CAP_NET_ADMIN) and no other; the agent, which talks to strangers, has none.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from relay_agent.dkim.signer import Signer
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.policy.guessing import Guard
-from relay_agent.policy.notices import Notices
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.model import Message, QueueStore
 from relay_agent.submission import bearer
@@ -68,7 +67,6 @@ class SubmissionService:
     counters: Counter[str] = field(default_factory=Counter)
     quotas: Quotas = field(default_factory=Quotas)
     guard: Guard = field(default_factory=Guard)
-    notices: Notices = field(default_factory=Notices)
     signer: Signer | None = None
     sites: Sites | None = None
     site_timeouts: Timeouts = field(default_factory=Timeouts)

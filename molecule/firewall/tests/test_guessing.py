@@ -9,6 +9,9 @@ import pytest
 from lab.topology import Lab
 from traffic.filters import SHUT_OUT
 
+WHO = 'for set in shut_out4 shut_out6; do nft -j list set inet postroad $set | grep -o \'"val": "[^"]*"\'; done; true'
+"""Prints every address that is in the sets."""
+
 
 @pytest.fixture(autouse=True)
 def failures(guessed: dict[tuple[str, int], list[str]]) -> None:
@@ -61,12 +64,13 @@ def test_the_service_has_one_privilege_and_no_secret(on: Callable[[str], Any]) -
 
 def test_hostile_notices_shut_nobody_out(on: Callable[[str], Any]) -> None:
     host = on("relay1")
-    before = host.check_output(OURS_SETS)
+    before = host.check_output(WHO)
     host.check_output(
         "python3 - <<'EOF'\n"
         "import json, socket\n"
         "channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-        "for peer in ('1.2.3.4 } ; flush ruleset ; {', '1.2.3.0/24', '::1', 'fe80::1', 5, None, '9' * 5000, '127.0.0.1'):\n"
+        "peers = '1.2.3.4 } ; flush ruleset ; {', '1.2.3.0/24', '::1', 'fe80::1', 5, None, '9' * 5000, '127.0.0.1'\n"
+        "for peer in peers:\n"
         "    for number in range(3):\n"
         "        notice = {'peer': peer, 'account': 16 * str(number), 'shut_out': 900}\n"
         "        channel.sendto(json.dumps(notice).encode(), '/run/postroad-shut-out/notices')\n"
@@ -75,9 +79,6 @@ def test_hostile_notices_shut_nobody_out(on: Callable[[str], Any]) -> None:
         "EOF\n"
         "sleep 1"
     )
-    assert host.check_output(OURS_SETS) == before
+    assert host.check_output(WHO) == before
     assert host.check_output("systemctl is-active postroad-shut-out.service") == "active"
     assert "notices_refused" in host.check_output("journalctl --unit postroad-shut-out.service --output cat")
-
-
-OURS_SETS = 'for v in 4 6; do nft -st list set inet postroad shut_out$v; nft -j list set inet postroad shut_out$v | grep -o \'"val": "[^"]*"\'; done; true'
