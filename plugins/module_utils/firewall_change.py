@@ -81,7 +81,11 @@ class FirewallChange:
 
     def never_shut_out(self) -> list[str]:
         """Those that are spared: whom the operator names here, and who is trusted elsewhere."""
-        named = [*self.params["shut_out"]["never"], *self.params["ssh"]["sources"], *self.params["rates"]["exempt"]]
+        named = [
+            str(network)
+            for name, key in (("shut_out", "never"), ("ssh", "sources"), ("rates", "exempt"))
+            for network in parse_networks(self.params[name][key], f"relay_firewall_{name}.{key}")
+        ]
         return [str(network) for network in parse_networks(named, "relay_firewall_shut_out.never")]
 
     def shut_out_settings(self) -> dict[str, Any] | None:

@@ -147,11 +147,15 @@ class Firewalld:
 
     def change(self, opened: Collection[str], closed: Collection[str]) -> None:
         """See ForeignFilter. Each is done for now and for ever, so that no reload costs somebody else's rules."""
-        options = [f"--add-port={port}" for port in sorted(opened)]
-        options += [f"--remove-port={port}" for port in sorted(closed)]
-        for zone in self._in_zones() if options else ():
-            for option in options:
+        # Each command takes half a second, and one cannot both add and remove.
+        added = [f"--add-port={port}" for port in sorted(opened)]
+        removed = [f"--remove-port={port}" for port in sorted(closed)]
+        commands = [options for options in (added, removed) if options]
+        if not commands:
+            return
+        for zone in self._in_zones():
+            for options in commands:
                 for when in _NOW_AND_EVER:
-                    self._command(*when, f"--zone={zone}", option)
+                    self._command(*when, f"--zone={zone}", *options)
         kept = (self.ours() | set(opened)) - set(closed)
         write_file(FIREWALLD_OURS, json.dumps(sorted(kept)) + "\n")

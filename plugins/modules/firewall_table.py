@@ -333,9 +333,9 @@ def main() -> None:
             return 127, "", str(error)
         return status, output, errors
 
-    change = FirewallChange(run_command, nft, module.params, warn=module.warn, check_mode=module.check_mode)
-    steps = {"apply": change.apply, "confirm": change.confirm, "restore": change.restore}
     try:
+        change = FirewallChange(run_command, nft, module.params, warn=module.warn, check_mode=module.check_mode)
+        steps = {"apply": change.apply, "confirm": change.confirm, "restore": change.restore}
         result = steps[module.params["step"]]()
     except FirewallError as error:
         module.fail_json(msg=str(error))

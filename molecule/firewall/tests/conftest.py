@@ -29,7 +29,9 @@ for password in wrong:
     program = smtplib.SMTP(host, 587, timeout=10)
     program.starttls(context=context)
     try:
-        program.login(account, password)
+        program.ehlo()
+        program.user, program.password = account, password
+        program.auth("PLAIN", program.auth_plain)
     except smtplib.SMTPAuthenticationError as error:
         print(error.smtp_code)
     program.close()
