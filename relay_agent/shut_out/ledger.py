@@ -167,7 +167,7 @@ class Ledger:
         spread = len(record.accounts) == settings.after_accounts and oldest > since
         if not (repeated or spread) or (address not in self._until and len(self._until) >= self._most):
             return 0
-        seconds = min(max(notice.shut_out, _FIRST) * 2 ** min(record.times, 16), settings.at_most)
+        seconds = min(max(notice.shut_out, _FIRST) << min(record.times, 16), settings.at_most)
         record.times += 1
         # What it did is paid for; the next time costs twice as much.
         record.shut_outs.clear()

@@ -80,10 +80,11 @@ class Keeper:
         renewed = time.monotonic()
         while not self._ending:
             left = max(0.0, renewed + RENEW - time.monotonic())
-            ready, _, _ = select.select([self._channel, wake], [], [], left)
+            channel = self._channel.fileno()
+            ready, _, _ = select.select([channel, wake], [], [], left)
             if wake in ready:
                 break
-            if self._channel in ready:
+            if channel in ready:
                 time.sleep(GATHER)
                 self.take(self._received())
             if time.monotonic() >= renewed + RENEW:
@@ -94,7 +95,7 @@ class Keeper:
         self._ending = True
 
     def _received(self) -> list[bytes]:
-        datagrams = []
+        datagrams: list[bytes] = []
         while len(datagrams) < _BATCH:
             try:
                 datagrams.append(self._channel.recv(2048))

@@ -54,7 +54,8 @@ def test_the_host_is_told_of_each_wrong_password_and_of_the_shut_out(agent: Agen
         path.chmod(0o777)
         service.settimeout(10)
         agent.configure(
-            f'[policy]\nguesses = 2\nguess_delay = "10ms"\nshut_out = "60s"\nshut_out_notices = "{path}"\n[process]\nworkers = 1\n'
+            f'[policy]\nguesses = 2\nguess_delay = "10ms"\nshut_out = "60s"\nshut_out_notices = "{path}"\n'
+            "[process]\nworkers = 1\n"
         )
         agent.start()
         (worker,) = workers(agent)

@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils import port_proof
 from ansible_collections.postroad.relay.plugins.plugin_utils.port_proof import closed_ports, resolvable
 
 
@@ -48,7 +47,7 @@ def test_no_answer_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*args: object, **options: object) -> None:
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(port_proof.socket, "create_connection", nothing)
+    monkeypatch.setattr(socket, "create_connection", nothing)
     assert closed_ports("198.51.100.1", [587], seconds=0) == {587: "no answer"}
 
 

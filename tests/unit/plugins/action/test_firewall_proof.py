@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 from ansible_collections.postroad.relay.plugins.action import firewall_table as action_module
 from ansible_collections.postroad.relay.plugins.action.firewall_table import ActionModule
 
@@ -28,7 +29,7 @@ class Clock:
         self.now += seconds
 
 
-class Action(ActionModule):  # type: ignore[misc]
+class Action(ActionModule):
     """The action with a host that answers by a list: results, or errors for a connection that fails."""
 
     def __init__(self, clock: Clock, answers: list[Any], arguments: Mapping[str, Any]) -> None:
@@ -66,7 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Runs:
             return closed or {}
 
         monkeypatch.setattr(action_module, "closed_ports", ports)
-        monkeypatch.setattr(action_module.ActionBase, "run", lambda *args: {})
+        monkeypatch.setattr(ActionBase, "run", lambda *args: {})
         action = Action(clock, answers, arguments)
         result = action.run(None, {"inventory_hostname": "relay1"})
         action.steps.append(f"ports of {','.join(asked)}")
