@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay_agent.shut_out.settings import Settings
 
-__all__ = ["Address", "Ledger", "Notice", "NoticeError", "address_of", "parse_notice"]
+__all__ = ["Address", "Ledger", "Notice", "NoticeError", "Release", "address_of", "parse_notice"]
 
 Address = IPv4Address | IPv6Address
 
