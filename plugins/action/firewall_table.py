@@ -43,6 +43,8 @@ class ActionModule(ActionBase):
         if done is None:
             problems = [f"SSH: {unreachable}", *([problem] if problem else [])]
             back = self._see_restored(begun + seconds, begun, step, task_vars)
+        elif done.get("too_late"):
+            problems, back = [f"SSH: no fresh connection in {seconds} s"], self._told_back({}, begun)
         elif not problem:
             return {**result, "failed": True, "msg": f"{host}: {done.get('msg')}"} if done.get("failed") else result
         else:

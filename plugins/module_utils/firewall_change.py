@@ -47,7 +47,18 @@ _Result = TypeVar("_Result")
 
 
 class FirewallError(Exception):
-    """A step was not taken, or went wrong; the text says what and where."""
+    """A step was not taken, or went wrong; the text says what and where.
+
+    too_late: the old rules were back before the new ones were confirmed.
+    """
+
+    too_late = False
+
+
+class TooLateError(FirewallError):
+    """The timer was quicker."""
+
+    too_late = True
 
 
 def _in_words(step: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
@@ -244,7 +255,8 @@ class FirewallChange:
             raise NftError("nothing was applied that could be confirmed; run again")
         self.filter.disarm()
         if self.filter.as_loaded(rules) != self.filter.live():
-            raise NftError("the old rules came back before the new ones were confirmed; run again")
+            # The client knocks again and again, and may be let in by the rules that have just come back.
+            raise TooLateError("the old rules came back before the new ones were confirmed; run again")
         self.keep(rules)
         return {"changed": True}
 

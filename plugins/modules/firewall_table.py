@@ -219,6 +219,10 @@ server:
   description: The address of the host that SSH came to.
   returned: when rules were computed
   type: str
+too_late:
+  description: Whether the timer had put the old rules back before.
+  returned: for the step confirm, when it fails
+  type: bool
 put_back:
   description: Whether this run put the old rules back, because the timer had not.
   returned: for the step restore
@@ -338,7 +342,7 @@ def main() -> None:
         steps = {"apply": change.apply, "confirm": change.confirm, "restore": change.restore}
         result = steps[module.params["step"]]()
     except FirewallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), too_late=error.too_late)
     module.exit_json(**result)
 
 

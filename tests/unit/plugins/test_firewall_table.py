@@ -98,6 +98,7 @@ def test_rules_that_are_gone_again_are_not_kept(machine: Machine) -> None:
     refused = confirm(machine)
     assert refused["failed"]
     assert "the old rules came back before the new ones were confirmed" in refused["msg"]
+    assert refused["too_late"]
     assert not machine.path("/etc/postroad/firewall.nft").exists()
     assert machine.run("sh", "-c", TABLE).returncode != 0
 

@@ -135,6 +135,15 @@ def test_mail_programs_alone_get_in(run: Runs) -> None:
     assert "The host put the old rules back" in result["msg"]
 
 
+def test_a_connection_that_only_the_old_rules_let_in_is_none(run: Runs) -> None:
+    late = {"failed": True, "too_late": True, "msg": "the old rules came back before the new ones were confirmed"}
+    result, _ = run([APPLIED, GONE, late])
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert (
+        "this could not be reached: SSH: no fresh connection in 45 s. The host put the old rules back" in result["msg"]
+    )
+
+
 def test_a_connection_that_fails_once_is_tried_again(run: Runs) -> None:
     result, action = run([APPLIED, GONE, KEPT])
     assert not result.get("failed")
