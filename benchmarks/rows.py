@@ -54,6 +54,13 @@ ROWS: tuple[Row, ...] = (
     Row("pipelined-kept", "plain, kept, pipelined, accepted", Load(kept=True, pipelined=True)),
     Row("single", "plain, kept, one client (an event at a time), accepted", Load(kept=True, clients=1)),
     Row("end-to-end", "plain, a connection each, until the sink has all", Load(), figure="end_to_end", target=3),
+    Row(
+        "end-to-end-kept",
+        "plain, kept connections, until the sink has all",
+        Load(kept=True),
+        figure="end_to_end",
+        target=3,
+    ),
     Row("tls-new", "STARTTLS + AUTH, a connection each, accepted", Load(tls="starttls", signed_in=True), target=1.5),
     Row("tls-kept", "STARTTLS + AUTH, kept, accepted", Load(tls="starttls", signed_in=True, kept=True), target=4),
     Row(

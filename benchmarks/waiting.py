@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.measure import ROOT, Bench
 from benchmarks.rivals.agent import Agent
 from benchmarks.rivals.many import address
 from benchmarks.rivals.processes import cpu_seconds
-from benchmarks.rivals.relay import ACCOUNT, PASSWORD, RelayError, free_ports
+from benchmarks.rivals.relay import ACCOUNT, MASS_ACCOUNT, PASSWORD, RelayError, free_ports
 from benchmarks.rows import Result
 
 __all__ = ["ROWS", "delays", "percentile"]
@@ -52,16 +53,22 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-async def _submit(port: int, sender: str, recipients: Sequence[str]) -> None:
-    """Hand in a message for each recipient over kept connections."""
+async def _submit(port: int, sender: str, recipients: Sequence[str], *, account: str = "") -> None:
+    """Hand in a message for each recipient over kept connections; with an account, the port is one with TLS."""
     left = iter(recipients)
+    context = _trusting() if account else None
 
     async def one() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         await reader.readline()
         writer.write(b"EHLO bench.test\r\n")
         while (await reader.readline())[3:4] == b"-":
             pass
+        if account:
+            writer.write(b"AUTH PLAIN " + b64encode(f"\0{account}\0{PASSWORD}".encode()) + b"\r\n")
+            answer = await reader.readline()
+            if not answer.startswith(b"235"):
+                raise RelayError(f"the agent did not let {account} in: {answer.decode('ascii', 'replace').strip()}")
         for recipient in left:
             writer.write(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
             for _ in range(3):
@@ -209,10 +216,12 @@ def fair(bench: Bench, *, quick: bool) -> Result:
     count, letters = (10_000, 10) if quick else (100_000, 50)
     (port,) = free_ports(1)
     slowest: list[float] = []
+    left = 0
     with _hosts(port, 1, 0, 0.05):
         for many in (0, count):
             with _agent(bench, port) as agent:
-                asyncio.run(_submit(agent.ports.plain, "news@bench.test", ["many@bench.test"] * many))
+                mass = ["many@bench.test"] * many
+                asyncio.run(_submit(agent.ports.implicit, "news@bench.test", mass, account=MASS_ACCOUNT))
                 for _ in range(letters):
                     _letter(agent)
                     time.sleep(0.2)
@@ -221,16 +230,23 @@ def fair(bench: Bench, *, quick: bool) -> Result:
                 slowest.append(max(found) if len(found) == letters else 60.0)
                 bench.say(f"fair: {slowest[-1]:.2f} s at most with {left:,} left of {many:,}")
     later = slowest[1] - slowest[0]
-    why = f"{slowest[0]:.2f} s with none queued, {slowest[1]:.2f} s with {count:,}; the slowest of {letters}"
+    why = f"the slowest of {letters}: {slowest[0]:.2f} s with none queued, {slowest[1]:.2f} s with {left:,} left"
+    # Without a queue to the end there was nothing to wait behind.
+    met = later < _MOST_LATER and left > count // 2
     title = f"one account has {count:,} queued, another's letter later by"
-    return Result("fair", title, "s", max(later, 0.0), 0, 0, f"< {_MOST_LATER:g} s", later < _MOST_LATER, why)
+    return Result("fair", title, "s", max(later, 0.0), 0, 0, f"< {_MOST_LATER:g} s", met, why)
 
 
-def _letter(agent: Agent) -> None:
+def _trusting() -> ssl.SSLContext:
+    """For the certificate of this run, which nobody signed."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with smtplib.SMTP_SSL("127.0.0.1", agent.ports.implicit, context=context, timeout=60) as session:
+    return context
+
+
+def _letter(agent: Agent) -> None:
+    with smtplib.SMTP_SSL("127.0.0.1", agent.ports.implicit, context=_trusting(), timeout=60) as session:
         session.login(ACCOUNT, PASSWORD)
         session.sendmail("letter@bench.test", ["one@bench.test"], _BODY[:-3])
 

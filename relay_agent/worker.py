@@ -215,7 +215,9 @@ class Worker:
             carrier=holding.dispatcher,
             verifier=self._verifier,
             events=self._log,
-            tls_context=server_context(config.tls) if config.tls else None,
+            tls_context=server_context(config.tls, web=any(each.web for each in config.listener))
+            if config.tls
+            else None,
             sessions=Sessions(self._leases, self._board),
             quotas=Quotas(self._buckets, self._leases),
             guard=self._guard,

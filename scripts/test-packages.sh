@@ -14,6 +14,8 @@ packages="$packages unbound ldnsutils"
 packages="$packages opendkim-tools"
 # A program that calls in for its mail.
 packages="$packages fetchmail"
+# A web server behind a port that browsers and mail programs share.
+packages="$packages nginx-light"
 # What reads the metrics and checks the alerts.
 packages="$packages prometheus"
 

@@ -11,7 +11,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rivals.relay import ACCOUNT, PASSWORD, Certificate, Ports, RelayError, free_ports, wait_for_greeting
+from benchmarks.rivals.relay import (
+    ACCOUNT,
+    MASS_ACCOUNT,
+    PASSWORD,
+    Certificate,
+    Ports,
+    RelayError,
+    free_ports,
+    wait_for_greeting,
+)
 
 __all__ = ["MALLOC", "Agent"]
 
@@ -77,7 +86,9 @@ class Agent:
 
         self.queue.mkdir(parents=True, exist_ok=True)
         accounts = self.directory / "accounts.toml"
-        accounts.write_text(f'[[account]]\nname = "{ACCOUNT}"\nhash = "{hash_password(PASSWORD)}"\n')
+        hashed = hash_password(PASSWORD)
+        names = (ACCOUNT, MASS_ACCOUNT)
+        accounts.write_text("".join(f'[[account]]\nname = "{name}"\nhash = "{hashed}"\n' for name in names))
         accounts.chmod(0o600)
         config = self.directory / "agent.toml"
         listeners = "".join(
@@ -93,7 +104,7 @@ class Agent:
             f'[tls]\ncertificate = "{self._certificate.certificate}"\nkey = "{self._certificate.key}"\n'
             '[submission]\ntrusted_networks = ["127.0.0.0/8"]\n'
             f"max_connections = {self._sessions}\nmax_connections_per_source = {self._sessions}\n"
-            # One account sends everything; Postfix has no such limits either.
+            # One account sends nearly everything; Postfix has no such limits either.
             "[policy]\nmessages_per_hour = 0\nrecipients_per_hour = 0\nsessions = 0\n"
             f'[accounts]\nfile = "{accounts}"\n[queue]\ndirectory = "{self.queue}"\n'
             f'[control]\nsocket = "{self.directory}/control.sock"\n'

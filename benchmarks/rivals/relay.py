@@ -13,6 +13,7 @@ from typing import Protocol
 
 __all__ = [
     "ACCOUNT",
+    "MASS_ACCOUNT",
     "PASSWORD",
     "Certificate",
     "Ports",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 ACCOUNT = "alice"
+MASS_ACCOUNT = "news"  # the agent's only: for what many messages of one account do to another
 PASSWORD = "bench-only-2f1c"  # of an account that exists for a benchmark on loopback
 
 

@@ -90,6 +90,7 @@ def agent_options() -> dict[str, Any]:
                 "address": text,
                 "auth": text | {"choices": ["required", "optional", "none"]},
                 "proxy_from": strings,
+                "web": text,
             },
         },
         "tls": {"type": "dict", "default": {}, "options": {"client_ca": text}},
@@ -103,6 +104,7 @@ def agent_options() -> dict[str, Any]:
                 "max_connections": number,
                 "max_connections_per_source": number,
                 "auto_wait": text,
+                "web_wait": text,
                 "command_timeout": text,
                 "max_auth_failures": number,
                 "max_hold": text,
@@ -261,7 +263,7 @@ def build_settings(options: Mapping[str, Any]) -> AgentSettings:
     if any(listener["tls"] != "none" for listener in listeners):
         document["tls"] = {"certificate": TLS_CERTIFICATE, "key": TLS_KEY} | _tls(options.get("tls", {}), secrets)
     sections = {
-        "submission": _with_durations(options["submission"], "auto_wait", "command_timeout", "max_hold"),
+        "submission": _with_durations(options["submission"], "auto_wait", "web_wait", "command_timeout", "max_hold"),
         "policy": _with_durations(options.get("policy", {}), *_POLICY_DURATIONS),
         "oauth": _oauth(options.get("oauth", {}), secrets),
         "metrics": _given(options.get("metrics", {})),

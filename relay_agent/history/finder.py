@@ -4,31 +4,21 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relay_agent.history.segments import Segment, connect, segments
+from relay_agent.history.lines import lines_of, lines_with, needle
+from relay_agent.history.segments import Segment, segments
 
 __all__ = ["Wanted", "find"]
 
 _MOST_EVENTS = 5000  # of one answer
+_MOST_IDS = 100_000  # that one of several criteria may find
 
-_BY_MESSAGE_ID = (
-    "SELECT queue_id FROM events WHERE message_id = :text AND at >= :since ORDER BY queue_id DESC LIMIT :limit"
-)
-_BY_SENDER = (
-    "SELECT queue_id FROM events WHERE sender = lower(:text) AND at >= :since ORDER BY queue_id DESC LIMIT :limit"
-)
-# The id begins with the time, which is why the newest come first here, too.
-_BY_RECIPIENT = "SELECT queue_id FROM recipients WHERE address = lower(:text) ORDER BY queue_id DESC LIMIT :limit"
-_BY_QUEUE_ID = "SELECT queue_id FROM events WHERE queue_id = upper(:text) LIMIT 1"
-_EVENTS_OF = (
-    "SELECT queue_id, line FROM json_each(:ids) CROSS JOIN events ON queue_id = value ORDER BY number LIMIT :limit"
-)
+#: Whether an event is one of what is looked for.
+Test = Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +44,12 @@ def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
     they are read, or cannot be read, are passed over. Raises OSError when the directory cannot be read.
     """
     listed = list(reversed(segments(directory)))
+    searches = list(_searches(wanted))
+    # Two criteria are intersected afterwards, so each must not stop at the number that is wanted in the end.
+    limit = wanted.limit if len(searches) == 1 else _MOST_IDS
     ids: list[str] | None = None
-    for queries in _searches(wanted):
-        found = set(_ids(listed, queries, wanted))
+    for text, test in searches:
+        found = _ids(listed, text, test, wanted.since, limit)
         ids = sorted(found if ids is None else found.intersection(ids), reverse=True)
     chosen = (ids or [])[: wanted.limit]
     events = _events(listed, chosen)
@@ -68,66 +61,95 @@ def find(directory: Path, wanted: Wanted) -> list[dict[str, Any]]:
     return [{"id": queue_id, "events": sorted(events[queue_id], key=_time)} for queue_id in order if events[queue_id]]
 
 
-def _searches(wanted: Wanted) -> Iterator[list[tuple[str, str]]]:
-    """Each a list of statements and what to ask for, of which one has to fit."""
+def _searches(wanted: Wanted) -> Iterator[tuple[str, Test]]:
+    """For each criterion a text that is in the event, and a test of the event."""
     if wanted.anything is not None:
-        text = wanted.anything
-        address = text[1:-1] if text[:1] == "<" and text[-1:] == ">" else text
-        yield [
-            (_BY_QUEUE_ID, text),
-            *((_BY_MESSAGE_ID, each) for each in _message_ids(text)),
-            (_BY_SENDER, address),
-            (_BY_RECIPIENT, address),
-        ]
+        text = _bare(wanted.anything)
+        tests = (_has_queue_id(text), _has_message_id(text), _has_sender(text), _has_recipient(text))
+        yield text, lambda event: any(test(event) for test in tests)
     if wanted.queue_id is not None:
-        yield [(_BY_QUEUE_ID, wanted.queue_id)]
+        yield wanted.queue_id, _has_queue_id(wanted.queue_id)
     if wanted.message_id is not None:
-        yield [(_BY_MESSAGE_ID, each) for each in _message_ids(wanted.message_id)]
+        yield _bare(wanted.message_id), _has_message_id(_bare(wanted.message_id))
     if wanted.sender is not None:
-        yield [(_BY_SENDER, wanted.sender)]
+        yield wanted.sender, _has_sender(wanted.sender)
     if wanted.recipient is not None:
-        yield [(_BY_RECIPIENT, wanted.recipient)]
+        yield wanted.recipient, _has_recipient(wanted.recipient)
 
 
-def _message_ids(text: str) -> tuple[str, str]:
-    """As it may stand in the log: with and without angle brackets."""
-    bare = text.strip().removeprefix("<").removesuffix(">")
-    return f"<{bare}>", bare
+def _bare(text: str) -> str:
+    """Without angle brackets: message ids and addresses are given with and without."""
+    return text.strip().removeprefix("<").removesuffix(">")
 
 
-def _ids(listed: Sequence[Segment], queries: Sequence[tuple[str, str]], wanted: Wanted) -> Iterator[str]:
-    # Two criteria are intersected afterwards, so each must not stop at the number that is wanted in the end.
-    limit = wanted.limit if len(list(_searches(wanted))) == 1 else 100_000
-    left = limit
+def _has_queue_id(text: str) -> Test:
+    return lambda event: str(event["queue_id"]) == text.upper()
+
+
+def _has_message_id(text: str) -> Test:
+    return lambda event: event.get("message_id") in (f"<{text}>", text)
+
+
+def _has_sender(text: str) -> Test:
+    return lambda event: event.get("event") == "accepted" and _lower(event.get("sender")) == text.lower()
+
+
+def _has_recipient(text: str) -> Test:
+    wanted = text.lower()
+
+    def test(event: dict[str, Any]) -> bool:
+        several = event.get("to")
+        return _lower(event.get("recipient")) == wanted or (
+            isinstance(several, list) and any(_lower(each) == wanted for each in several)
+        )
+
+    return test
+
+
+def _lower(value: object) -> str | None:
+    return value.lower() if isinstance(value, str) else None
+
+
+def _ids(listed: Sequence[Segment], text: str, test: Test, since: float, limit: int) -> set[str]:
+    """The newest messages, `limit` or a few more, that have such an event."""
+    found: set[str] = set()
     for segment in listed:
-        if left <= 0 or segment.begins + 86_400 < wanted.since:
-            return
-        for statement, text in queries:
-            rows = _rows(segment, statement, {"text": text, "since": wanted.since, "limit": limit})
-            yield from (row[0] for row in rows)
-            left -= len(rows)
+        if len(found) >= limit or segment.begins + 86_400 < since:
+            break
+        try:
+            for line in lines_with(segment.path, needle(text)):
+                event = _parsed(line)
+                if event is not None and _time(event) >= since and test(event):
+                    found.add(str(event["queue_id"]))
+        except OSError:
+            continue  # removed meanwhile
+    return found
 
 
 def _events(listed: Sequence[Segment], ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     events: dict[str, list[dict[str, Any]]] = {queue_id: [] for queue_id in ids}
     left = _MOST_EVENTS
-    if not ids:
-        return events
-    for segment in listed:
-        rows = _rows(segment, _EVENTS_OF, {"ids": json.dumps(list(ids)), "limit": left})
-        left -= len(rows)
-        for queue_id, line in rows:
-            events[queue_id].append(json.loads(line))
+    for segment in listed if ids else ():
+        try:
+            for queue_id, line in lines_of(segment.path, ids):
+                event = _parsed(line)
+                if event is not None and left > 0:
+                    events[queue_id].append(event)
+                    left -= 1
+        except OSError:
+            continue  # removed meanwhile
     return events
 
 
-def _rows(segment: Segment, statement: str, values: Mapping[str, Any]) -> list[Any]:
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The event; None for a line that a crash cut off, or that is damaged."""
     try:
-        with closing(connect(segment, read_only=True)) as connection:
-            return connection.execute(statement, values).fetchall()
-    except sqlite3.Error:
-        return []  # removed meanwhile, or damaged
+        event = json.loads(line)
+        float(event["ts"])
+        return event if isinstance(event["queue_id"], str) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _time(event: dict[str, Any]) -> float:
-    return float(event.get("ts", 0.0))
+    return float(event["ts"])

@@ -1,44 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of the history: a SQLite database for each day or part of one, so that forgetting is removing a file.
+"""The files of the history: lines of JSON, a file for each day or part of one, so that forgetting is removing a file.
 
-<queue directory>/history/<milliseconds since the epoch>.db    events from this moment on, up to the next file's
-                          lock                                 held by whichever worker writes
+<queue directory>/history/<milliseconds since the epoch>.jsonl    events from this moment on, up to the next file's
+                          lock                                    held by whichever worker writes
 """
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-import time
+import os
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-__all__ = ["PARTS", "Segment", "connect", "create", "remove_all", "segments", "to_remove"]
+__all__ = ["PARTS", "Segment", "create", "open_to_append", "remove_all", "segments", "to_remove"]
 
 PARTS = 16  # of the size allowed, that a segment may grow to: so much is forgotten at once when there is too much
 _DAY = 86_400.0
-
-# Addresses are looked up in lower case. A message's id and sender stand with its first event alone.
-_TABLES = """
-CREATE TABLE events (
-    number INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    queue_id TEXT NOT NULL,
-    event TEXT NOT NULL,
-    message_id TEXT,
-    sender TEXT,
-    line TEXT NOT NULL
-) STRICT;
-CREATE TABLE recipients (
-    address TEXT NOT NULL,
-    queue_id TEXT NOT NULL,
-    PRIMARY KEY (address, queue_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX events_queue_id ON events (queue_id);
-CREATE INDEX events_message_id ON events (message_id) WHERE message_id IS NOT NULL;
-CREATE INDEX events_sender ON events (sender) WHERE sender IS NOT NULL;
-"""
+_SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,37 +28,25 @@ class Segment:
     path: Path
 
     def size(self) -> int:
-        """Bytes on the disk, with the log beside it; 0 when it is gone."""
-        total = 0
-        for path in self._files():
-            with contextlib.suppress(OSError):
-                total += path.stat().st_size
-        return total
+        """Bytes; 0 when it is gone."""
+        with contextlib.suppress(OSError):
+            return self.path.stat().st_size
+        return 0
 
     def remove(self) -> None:
         """Remove it. Raises OSError."""
-        for path in self._files():
-            path.unlink(missing_ok=True)
-
-    def set_aside(self) -> None:
-        """Keep a damaged file out of the way, for as long as the history keeps anything. Raises OSError."""
-        self.path.rename(self.path.with_suffix(".damaged"))
-        for path in self._files()[1:]:
-            path.unlink(missing_ok=True)
-
-    def _files(self) -> list[Path]:
-        return [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
+        self.path.unlink(missing_ok=True)
 
 
-def segments(directory: Path, suffix: str = ".db") -> list[Segment]:
+def segments(directory: Path) -> list[Segment]:
     """The segments that there are, oldest first; none when there is no history. Raises OSError."""
     try:
         names = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
         return []
-    found = [name[: -len(suffix)] for name in names if name.endswith(suffix)]
+    stems = [name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX)]
     return sorted(
-        Segment(int(stem) / 1000, directory / f"{stem}{suffix}") for stem in found if stem.isascii() and stem.isdigit()
+        Segment(int(stem) / 1000, directory / f"{stem}{_SUFFIX}") for stem in stems if stem.isascii() and stem.isdigit()
     )
 
 
@@ -92,7 +59,6 @@ def to_remove(directory: Path, now: float, keep: float, max_size: int) -> list[S
         for segment, following in zip_longest(listed, listed[1:])
         if min(segment.begins + _DAY, following.begins if following else now) < now - keep
     ]
-    gone += [each for each in segments(directory, ".damaged") if each.begins + _DAY < now - keep]
     left = [segment for segment in listed if segment not in gone]
     sizes = {segment: segment.size() for segment in left}
     total = sum(sizes.values())
@@ -104,54 +70,20 @@ def to_remove(directory: Path, now: float, keep: float, max_size: int) -> list[S
     return gone
 
 
-def create(directory: Path, now: float | None = None) -> Segment:
-    """Begin a new segment. Raises OSError and sqlite3.Error; nothing half-made stays then."""
-    begins = int((time.time() if now is None else now) * 1000)
-    path = directory / f"{begins}.db"
-    new = directory / f"{begins}.new"
-    new.unlink(missing_ok=True)
-    try:
-        connection = sqlite3.connect(new, isolation_level=None)
-        try:
-            connection.execute("PRAGMA page_size = 8192")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN")
-            for statement in _TABLES.split(";\n"):
-                connection.execute(statement)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        new.chmod(0o600)
-        new.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
+def create(directory: Path, now: float) -> Segment:
+    """Begin a new segment. now: seconds since the epoch. Raises OSError."""
+    begins = int(now * 1000)
+    path = directory / f"{begins}{_SUFFIX}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return Segment(begins / 1000, path)
 
 
-def connect(segment: Segment, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode. Raises sqlite3.Error."""
-    uri = segment.path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw")
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
-    try:
-        # A power cut may cost the last moments of the history, never the file.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
-    except BaseException:
-        connection.close()
-        raise
-    connection.text_factory = _text
-    return connection
+def open_to_append(segment: Segment) -> int:
+    """A descriptor that writes at the end and can read what is there. Raises OSError."""
+    return os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
 
 
 def remove_all(directory: Path) -> None:
     """Forget everything. Raises OSError."""
-    for suffix in (".db", ".damaged"):
-        for segment in segments(directory, suffix):
-            segment.remove()
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+    for segment in segments(directory):
+        segment.remove()

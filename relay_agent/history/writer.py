@@ -2,9 +2,9 @@
 """Keeps what happened to each message, beside the mail's way and never in it.
 
 The log hands over a line that it has encoded anyway; appending it to a list is all that a message's way pays. A thread
-writes the lines in batches, each with a handful of statements that take the lines apart inside SQLite: every
-statement's step has to win the interpreter's lock back from the event loop, so there is one for a thousand events
-and not one for each. Trouble of any kind loses history, which is counted, and never holds mail up.
+appends the lines to a file, many with one call. Nothing is sorted in or indexed: who asks what became of a message
+waits a moment for the search instead (`lines`). Trouble of any kind loses history, which is counted, and never holds
+mail up.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import contextlib
 import fcntl
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from relay_agent.history.segments import PARTS, Segment, connect, create, segments, to_remove
+from relay_agent.history.segments import PARTS, Segment, create, open_to_append, segments, to_remove
 from relay_agent.observability import measured
 from relay_agent.queue.body import MINIMUM_FREE
 
@@ -36,26 +35,6 @@ _GATHER = 0.5  # seconds that the first line of a batch waits for more: what a k
 _TIDY_EVERY = 3600.0  # seconds
 _SAY_EVERY = 60.0
 _DAY = 86_400
-
-_EVENTS = """
-INSERT INTO events (at, queue_id, event, message_id, sender, line)
-SELECT json_extract(value, '$.ts'), json_extract(value, '$.queue_id'), json_extract(value, '$.event'),
-    json_extract(value, '$.message_id'),
-    CASE WHEN json_extract(value, '$.event') = 'accepted' THEN lower(json_extract(value, '$.sender')) END,
-    value
-FROM json_each(?)
-"""
-_RECIPIENTS = """
-INSERT OR IGNORE INTO recipients (address, queue_id)
-SELECT lower(json_extract(value, '$.recipient')), json_extract(value, '$.queue_id') FROM json_each(?)
-WHERE json_extract(value, '$.recipient') IS NOT NULL
-"""
-_ADDRESSEES = """
-INSERT OR IGNORE INTO recipients (address, queue_id)
-SELECT lower(each.value), json_extract(line.value, '$.queue_id')
-FROM json_each(?) AS line CROSS JOIN json_each(line.value, '$.to') AS each
-WHERE json_type(line.value, '$.to') = 'array'
-"""
 
 
 class HistoryWriter:
@@ -88,13 +67,14 @@ class HistoryWriter:
         self._rounds = 0
         self._closing = False
         self._segment: Segment | None = None
-        self._connection: sqlite3.Connection | None = None
+        self._file = -1
         self._said = -_SAY_EVERY
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Keep an event: a JSON object with `ts`, `event` and `queue_id`, on one line. Never raises or waits.
+        """Keep an event: a JSON object with `ts`, `event` and `queue_id`, on one line without spaces between its
+        parts, as the log writes it. Never raises or waits.
 
         `message_id`, `sender` (of `accepted`), `recipient` and `to` (a list) are what it can be found by.
         """
@@ -157,29 +137,30 @@ class HistoryWriter:
         try:
             self._check_room()
             with self._locked():
-                self._insert(f"[{','.join(batch)}]")
+                self._append("\n".join([*batch, ""]).encode("ascii", "backslashreplace"))
         except Exception as error:  # whatever it is, the next events are to be kept again
             measured.HISTORY_EVENTS["refused"] += len(batch)
             self._say(f"{len(batch)} events are not kept: {error}")
-            self._disconnect(damaged=_is_damage(error))
+            self._disconnect()
         else:
             measured.HISTORY_EVENTS["kept"] += len(batch)
 
-    def _insert(self, lines: str) -> None:
-        connection = self._current()
+    def _append(self, lines: bytes) -> None:
+        file = self._current()
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            # A crash cut the last line off; it must not spoil the next one.
+            lines = b"\n" + lines
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_EVENTS, (lines,))
-            connection.execute(_RECIPIENTS, (lines,))
-            connection.execute(_ADDRESSEES, (lines,))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(file, left) :]
+        except OSError:
+            os.ftruncate(file, size)
             raise
 
-    def _current(self) -> sqlite3.Connection:
-        """A connection to the newest segment, or to a new one when it is of another day or large enough."""
+    def _current(self) -> int:
+        """The newest segment's descriptor, or that of a new one when it is of another day or large enough."""
         listed = segments(self._directory)
         newest, now = (listed[-1] if listed else None), time.time()
         if (
@@ -189,11 +170,11 @@ class HistoryWriter:
         ):
             newest = create(self._directory, max(now, newest.begins + 0.001) if newest else now)
             self._remove_old()
-        if self._connection is None or self._segment != newest:
+        if self._file < 0 or self._segment != newest:
             self._disconnect()
+            self._file = open_to_append(newest)
             self._segment = newest
-            self._connection = connect(newest)
-        return self._connection
+        return self._file
 
     def _remove_old(self) -> None:
         for segment in to_remove(self._directory, time.time(), self._keep, self._max_size):
@@ -203,8 +184,6 @@ class HistoryWriter:
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             with self._locked():
-                for stale in self._directory.glob("*.new*"):
-                    stale.unlink(missing_ok=True)
                 self._remove_old()
         except Exception as error:
             self._say(f"old events cannot be removed: {error}")
@@ -224,22 +203,12 @@ class HistoryWriter:
         finally:
             os.close(fd)
 
-    def _disconnect(self, *, damaged: bool = False) -> None:
-        segment, connection = self._segment, self._connection
-        self._segment = self._connection = None
-        with contextlib.suppress(sqlite3.Error, OSError):
-            if connection is not None:
-                connection.close()
-            if damaged and segment is not None:
-                with self._locked():
-                    segment.set_aside()
+    def _disconnect(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._segment, self._file = None, -1
 
     def _say(self, what: str) -> None:
         if time.monotonic() - self._said >= _SAY_EVERY:
             self._said = time.monotonic()
             log.warning("history: %s", what)
-
-
-def _is_damage(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

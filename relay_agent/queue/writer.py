@@ -177,7 +177,7 @@ class Writer:
         if not accepted:
             return
         try:
-            self._transact(accepted)
+            self._transact_with_room(accepted)
             return
         except Exception as error:
             if not self._may_go_on(error, accepted) or len(accepted) == 1:
@@ -186,12 +186,21 @@ class Writer:
         # One operation that cannot be done must not fail its neighbours.
         for pending in accepted:
             try:
-                self._transact([pending])
+                self._transact_with_room([pending])
             except Exception as error:
                 self._fail([pending], error)
                 if not self._may_go_on(error, [pending]):
                     self._fail(accepted[accepted.index(pending) + 1 :], error)
                     return
+
+    def _transact_with_room(self, batch: Sequence[Pending]) -> None:
+        """Do a batch; on a full disk once more, if the log could be copied back: it is room to write in."""
+        try:
+            self._transact(batch)
+        except sqlite3.Error as error:
+            if error_code(error) != sqlite3.SQLITE_FULL or not self._checkpoint("RESTART"):
+                raise
+            self._transact(batch)
 
     def _transact(self, batch: Sequence[Pending]) -> None:
         connection = self._connection
@@ -272,9 +281,7 @@ class Writer:
             self._on_damage(self._damage)
             return False
         if code == sqlite3.SQLITE_FULL:
-            # A log copied back is room to write in: what takes mail out of the queue may still fit.
-            with contextlib.suppress(sqlite3.Error):
-                self._checkpoint("PASSIVE")
+            # What takes mail out of the queue may still fit.
             return True
         if code in _REFUSED:
             if not self._suspect:

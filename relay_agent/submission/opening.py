@@ -82,6 +82,10 @@ class Opening(Securing):
             transport.close()
             return
         self._opening = None
+        self.welcome()
+
+    def welcome(self) -> None:
+        """Say the greeting; from now on commands are taken."""
         self._greeted = True
         self.greet()
         self._flush()

@@ -27,12 +27,15 @@ from relay_agent.queue.model import Message, QueueStore
 from relay_agent.submission import bearer
 from relay_agent.submission.limits import Sessions
 from relay_agent.submission.sign_in import MECHANISMS
+from relay_agent.submission.statement import signed_statement
 
 if TYPE_CHECKING:
     from relay_agent.oauth.tokens import TokenChecker
     from relay_agent.suppression.desk import SuppressionDesk
 
 __all__ = ["Carrier", "SubmissionService"]
+
+_STATEMENT_SECONDS = 3600.0
 
 
 class Sites(Protocol):
@@ -73,6 +76,7 @@ class SubmissionService:
     suppression: SuppressionDesk | None = None
     _secret: bytes | None = None
     _tokens: tuple[OAuth, TokenChecker] | None = None
+    _statement: tuple[ssl.SSLContext | None, float, str] = (None, 0.0, "")
 
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that can be used now, best first."""
@@ -105,6 +109,18 @@ class SubmissionService:
         if account is None or not account.scram:
             return None, decoy_scram(name, self._decoy_secret())
         return account, parse_scram(account.scram)
+
+    def statement(self) -> str:
+        """What XRELAY answers, made anew each hour and for each certificate; empty without one. Blocks on the disk.
+
+        Raises OSError, ValueError and TypeError for a key that cannot be read or cannot sign.
+        """
+        context, made, text = self._statement
+        now = time.time()
+        if context is not self.tls_context or not 0 <= now - made < _STATEMENT_SECONDS:
+            text = signed_statement(self.config, now)
+            self._statement = (self.tls_context, now, text)
+        return text
 
     def _decoy_secret(self) -> bytes:
         """Derived from the TLS key: equal in all workers and after a restart, and nobody else knows it."""

@@ -24,15 +24,16 @@ from relay_agent.submission.intake import ContentCommands
 from relay_agent.submission.limits import source_of
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
+from relay_agent.submission.stating import StateCommand
 
 __all__ = ["SubmissionSession", "session_factory", "session_maker"]
 
 _HTTP = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI * HTTP")
 # BDAT is among them because its chunk has to be read before it is refused.
-_BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH", "BDAT"})
+_BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "RSET", "AUTH", "BDAT", "XRELAY"})
 
 
-class SubmissionSession(CallCommands, HelloCommands, AuthCommands, EnvelopeCommands, ContentCommands):
+class SubmissionSession(CallCommands, StateCommand, HelloCommands, AuthCommands, EnvelopeCommands, ContentCommands):
     """One mail program's session on one listener."""
 
     # ---- beginning and end ----------------------------------------------------------------------------
@@ -52,6 +53,8 @@ class SubmissionSession(CallCommands, HelloCommands, AuthCommands, EnvelopeComma
         self.auto_tls = self.service.tls_context if self.listener.tls == "auto" else None
         self.auto_wait = self.service.config.submission.auto_wait
         self.proxied = bool(self.listener.proxy_from)
+        self.web = self.listener.web_server
+        self.web_wait = self.service.config.submission.web_wait
 
     def admit(self) -> bytes | None:
         config, sessions = self.service.config.submission, self.service.sessions
@@ -141,7 +144,7 @@ def _is_in(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
 
 _VERBS = (
     *("EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT"),
-    *("RSET", "NOOP", "VRFY", "HELP", "ETRN", "ATRN", "QUIT"),
+    *("RSET", "NOOP", "VRFY", "HELP", "ETRN", "ATRN", "XRELAY", "QUIT"),
 )
 _COMMANDS = {verb.encode(): f"smtp_{verb}" for verb in _VERBS}
 

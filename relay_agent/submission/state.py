@@ -14,9 +14,9 @@ from relay_agent.message.header import client_comment
 from relay_agent.submission import external
 from relay_agent.submission.chunks import ChunkedContent
 from relay_agent.submission.incoming import IncomingMessage
-from relay_agent.submission.opening import Opening
 from relay_agent.submission.rights import Rights
 from relay_agent.submission.service import SubmissionService
+from relay_agent.submission.sharing import Sharing
 
 __all__ = ["MailEnvelope", "SessionState"]
 
@@ -34,7 +34,7 @@ class MailEnvelope(Envelope):
         self.hold_until = 0.0
 
 
-class SessionState(Opening):
+class SessionState(Sharing):
     """The state of one session; its commands are in the classes made of this one."""
 
     service: SubmissionService

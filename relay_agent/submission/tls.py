@@ -11,11 +11,13 @@ from relay_agent.config.schema import Tls
 __all__ = ["handshake_problem", "server_context"]
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
+def server_context(tls: Tls, *, web: bool = False) -> ssl.SSLContext:
     """A context with this certificate: TLS 1.2 and up (RFC 8996, RFC 9325), no compression, no renegotiation.
 
     A new one is made for every reload, because OpenSSL keeps a chain for each key type: loading an ECDSA
     certificate into a context that had an RSA one would leave both. Raises OSError (ssl.SSLError among them).
+
+    web: browsers come to some port, too, and say so by ALPN (RFC 7301).
 
     Sessions can be resumed (RFC 8446 2.2, RFC 5077). The tickets' keys belong to the context, and Python's ssl has
     no way to share them: another worker, or the same one after a reload, makes a full handshake instead.
@@ -28,6 +30,9 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     # OpenSSL sends two in a row for browsers, which open connections side by side. A mail program opens one after the
     # other and gets a new ticket with each; the second one would be 0.045 ms of a core for nothing.
     context.num_tickets = 1
+    if web:
+        # Who asks for it is a browser; who asks for something else only, or for nothing, is not told anything.
+        context.set_alpn_protocols(["http/1.1"])
     if tls.client_ca is not None:
         _ask_for_certificate(context, tls.client_ca)
     return context

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, IPvAnyAddress, model_validator
+from pydantic import Field, IPvAnyAddress, field_validator, model_validator
 
 from relay_agent.config.schema.values import ListenerTls, Port, Section
 
@@ -32,6 +32,32 @@ class Listener(Section):
         description='Balancers that this port is behind, e.g. `["192.0.2.0/24"]`: each connection must come from '
         "one of them and begin with a PROXY header (version 1 or 2), which names the client.",
     )
+
+    web: str = Field(
+        default="",
+        description='A web server of this host, e.g. `"127.0.0.1:8080"`: browsers that come to this port are carried '
+        "there, without TLS and with a PROXY header of version 1 in front; mail programs are greeted "
+        "`submission.web_wait` later.",
+    )
+
+    @field_validator("web")
+    @classmethod
+    def _is_here(cls, text: str) -> str:
+        """Not beyond this host: what the browser said under TLS goes there in the clear."""
+        host, _, port = text.rpartition(":")
+        try:
+            here = not text or (ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 65536)
+        except ValueError:
+            here = False
+        if not here:
+            raise ValueError(f"{text!r} is no web server of this host (expected as in 127.0.0.1:8080 or [::1]:8080)")
+        return text
+
+    @property
+    def web_server(self) -> tuple[str, int] | None:
+        """Address and port of `web`."""
+        host, _, port = self.web.rpartition(":")
+        return (host.strip("[]"), int(port)) if self.web else None
 
     @model_validator(mode="after")
     def _check(self) -> Listener:

@@ -39,7 +39,7 @@ class History(Section):
         default=1_073_741_824,
         ge=16_777_216,
         strict=True,
-        description="Bytes that the history may take, some 900 for a message; the oldest events go first.",
+        description="Bytes that the history may take, some 600 for a message; the oldest events go first.",
     )
 
 

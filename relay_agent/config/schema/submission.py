@@ -33,6 +33,12 @@ class Submission(Section):
         le=5,
         description="On a listener with `auto`: how long a client may take to begin with TLS before it is greeted.",
     )
+    web_wait: Duration = Field(
+        default=0.25,
+        ge=0.02,
+        le=5,
+        description="On a listener with `web`: the time a client has to begin as browsers do, before it is greeted.",
+    )
     command_timeout: Duration = Field(
         default=300.0, ge=1, description="Longest silence of a client before 421 (RFC 5321 4.5.3.2.7)."
     )

@@ -181,7 +181,7 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
             carrier=carrier,
             verifier=Verifier({account.name: account}),
             events=MailLog(log),
-            tls_context=server_context(config.tls),
+            tls_context=server_context(config.tls, web=any(each.web for each in config.listener)),
             sites=Waiting(),
         )
         loop = asyncio.get_running_loop()

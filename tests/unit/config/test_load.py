@@ -209,6 +209,9 @@ def test_a_flood_of_faults_is_cut() -> None:
             "listener[1].proxy_from[1]",
             '"::/0" is everybody',
         ),
+        ("port = 465", 'port = 465\nweb = "192.0.2.1:80"', "listener[1].web", "no web server of this host"),
+        ("port = 465", 'port = 465\nweb = "localhost"', "listener[1].web", "no web server of this host"),
+        ("port = 465", 'port = 465\nweb = "[::1]:0"', "listener[1].web", "no web server of this host"),
         ("[delivery]", "[submission]\ntrusted_networks = [5]\n[delivery]", "submission.trusted_networks[0]", "network"),
         (
             "[delivery]",
@@ -234,6 +237,7 @@ def test_a_route_that_is_there_twice() -> None:
         ('address = "0.0.0.0"\nport = 465', 'address = "::"\nport = 587'),  # a family each
         ('port = 465\ntls = "implicit"', 'port = 465\ntls = "none"\n[submission]\ntrusted_networks = ["10.0.0.0/8"]'),
         ('address = "0.0.0.0"\nport = 465\ntls = "implicit"', 'address = "127.0.0.1"\nport = 465\ntls = "none"'),
+        ('tls = "implicit"', 'tls = "implicit"\nweb = "[::1]:8080"'),
         ('tls = "implicit"', 'tls = "auto"\nproxy_from = ["192.0.2.1"]\n[submission]\nauto_wait = "1s500ms"'),
     ],
 )

@@ -15,7 +15,7 @@ async def test_messages_come_one_by_one(tmp_path: Path) -> None:
     history = HistoryWriter(tmp_path / "history", keep=86_400.0, max_size=1 << 30, minimum_free=0)
     for queue_id in ("A", "B"):
         event = {"ts": time.time(), "event": "delivered", "queue_id": queue_id, "recipient": "bob@beta.test"}
-        history.put(json.dumps(event))
+        history.put(json.dumps(event, separators=(",", ":")))
     history.close()
     found = await find_messages(tmp_path / "history", {"recipient": "bob@beta.test", "limit": 1})
     assert [each["id"] async for each in found] == ["B"]

@@ -21,7 +21,7 @@ def history(tmp_path: Path) -> Iterator[HistoryWriter]:
 
 def put(history: HistoryWriter, *events: dict[str, Any]) -> None:
     for event in events:
-        history.put(json.dumps({"ts": time.time(), **event}))
+        history.put(json.dumps({"ts": time.time(), **event}, separators=(",", ":")))
     assert history.flush()
 
 
@@ -63,6 +63,29 @@ def test_there_may_be_no_history_or_a_broken_one(history: HistoryWriter, tmp_pat
     assert find(tmp_path / "missing", Wanted(anything="x")) == []
     put(history, {"event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"})
     (segment,) = segments(tmp_path)
-    (tmp_path / "1.db").write_bytes(b"no database" * 100)
+    broken = (
+        b'\xff\x00 A "queue_id":"A\n{"queue_id":"A","ts":"x"}\n{"queue_id":"A"}\n["queue_id":"A"]\n' + b"[" * 100_000
+    )
+    (tmp_path / "1.jsonl").write_bytes(broken)
+    (tmp_path / "2.jsonl").mkdir()
     assert [each["id"] for each in find(tmp_path, Wanted(anything="A"))] == ["A"]
     assert segment.size() > 0
+
+
+@pytest.mark.parametrize("address", ["jörg@exämple.test", 'o"brien@beta.test', "Ünsal@beta.test", "\\@beta.test"])
+def test_addresses_of_any_letters_are_found(history: HistoryWriter, tmp_path: Path, address: str) -> None:
+    put(
+        history,
+        {"event": "delivered", "queue_id": "A", "recipient": address},
+        {"event": "delivered", "queue_id": "B", "recipient": "x" + address},
+    )
+    assert [each["id"] for each in find(tmp_path, Wanted(recipient=address.upper()))] == ["A"]
+
+
+def test_a_text_in_another_field_is_no_hit(history: HistoryWriter, tmp_path: Path) -> None:
+    put(
+        history,
+        {"event": "delivered", "queue_id": "A", "recipient": "bob@beta.test", "reply": "carl@beta.test moved"},
+        {"event": "delivered", "queue_id": "B", "recipient": "bob@beta.test", "sender": "carl@beta.test"},
+    )
+    assert find(tmp_path, Wanted(anything="carl@beta.test")) == []

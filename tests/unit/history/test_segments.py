@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_agent.history.segments import connect, create, remove_all, segments, to_remove
+from relay_agent.history.segments import create, remove_all, segments, to_remove
 
 DAY = 86_400.0
 
@@ -11,7 +11,7 @@ DAY = 86_400.0
 def test_segments_are_listed_oldest_first_and_nothing_else_is_one(tmp_path: Path) -> None:
     assert segments(tmp_path / "missing") == []
     second, first = create(tmp_path, 2000.5), create(tmp_path, 1000.25)
-    (tmp_path / "x.db").touch()
+    (tmp_path / "x.jsonl").touch()
     (tmp_path / "lock").touch()
     assert segments(tmp_path) == [first, second]
     assert [each.begins for each in segments(tmp_path)] == [1000.25, 2000.5]
@@ -28,38 +28,22 @@ def test_what_is_too_old_goes_by_its_last_event(tmp_path: Path) -> None:
 
 def test_what_is_too_much_goes_oldest_first_and_the_newest_stays(tmp_path: Path) -> None:
     first, second, third = (create(tmp_path, DAY + number) for number in range(3))
-    size = first.size()
+    size = 1000
+    for each in (first, second, third):
+        each.path.write_bytes(bytes(size))
     assert to_remove(tmp_path, 2 * DAY, 30 * DAY, 2 * size) == [first]
     assert to_remove(tmp_path, 2 * DAY, 30 * DAY, 0) == [first, second]
     assert third.size() == size
 
 
-def test_a_damaged_file_is_out_of_the_way_and_forgotten_in_time(tmp_path: Path) -> None:
-    segment = create(tmp_path, DAY)
-    segment.set_aside()
-    assert segments(tmp_path) == []
-    (damaged,) = segments(tmp_path, ".damaged")
-    assert to_remove(tmp_path, 3 * DAY, 2 * DAY, 1 << 40) == []
-    assert to_remove(tmp_path, 5 * DAY, 2 * DAY, 1 << 40) == [damaged]
-
-
 def test_everything_is_forgotten_at_once(tmp_path: Path) -> None:
-    create(tmp_path, 1.0).set_aside()
+    create(tmp_path, 1.0)
     create(tmp_path, 2.0)
     remove_all(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == []
     remove_all(tmp_path / "missing")
 
 
-def test_nothing_half_made_stays(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="unable to open"):
-        create(tmp_path / "missing")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_text_that_is_no_unicode_can_be_read(tmp_path: Path) -> None:
-    connection = connect(create(tmp_path, 1.0))
-    try:
-        assert connection.execute("SELECT CAST(x'61ff' AS TEXT)").fetchone() == ("a\ufffd",)
-    finally:
-        connection.close()
+def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        create(tmp_path / "missing", 1.0)

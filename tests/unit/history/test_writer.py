@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,18 +97,40 @@ def test_no_more_is_kept_than_is_allowed(opened: Open, tmp_path: Path) -> None:
     assert ids(tmp_path, queue_id="E07999") == ["E07999"]
 
 
-def test_a_damaged_file_is_set_aside_and_the_next_events_are_kept(opened: Open, tmp_path: Path) -> None:
+def test_a_line_that_a_crash_cut_off_spoils_no_other(opened: Open, tmp_path: Path) -> None:
     directory = tmp_path / "history"
     directory.mkdir()
-    segment = create(directory)
-    segment.path.write_bytes(b"this is not a database" * 1000)
+    create(directory, time.time()).path.write_text(line("F1") + "\n" + line("F2")[:-5])
     history = opened()
-    history.put(line("F1"))
+    history.put(line("F3"))
     assert history.flush()
-    history.put(line("F2"))
+    assert ids(tmp_path, queue_id="F3") == ["F3"]
+    assert ids(tmp_path, queue_id="F2") == []
+    assert ids(tmp_path, queue_id="F1") == ["F1"]
+
+
+def test_a_write_that_ends_in_the_middle_is_taken_back(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = opened()
+    history.put(line("H1"))
     assert history.flush()
-    assert ids(tmp_path, queue_id="F2") == ["F2"]
-    assert len(segments(directory, ".damaged")) == 1
+    write = os.write
+    answers: Iterator[int | OSError] = iter([5, OSError(errno.ENOSPC, "No space left on device")])
+
+    def failing(file: int, data: bytes) -> int:
+        answer = next(answers, None)
+        if isinstance(answer, OSError):
+            raise answer
+        return write(file, data if answer is None else data[:answer])
+
+    monkeypatch.setattr(os, "write", failing)
+    history.put(line("H2"))
+    assert history.flush()
+    history.put(line("H3"))
+    assert history.flush()
+    (segment,) = segments(tmp_path / "history")
+    assert [json.loads(each)["queue_id"] for each in segment.path.read_text().splitlines()] == ["H1", "H3"]
 
 
 def test_trouble_loses_history_and_counts_it(

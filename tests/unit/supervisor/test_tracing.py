@@ -23,7 +23,7 @@ class Channel:
         if self.history is None:
             raise ControlError("failed", "this one hangs")
         event = {"ts": time.time(), "event": "delivered", "queue_id": "A", "recipient": "bob@beta.test"}
-        self.history.put(json.dumps(event))
+        self.history.put(json.dumps(event, separators=(",", ":")))
         return self.history.flush()
 
 
