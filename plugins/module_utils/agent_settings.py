@@ -117,7 +117,7 @@ def agent_options() -> dict[str, Any]:
             "type": "dict",
             "default": {},
             "options": dict.fromkeys((*_LIMITS, "guesses", "guess_prefix_ipv4", "guess_prefix_ipv6"), number)
-            | dict.fromkeys(_POLICY_DURATIONS, text),
+            | dict.fromkeys((*_POLICY_DURATIONS, "shut_out_notices"), text),
         },
         "oauth": {
             "type": "dict",

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
-from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import TABLE
+from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import SHUT_OUT_SETS, TABLE
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner
 
 __all__ = ["BOOT_FILE", "BOOT_UNIT", "NftError", "PacketFilter", "boot_units", "write_file"]
@@ -77,7 +78,7 @@ def write_file(path: Path, content: str, mode: int = 0o644) -> None:
 class PacketFilter:
     """The table on this host, through the `nft` program.
 
-    Listings are stateless and terse (no counters, no elements of dynamic sets): what is compared is the rules.
+    What is compared is stateless and terse (no counters, no elements of sets): the rules.
     """
 
     def __init__(self, run_command: CommandRunner, nft: str, runtime_directory: Path = RUNTIME_DIRECTORY) -> None:
@@ -85,6 +86,7 @@ class PacketFilter:
         self._run_command = run_command
         self._nft = nft
         self.staged_rules = runtime_directory / "staged.nft"
+        self._loaded_file = runtime_directory / "loaded.nft"
         self._restore_file = runtime_directory / "restore.nft"
         self._runtime_directory = runtime_directory
 
@@ -99,6 +101,20 @@ class PacketFilter:
         status, output, _ = self._run_command([self._nft, "-st", "list", "table", *TABLE.split()])
         return output if status == 0 else ""
 
+    def shut_out(self, rules: str) -> str:
+        """Commands that keep shut out, under `rules`, who is so now, each for the rest of its time."""
+        commands = []
+        for name in SHUT_OUT_SETS.values():
+            status, output, _ = self._run_command([self._nft, "-j", "list", "set", *TABLE.split(), name])
+            if status != 0 or f"set {name} {{" not in rules:
+                continue
+            listed = [entry["set"] for entry in json.loads(output)["nftables"] if "set" in entry]
+            found = [each["elem"] for each in listed[0].get("elem", []) if "expires" in each.get("elem", {})]
+            elements = [f"{each['val']} timeout {each['expires']}s" for each in found if each["expires"] > 0]
+            if elements:
+                commands.append(f"add element {TABLE} {name} {{ {', '.join(elements)} }}\n")
+        return "".join(commands)
+
     def as_loaded(self, rules: str) -> str:
         """What `live` would say had `rules` been loaded: tried in a network namespace of its own.
 
@@ -109,7 +125,7 @@ class PacketFilter:
             trial.write(rules)
             trial.flush()
             args = ["unshare", "--net", "sh", "-c", script, self._nft, trial.name]
-            return self._run("the rules do not load", args)
+            return self._run("the rules do not load, the live rules are untouched", args)
 
     def stage(self, rules: str) -> None:
         """Keep `rules` for `apply` and the confirmation."""
@@ -125,17 +141,34 @@ class PacketFilter:
         self.stage(rules)
         self._run("the rules are refused", [self._nft, "-c", "-f", str(self.staged_rules)])
         # A listing has no delete in front: loaded as it is, it would double the rules.
-        write_file(self._restore_file, f"table {TABLE} {{}}\ndelete table {TABLE}\n{self.live()}", 0o600)
+        status, old, _ = self._run_command([self._nft, "-s", "list", "table", *TABLE.split()])
+        before = old if status == 0 else ""
+        write_file(self._restore_file, f"table {TABLE} {{}}\ndelete table {TABLE}\n{before}", 0o600)
         self._run("the old rules could not be read back", [self._nft, "-c", "-f", str(self._restore_file)])
         self.disarm()
         timer = [f"--on-active={restore_after}", "--timer-property=AccuracySec=1s", f"--unit={RESTORE_UNIT}"]
         command = [self._nft, "-f", str(self._restore_file)]
         self._run("the timer could not be armed", ["systemd-run", "--quiet", "--collect", *timer, *command])
         try:
-            self._run("the rules did not load", [self._nft, "-f", str(self.staged_rules)])
-        except NftError:
+            write_file(self._loaded_file, rules + self.shut_out(rules), 0o600)
+            self._run("the rules did not load", [self._nft, "-f", str(self._loaded_file)])
+        except (NftError, OSError):
             self.disarm()
             raise
+
+    def restore(self) -> bool:
+        """Put the old rules back now; False when they are back already. Raises NftError.
+
+        The timer is stopped only when they are: should this be cut off, it still does its part.
+        """
+        if not self._restore_file.exists():
+            raise NftError("there is no copy of the old rules on the host: nothing was applied since it booted")
+        back = self.as_loaded(self._restore_file.read_text(encoding="utf-8")) == self.live()
+        if not back:
+            self._run("the old rules did not load", [self._nft, "-f", str(self._restore_file)])
+        self.disarm()
+        self.staged_rules.unlink(missing_ok=True)
+        return not back
 
     def disarm(self) -> None:
         """Stop the timer that would put the old rules back; quiet when none is armed."""

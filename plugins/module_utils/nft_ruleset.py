@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "ExtraPort",
+    "ExtraRules",
     "FirewallPolicy",
     "PolicyError",
     "Rates",
+    "SHUT_OUT_SETS",
     "TABLE",
     "UNKNOWN_UID",
     "parse_networks",
@@ -28,6 +30,9 @@ __all__ = [
 TABLE = "inet postroad"
 UNKNOWN_UID = 65534
 """Stands for a user that only a real run makes, in what check mode shows."""
+
+SHUT_OUT_SETS = {4: "shut_out4", 6: "shut_out6"}
+"""The sets of addresses that guess passwords, by family; a service fills them (relay_agent.shut_out)."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -62,11 +67,21 @@ class ExtraPort:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraRules:
+    """The operator's own rules in nft's language: one a line, tried before ours, and sets and chains that they use."""
+
+    incoming: Sequence[str] = ()
+    outgoing: Sequence[str] = ()
+    declarations: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class FirewallPolicy:
     """What may come in and what may go out.
 
-    `smtp_users` maps the users that may open connections to port 25 elsewhere to their ids. None of them given
-    (`None`) leaves outgoing mail unrestricted.
+    `shut_out` are the sources that are never shut out for guessing; `None`: nobody is. `smtp_users` maps the users that
+    may open connections to port 25 elsewhere to their ids. None of them given (`None`) leaves outgoing mail
+    unrestricted.
     """
 
     ports: Sequence[int]
@@ -75,6 +90,8 @@ class FirewallPolicy:
     extra_ports: Sequence[ExtraPort] = ()
     rates: Rates = field(default_factory=Rates)
     other_ports: str = "reject"
+    extra_rules: ExtraRules = field(default_factory=ExtraRules)
+    shut_out: Sequence[str] | None = None
     smtp_users: Mapping[str, int] | None = None
 
 
@@ -104,13 +121,20 @@ def render(policy: FirewallPolicy) -> str:
         f"delete table {TABLE}",
         "",
         f"table {TABLE} {{",
-        *_sets(),
-        *_chain("incoming", _incoming(policy)),
-        *_chain("submission", _submission(policy.rates)),
+        *(f"\t{line.strip()}" for line in policy.extra_rules.declarations),
+        *_sets(shut_out=policy.shut_out is not None),
     ]
+    for name, rules in (("own_incoming", policy.extra_rules.incoming), ("own_outgoing", policy.extra_rules.outgoing)):
+        if rules:
+            lines += _chain(name, [rule.strip() for rule in rules])
+    lines += _chain("incoming", _incoming(policy))
+    lines += _chain("submission", _submission(policy.rates, policy.shut_out))
+    outgoing = ["jump own_outgoing"] if policy.extra_rules.outgoing else []
     if policy.smtp_users is not None:
-        hook = "type filter hook output priority filter; policy accept;"
-        lines += _chain("outgoing", [hook, "tcp dport 25 jump mail"])
+        outgoing.append("tcp dport 25 jump mail")
+    if outgoing:
+        lines += _chain("outgoing", ["type filter hook output priority filter; policy accept;", *outgoing])
+    if policy.smtp_users is not None:
         lines += _chain("mail", _outgoing_mail(policy.smtp_users))
     lines[-1:] = ["}", ""]
     return "\n".join(lines)
@@ -144,10 +168,28 @@ def _check(policy: FirewallPolicy) -> None:
         # nft takes 32 bits for a burst; a rate of a million a minute is no limit any more.
         if not 1 <= getattr(policy.rates, key) <= 1_000_000:
             raise PolicyError(f"relay_firewall_rates.{key}: {getattr(policy.rates, key)} is not between 1 and 1000000")
+    for key in ("incoming", "outgoing", "declarations"):
+        for line in getattr(policy.extra_rules, key):
+            _check_line(line, f"relay_firewall_extra_rules.{key}")
 
 
-def _sets() -> list[str]:
+def _check_line(line: str, variable: str) -> None:
+    """That a line stays where it is put: nft itself says whether it makes sense. Raises PolicyError."""
+    if not line.strip() or not line.isprintable():
+        raise PolicyError(f"{variable}: {line!r} is not one line of nft's language; make an entry of each line")
+    depth = 0
+    for character in line:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            break
+    if depth != 0:
+        raise PolicyError(f"{variable}: {line!r} has braces that do not match")
+
+
+def _sets(*, shut_out: bool) -> list[str]:
     lines = []
+    for family, name in SHUT_OUT_SETS.items() if shut_out else ():
+        lines += [f"\tset {name} {{", f"\t\ttype ipv{family}_addr", "\t\tsize 65535", "\t\tflags timeout", "\t}", ""]
     for family, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         # A full set counts no further sources and lets them in: the agent has limits of its own.
         lines += [f"\tset sources{family} {{", f"\t\ttype {kind}", "\t\tsize 65535"]
@@ -173,6 +215,9 @@ def _incoming(policy: FirewallPolicy) -> list[str]:
         "udp sport 67 udp dport 68 accept",
         "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
     ]
+    if policy.extra_rules.incoming:
+        # Before SSH, or they could not say anything about it. What they cut off comes back by itself.
+        rules.insert(3, "jump own_incoming")
     ssh = f"tcp dport {_ports(policy.ssh_ports)}"
     rules += _from(policy.ssh_sources, "relay_firewall_ssh.sources", f"{ssh} accept") if policy.ssh_ports else []
     if policy.ssh_ports and policy.ssh_sources and policy.other_ports == "accept":
@@ -188,8 +233,9 @@ def _incoming(policy: FirewallPolicy) -> list[str]:
     return rules
 
 
-def _submission(rates: Rates) -> list[str]:
-    rules = _from(rates.exempt, "relay_firewall_rates.exempt", "accept") if rates.exempt else []
+def _submission(rates: Rates, spared: Sequence[str] | None) -> list[str]:
+    rules = [] if spared is None else _shut_out(spared)
+    rules += _from(rates.exempt, "relay_firewall_rates.exempt", "accept") if rates.exempt else []
     limit = f"limit rate over {rates.new_connections_per_minute}/minute burst {rates.burst} packets"
     # Dropped, not refused: an honest client's SYN comes again a second later and finds the burst worn off.
     # A home or office has a /64 at the least, so one address of it says nothing.
@@ -199,6 +245,17 @@ def _submission(rates: Rates) -> list[str]:
         f"meta nfproto ipv6 update @sources6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} counter drop",
         "accept",
     ]
+
+
+def _shut_out(spared: Sequence[str]) -> list[str]:
+    """Drop those that guess, and none of the spared, whatever somebody put into the sets."""
+    networks = parse_networks(spared, "relay_firewall_shut_out.never")
+    rules = []
+    for version, keyword, source in ((4, "ip", "ip saddr"), (6, "ip6", "ip6 saddr & ffff:ffff:ffff:ffff::")):
+        listed = ", ".join(str(network) for network in networks if network.version == version)
+        unless = f"{keyword} saddr != {{ {listed} }} " if listed else ""
+        rules.append(f"{unless}{source} @{SHUT_OUT_SETS[version]} counter drop")
+    return rules
 
 
 def _outgoing_mail(users: Mapping[str, int]) -> list[str]:

@@ -25,6 +25,7 @@ from relay_agent.cli.commands import json_option as _json_option
 from relay_agent.cli.dkim_commands import add_dkim
 from relay_agent.cli.probe_command import add_probe
 from relay_agent.cli.queue_commands import add_queue, add_trace
+from relay_agent.cli.shut_out_commands import add_shut_out
 from relay_agent.cli.suppression_commands import add_suppression
 
 __all__ = ["build_parser", "main"]
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_dkim(commands)
     add_suppression(commands)
     add_certificate(commands)
+    add_shut_out(commands)
     add_probe(commands)
     return parser
 

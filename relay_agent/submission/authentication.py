@@ -15,6 +15,7 @@ from relay_agent.accounts.store import Account, normalise_name
 from relay_agent.accounts.verifier import VerifierBusyError
 from relay_agent.observability import measured
 from relay_agent.policy.guessing import ShutOutError, Verdict, network_of
+from relay_agent.policy.notices import tell_wrong_password
 from relay_agent.policy.quota import in_words
 from relay_agent.submission import bearer, external
 from relay_agent.submission.address import PathError
@@ -154,6 +155,7 @@ class AuthCommands(SessionState):
             guard.succeeded(key, network)
             return result
         verdict = guard.failed(key, network, secret, policy)
+        tell_wrong_password(policy.shut_out_notices, self.peer_address, key, verdict.shut_out)
         await self._sign_in_failed(name, verdict, "The user name or the password is wrong")
         return None
 

@@ -147,7 +147,7 @@ def _host(name: str, entry: dict[str, Any], lab: str, zone: str, networks: dict[
         name=name,
         fqdn=f"{name}.{zone}",
         container=f"postroad-{lab}-{name}",
-        image=entry["image"],
+        image=entry.get("images", {}).get(lab, entry["image"]),
         groups=tuple(entry["groups"]),
         networks=tuple(
             (networks[network], networks[network].address(number)) for network, number in entry["networks"].items()

@@ -127,3 +127,8 @@ class Policy(Section):
     shut_out_max: Duration = Field(
         default=86_400.0, ge=1, description="Longest shut-out; guesses are forgotten after as long a silence."
     )
+    shut_out_notices: str = Field(
+        default="/run/postroad-shut-out/notices",
+        description="Socket of the service that has the packet filter keep out addresses that guess; it is told of "
+        'each wrong password, without name or password. Nothing happens where there is no such socket, or with `""`.',
+    )

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import smtplib
+import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +45,21 @@ def test_guesses_count_for_all_workers_together(agent: Agent) -> None:
     wait_for(lambda: bool(agent.events("reloaded")) and not set(workers(agent)) & {second, third}, 90, "reload")
     for worker in workers(agent):
         assert sign_in(agent, PASSWORD, worker) == 454
+
+
+def test_the_host_is_told_of_each_wrong_password_and_of_the_shut_out(agent: Agent, tmp_path: Path) -> None:
+    path = tmp_path / "notices"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(path))
+        path.chmod(0o777)
+        service.settimeout(10)
+        agent.configure(
+            f'[policy]\nguesses = 2\nguess_delay = "10ms"\nshut_out = "60s"\nshut_out_notices = "{path}"\n'
+            "[process]\nworkers = 1\n"
+        )
+        agent.start()
+        (worker,) = workers(agent)
+        assert [sign_in(agent, password, worker) for password in ("wrong 1", "wrong 2")] == [535, 535]
+        notices = [json.loads(service.recv(2048)) for _ in range(2)]
+    assert [(notice["peer"], notice["shut_out"]) for notice in notices] == [("127.0.0.1", 0), ("127.0.0.1", 60)]
+    assert "alice" not in str(notices)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module firewall_table as Ansible runs it, with the real nft in a network of its own."""
 
+import json
 from typing import Any
 
 import pytest
@@ -56,7 +57,9 @@ def test_rules_are_live_kept_and_found_as_they_should_be(machine: Machine) -> No
     assert without_ids(machine.path("/etc/postroad/firewall.nft").read_text()) == done["diff"][0]["after"]
     asked = machine.asked()
     assert asked[0] == "stop postroad-firewall-restore.timer"
-    assert asked[-1] == "enable --quiet --now postroad-firewall.service"
+    assert "enable --quiet --now postroad-firewall.service" in asked
+    assert asked[-1] == "enable --quiet --now postroad-shut-out.socket postroad-shut-out.service"
+    assert json.loads(machine.path("/etc/postroad-shut-out.json").read_text())["never"] == []
 
     live = machine.sh(TABLE)
     for check in (True, False):
@@ -113,8 +116,54 @@ def test_rules_that_are_gone_again_are_not_kept(machine: Machine) -> None:
     refused = confirm(machine)
     assert refused["failed"]
     assert "the old rules came back before the new ones were confirmed" in refused["msg"]
+    assert refused["too_late"]
     assert not machine.path("/etc/postroad/firewall.nft").exists()
     assert machine.run("sh", "-c", TABLE).returncode != 0
+
+
+def test_rules_that_nobody_confirmed_are_put_back_at_once(machine: Machine) -> None:
+    apply(machine)
+    live, boots = machine.sh(TABLE), machine.path("/etc/postroad/firewall.nft").read_text()
+    table(machine, ports=[2525])
+    assert "2525" in machine.sh(TABLE)
+    back = table(machine, by=FRESH, ports=[2525], step="restore")
+    assert (back["changed"], back["put_back"]) == (False, True)
+    assert machine.sh(TABLE) == live
+    assert machine.path("/etc/postroad/firewall.nft").read_text() == boots
+    assert "stop postroad-firewall-restore.timer" in machine.asked()
+    refused = confirm(machine, ports=[2525])
+    assert "nothing was applied that could be confirmed" in refused["msg"]
+
+
+def test_own_rules_with_their_sets_are_live_and_loaded_anew_when_only_an_element_changes(machine: Machine) -> None:
+    rules = {"incoming": ["ip saddr @pests drop"], "declarations": ["set pests { type ipv4_addr; elements = { %s }; }"]}
+    for address in ("203.0.113.1", "203.0.113.2"):
+        declared = [line % address for line in rules["declarations"]]
+        apply(machine, extra_rules=rules | {"declarations": declared})
+        assert address in machine.sh("nft list set inet postroad pests")
+    refused = table(machine, extra_rules={"incoming": ["tcp dport 22 dropp"]})
+    assert "the rules do not load, the live rules are untouched" in refused["msg"]
+    assert "dropp" in refused["msg"]
+
+
+def test_those_shut_out_stay_so_over_a_change_and_its_undoing(machine: Machine) -> None:
+    apply(machine)
+    machine.sh("nft add element inet postroad shut_out4 '{ 198.51.100.9 timeout 500s }'")
+    listed = "nft list set inet postroad shut_out4"
+    apply(machine, ports=[2525])
+    assert "198.51.100.9 timeout 8m" in machine.sh(listed)
+    table(machine, ports=[587])
+    machine.sh("nft -f /run/postroad-firewall/restore.nft")
+    assert "198.51.100.9 timeout 8m" in machine.sh(listed)
+
+
+def test_nobody_is_shut_out_where_that_is_not_wanted(machine: Machine) -> None:
+    apply(machine)
+    apply(machine, shut_out={"enabled": False})
+    assert "shut_out" not in machine.sh(TABLE)
+    assert not machine.path("/etc/systemd/system/postroad-shut-out.service").exists()
+    again = table(machine, shut_out={"enabled": False})
+    assert (again["changed"], again["diff"]) == (False, [])
 
 
 def test_without_a_timer_no_rule_is_touched(machine: Machine) -> None:
@@ -129,6 +178,9 @@ def test_without_a_timer_no_rule_is_touched(machine: Machine) -> None:
     ("changes", "message"),
     [
         ({"ports": [0]}, "relay_firewall_ports: 0"),
+        ({"proof": {"seconds": 60}}, "relay_firewall_proof.seconds: 60 is not between 10 and 55"),
+        ({"shut_out": {"never": ["x"]}}, "relay_firewall_shut_out.never: 'x' is not an address"),
+        ({"step": "restore"}, "no copy of the old rules"),
         ({"ssh": {"ports": [22], "sources": ["nonsense"]}}, "relay_firewall_ssh.sources"),
         (
             {"ssh": {"ports": [22], "sources": ["198.51.100.0/24"]}},

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.nft_ruleset import (
     UNKNOWN_UID,
     ExtraPort,
+    ExtraRules,
     FirewallPolicy,
     PolicyError,
     Rates,
@@ -117,6 +118,34 @@ def test_unrestricted_outgoing_mail_has_no_chain() -> None:
     assert rules_of("outgoing", smtp_users=None) == []
 
 
+def test_own_rules_come_before_those_for_ssh_and_after_what_is_established() -> None:
+    own = ExtraRules(
+        incoming=["ip saddr @pests drop"],
+        outgoing=["udp dport 53 accept"],
+        declarations=["set pests { type ipv4_addr; elements = { 203.0.113.1 }; }"],
+    )
+    rules = rules_of("incoming", extra_rules=own)
+    assert rules.index("ct state established,related accept") < rules.index("jump own_incoming")
+    assert rules.index("jump own_incoming") < rules.index("tcp dport { 22 } accept")
+    assert rules_of("own_incoming", extra_rules=own) == ["ip saddr @pests drop"]
+    assert rules_of("outgoing", extra_rules=own)[1:] == ["jump own_outgoing", "tcp dport 25 jump mail"]
+    assert rules_of("outgoing", extra_rules=own, smtp_users=None)[1:] == ["jump own_outgoing"]
+    text = render(FirewallPolicy(ports=[587], ssh_ports=[22], extra_rules=own))
+    assert text.index("set pests") < text.index("chain own_incoming")
+    assert "own_" not in render(FirewallPolicy(ports=[587], ssh_ports=[22]))
+
+
+def test_those_who_guess_are_dropped_before_all_else_and_the_spared_are_not() -> None:
+    rules = rules_of("submission", shut_out=["198.51.100.0/24", "2001:db8::/32"])
+    assert rules[:2] == [
+        "ip saddr != { 198.51.100.0/24 } ip saddr @shut_out4 counter drop",
+        "ip6 saddr != { 2001:db8::/32 } ip6 saddr & ffff:ffff:ffff:ffff:: @shut_out6 counter drop",
+    ]
+    assert rules_of("submission", shut_out=[])[0] == "ip saddr @shut_out4 counter drop"
+    assert not any("shut_out" in rule for rule in rules_of("submission"))
+    assert not any("shut_out" in rule for rule in rules_of("incoming", shut_out=[]))
+
+
 def test_same_policy_same_text() -> None:
     one = render(FirewallPolicy(ports=[1, 2], ssh_ports=[22, 2222], smtp_users={"a": 1, "b": 2}))
     two = render(FirewallPolicy(ports=[2, 1], ssh_ports=[2222, 22], smtp_users={"b": 2, "a": 1}))
@@ -128,6 +157,14 @@ def test_same_policy_same_text() -> None:
     [
         ({"ports": [0]}, "relay_firewall_ports: 0 is not a port"),
         ({"ssh_ports": [65536]}, "relay_firewall_ssh.ports: 65536 is not a port"),
+        (
+            {"extra_rules": ExtraRules(incoming=["a\nb"])},
+            "relay_firewall_extra_rules.incoming: 'a\\nb' is not one line",
+        ),
+        ({"extra_rules": ExtraRules(incoming=["} table ip x {"])}, "'} table ip x {' has braces that do not match"),
+        ({"extra_rules": ExtraRules(outgoing=["x { y"])}, "relay_firewall_extra_rules.outgoing: 'x { y' has braces"),
+        ({"extra_rules": ExtraRules(declarations=[""])}, "relay_firewall_extra_rules.declarations: '' is not one line"),
+        ({"shut_out": ["everyone"]}, "relay_firewall_shut_out.never: 'everyone' is not an address"),
         ({"extra_ports": [ExtraPort(port=-1)]}, "relay_firewall_extra_ports: -1 is not a port"),
         ({"extra_ports": [ExtraPort(port=1, protocol="tcp accept")]}, "relay_firewall_extra_ports: 'tcp accept'"),
         ({"other_ports": "open"}, "relay_firewall_other_ports: 'open' is not one of reject, drop, accept"),
