@@ -63,6 +63,11 @@ bench: venv ## How fast the agent is, next to Postfix in the same run (QUICK=1: 
 bench-deploy: venv ## How long deployment takes, against its targets (takes the lab down and up again)
 	@$(venv)/python scripts/bench_deploy.py
 
+.PHONY: check-inventory
+check-inventory: venv ## Judge an inventory without its hosts: make check-inventory INVENTORY=inventories/mine OUT=DIR
+	@$(venv)/python scripts/check_inventory.py $(if $(OUT),--out "$(OUT)") $(if $(SHOW),--show) $(if $(JSON),--json) \
+		"$(or $(INVENTORY),inventories/example)"
+
 .PHONY: format
 format: venv ## Format the Python code
 	@$(venv)/ruff format .

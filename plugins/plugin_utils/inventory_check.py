@@ -21,13 +21,15 @@ __all__ = [
     "AGENT_ROLE",
     "agent_problems",
     "read_specs",
-    "read_verify_options",
+    "read_playbook_options",
     "spec_problems",
     "unknown_variables",
 ]
 
 AGENT_ROLE = "relay_agent"
 _FAMILY = "relay_"
+_CHECKS = {"ansible.builtin.validate_argument_spec", "postroad.relay.playbook_variables"}
+"""Modules by which playbooks check variables of their own."""
 _KEYS = {
     "listener": "listeners",
     "route": "routes",
@@ -63,12 +65,15 @@ def read_specs(roles: Path) -> Specs:
     return specs
 
 
-def read_verify_options(playbook: Path) -> dict[str, Any]:
-    """The variables of playbooks/verify.yml, from the task in which it checks them itself."""
-    (play,) = yaml.safe_load(playbook.read_text(encoding="utf-8"))
-    check = "ansible.builtin.validate_argument_spec"
-    options: dict[str, Any] = next(task[check]["argument_spec"] for task in play["tasks"] if check in task)
-    return options
+def read_playbook_options(playbooks: Path) -> Specs:
+    """The variables of each playbook that checks its own, by their prefix: ``relay_verify``, ``relay_status``."""
+    specs: Specs = {}
+    for path in sorted(playbooks.glob("*.yml")):
+        plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for task in (task for play in plays for task in play.get("tasks", ())):
+            for check in _CHECKS & set(task):
+                specs[f"{_FAMILY}{path.stem}"] = task[check]["argument_spec"]
+    return specs
 
 
 def unknown_variables(names: Iterable[str], specs: Specs) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     agent_problems,
+    read_playbook_options,
     read_specs,
-    read_verify_options,
     spec_problems,
     unknown_variables,
 )
@@ -58,7 +58,7 @@ def test_a_misspelt_variable(name: str, expected: str) -> None:
 
 
 def test_a_misspelt_variable_of_the_verification() -> None:
-    specs = SPECS | {"relay_verify": read_verify_options(ROOT / "playbooks" / "verify.yml")}
+    specs = SPECS | {"relay_verify": read_playbook_options(ROOT / "playbooks")["relay_verify"]}
     assert list(unknown_variables(["relay_verify_probe", "relay_verify_vantge"], specs)) == [
         "relay_verify_vantge: did you mean relay_verify_vantage?"
     ]
