@@ -15,7 +15,7 @@ lab = PYTHONPATH=molecule/shared $(PYTHON) -m lab
 help: ## This list
 	@echo "Postroad: a mail submission relay that works from every network"
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: ## Build the lab, deploy two relays, send a message through every port, print the settings

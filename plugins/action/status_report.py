@@ -18,7 +18,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement imp
     judge,
     verdict,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_record import as_record
+from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_record import as_record, last_run
 from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import Finding, RelayState, read_state
 from ansible_collections.postroad.relay.plugins.plugin_utils.status_page import page
 from ansible_collections.postroad.relay.plugins.plugin_utils.status_table import render
@@ -46,12 +46,13 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         hostvars = (task_vars or {})["hostvars"]
+        last = self._last_run(options["json"])
         relays = []
         for host in options["hosts"]:
             known = hostvars[host]
             siblings = str(known.get(SIBLINGS) or "relays")
             read, knocked = known.get(options["read"]) or {}, known.get(options["knocked"]) or {}
-            relays.append(read_state(host, siblings, read, knocked))
+            relays.append(read_state(host, siblings, read, knocked, last.get(host)))
         findings = judge(relays, Thresholds.given(options["thresholds"]))
         at = time.time()
         Display().display(f"\n{render(relays, findings)}\n")
@@ -68,6 +69,14 @@ class ActionModule(ActionBase):
             hosts = ", ".join(dict.fromkeys(finding.host for finding in told))
             return result | {"failed": True, "msg": f"{hosts}: see the table above ({result['verdict']})"}
         return result
+
+    @staticmethod
+    def _last_run(name: str | None) -> dict[str, Any]:
+        """What the file has that this run replaces; failures are counted from there on."""
+        try:
+            return last_run(Path(name).read_text(encoding="utf-8")) if name else {}
+        except (OSError, UnicodeDecodeError):
+            return {}
 
     @staticmethod
     def _wanted(

@@ -125,9 +125,11 @@ def _of_agent(relay: RelayState, limits: Thresholds) -> Iterator[_Told]:
             yield NOTICE, "queue", f"{queue['messages']:,} messages wait: relay-agent queue list"
         if (queue["oldest"] or 0) >= limits.queue_oldest:
             yield NOTICE, "queue", f"the oldest message has waited {span(queue['oldest'])}: relay-agent queue list"
-    share, done = relay.failed_share, counts["delivered"] + counts["failed"] if counts else 0
-    if share is not None and done >= _MANY_ENOUGH and share >= limits.failed_share:
-        yield NOTICE, "delivery", f"{percent(share)} of the recipients since the agent's start failed for good"
+    share, recent = relay.failed_share, relay.recent
+    if recent and share is not None and share >= limits.failed_share:
+        numbers, since = recent
+        if numbers["delivered"] + numbers["failed"] >= _MANY_ENOUGH:
+            yield NOTICE, "delivery", f"{percent(share)} of the recipients since {since} failed for good"
     if counts and counts["worker_restarts"]:
         yield NOTICE, "agent", f"{counts['worker_restarts']:.0f} workers have ended by themselves: the log tells why"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement import level_of, verdict
 from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import Finding, RelayState
 
-__all__ = ["FORMAT", "as_record"]
+__all__ = ["FORMAT", "as_record", "last_run"]
 
 FORMAT = 1
 """Raised when a key changes its meaning or goes away; new keys leave it as it is."""
@@ -20,7 +21,8 @@ _AGENT = ("hostname", "version", "uptime", "sessions", "workers", "listeners", "
 
 
 def as_record(relays: Sequence[RelayState], findings: Sequence[Finding], at: float) -> dict[str, Any]:
-    """JSON-ready. Times are ISO 8601 in UTC, spans seconds, shares 0 to 1. Digests of secrets are left out."""
+    """JSON-ready. Times are ISO 8601 in UTC; `read_at` and `started` seconds since the epoch by the relay's
+    clock; spans seconds, shares 0 to 1. Digests of secrets are left out."""
     return {
         "format": FORMAT,
         "at": f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -28,6 +30,17 @@ def as_record(relays: Sequence[RelayState], findings: Sequence[Finding], at: flo
         "relays": [_relay(relay, findings) for relay in relays],
         "findings": [asdict(finding) for finding in findings],
     }
+
+
+def last_run(text: str) -> dict[str, Any]:
+    """The relays of an earlier record by host; {} for a text that is none."""
+    try:
+        record = json.loads(text)
+        if record["format"] != FORMAT:
+            return {}
+        return {relay["host"]: relay for relay in record["relays"]}
+    except (ValueError, LookupError, TypeError):
+        return {}
 
 
 def _relay(relay: RelayState, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -49,7 +62,11 @@ def _relay(relay: RelayState, findings: Sequence[Finding]) -> dict[str, Any]:
         else None,
         "agent": {key: agent[key] for key in _AGENT} if agent else None,
         "queue": dict(relay.queue) if relay.queue else None,
-        "since_start": dict(relay.counts) | {"failed_share": relay.failed_share} if relay.counts else None,
+        # The next run counts from these.
+        "read_at": relay.reading.get("read_at"),
+        "started": relay.started,
+        "since_start": dict(relay.counts) if relay.counts else None,
+        "failed_share": relay.failed_share,
         "ports": [asdict(port) for port in relay.ports],
         "could_not_look": dict(relay.blind),
     }

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError, parse_chain
+from ansible_collections.postroad.relay.plugins.plugin_utils.plain_words import span
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-__all__ = ["DIFFERENCE", "NOTICE", "TROUBLE", "Finding", "PortState", "RelayState", "read_state"]
+__all__ = ["DIFFERENCE", "NOBODY", "NOTICE", "TROUBLE", "Finding", "PortState", "RelayState", "read_state"]
 
 TROUBLE = "trouble"
 DIFFERENCE = "difference"
 NOTICE = "notice"
 NOBODY = "any vantage"
+_CLOCK = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class RelayState:
     blind: Mapping[str, str] = field(default_factory=dict)
     """Vantages that could not look, and why."""
     certificate: x509.Certificate | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The relay in the JSON of the last run; {} without one."""
 
     @property
     def agent(self) -> Mapping[str, Any] | None:
@@ -95,17 +99,42 @@ class RelayState:
         return self.certificate.fingerprint(hashes.SHA256()).hex() if self.certificate else ""
 
     @property
+    def started(self) -> float | None:
+        """When the agent started, in seconds since the epoch by the relay's clock."""
+        return float(self.reading["read_at"]) - float(self.agent["uptime"]) if self.agent else None
+
+    @property
+    def recent(self) -> tuple[Mapping[str, float], str] | None:
+        """What was counted since the last run, or else since the agent's start, and since when in words."""
+        now, then = self.counts, self.before.get("since_start")
+        if now is None or self.started is None:
+            return None
+        started, at = self.before.get("started"), self.before.get("read_at")
+        # The same agent all the while; its clock may have been set a little.
+        if then and started is not None and at is not None and abs(float(started) - self.started) < _CLOCK:
+            less = {name: value - float(then.get(name, 0)) for name, value in now.items()}
+            if all(value >= 0 for value in less.values()):
+                return less, f"the last report {span(float(self.reading['read_at']) - float(at))} before"
+        return now, "the agent's start"
+
+    @property
     def failed_share(self) -> float | None:
-        """Of the recipients that were done with since the start, how many failed: 0 to 1; None when none was."""
-        counts = self.counts
+        """Of the recipients that were done with in `recent`, how many failed: 0 to 1; None when none was."""
+        counts = self.recent[0] if self.recent else None
         done = counts["delivered"] + counts["failed"] if counts else 0
         return counts["failed"] / done if counts and done else None
 
 
-def read_state(host: str, siblings: str, read: Mapping[str, Any], knocked: Mapping[str, Any]) -> RelayState:
+def read_state(
+    host: str,
+    siblings: str,
+    read: Mapping[str, Any],
+    knocked: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+) -> RelayState:
     """A relay's state from what agent_status and port_knock registered for it ({} when they did not run).
 
-    `knocked` is the result of a loop over the vantages.
+    `knocked` is the result of a loop over the vantages; `before` the relay in the JSON of the last run.
     """
     ports, blind = _ports(knocked)
     if "reading" not in read:
@@ -118,7 +147,7 @@ def read_state(host: str, siblings: str, read: Mapping[str, Any], knocked: Mappi
             certificate = parse_chain(reading["certificate"], "the certificate")[0]
         except CertificateError as error:
             reading["problems"] = [*reading.get("problems", ()), str(error)]
-    return RelayState(host, siblings, reading=reading, ports=ports, blind=blind, certificate=certificate)
+    return RelayState(host, siblings, "", reading, ports, blind, certificate, before or {})
 
 
 def _ports(knocked: Mapping[str, Any]) -> tuple[tuple[PortState, ...], dict[str, str]]:

@@ -118,7 +118,7 @@ def _fleet(relays: Sequence[RelayState], findings: Sequence[Finding]) -> str:
     return (
         '<section aria-labelledby="relays"><h2 id="relays">Every relay</h2>\n<div class="scroll">'
         '<table class="cards" role="table"><caption>Release, settings and certificate of each, what waits there, and '
-        "what became of mail since its agent started. Equal settings have equal digits.</caption>\n"
+        "what became of mail. Equal settings have equal digits.</caption>\n"
         f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n'
         f'<tbody role="rowgroup">\n{rows}\n</tbody></table></div></section>'
     )
@@ -149,8 +149,8 @@ def _values(relay: RelayState, tag: str) -> dict[str, str]:
         else f"<span>{days:.0f} days<small>{_day(relay.certificate.not_valid_after_utc)}</small></span>",
         "queue": f"<span>{count(queue['messages'])}{oldest}</span>" if queue else "-",
         "delivered": count(counts["delivered"]) if counts else "-",
-        "failed": f"<span>{percent(relay.failed_share)}<small>{count(counts['failed'])} recipients</small></span>"
-        if counts
+        "failed": f"<span>{percent(relay.failed_share)}<small>since {_text(relay.recent[1])}</small></span>"
+        if relay.recent
         else "-",
         "running for": span(relay.agent["uptime"]) if relay.agent else "-",
     }

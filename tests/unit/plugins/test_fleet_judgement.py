@@ -41,7 +41,7 @@ def test_all_is_well() -> None:
         ({"agent": AGENT | {"upstreams_in_trouble": ["up.example:587"]}}, "notice", "up.example:587 takes no mail"),
         ({"queue": waiting(10.0, ("x", 1000))}, "notice", "queue: 1,000 messages wait"),
         ({"queue": waiting(90000.0, ("x", 1))}, "notice", "queue: the oldest message has waited 1 d 1 h"),
-        ({"counts": (60, 0, 20)}, "notice", "25 % of the recipients"),
+        ({"counts": (60, 0, 20)}, "notice", "25 % of the recipients since the agent's start failed"),
         ({"days": 20}, "notice", "certificate: runs out on 2026-12-18, in 20 days"),
         ({"days": 5}, "trouble", "certificate: runs out on 2026-12-03, in 5 days"),
         ({"days": -2}, "trouble", "certificate: has run out on 2026-11-26"),

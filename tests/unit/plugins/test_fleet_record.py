@@ -3,8 +3,10 @@
 
 import json
 
+import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement import Thresholds, judge
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_record import as_record
+from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_record import as_record, last_run
+from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import read_state
 from status_example import AT, fleet, reading, relay
 
 
@@ -23,3 +25,14 @@ def test_everything_is_there_and_is_json() -> None:
 def test_no_digest_of_a_secret_leaves_the_controller() -> None:
     text = json.dumps(as_record([relay("a", reading(secrets={"me.password": "5ec2e7"}))], [], AT))
     assert "5ec2e7" not in text
+
+
+def test_the_next_run_begins_where_this_one_ended() -> None:
+    text = json.dumps(as_record([relay("a", reading(counts=(80, 0, 10)))], [], AT))
+    later = read_state("a", "relays", {"reading": reading(counts=(90, 0, 10))}, {}, last_run(text)["a"])
+    assert later.failed_share == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99, "relays": []}', '{"format": 1, "relays": [1]}'])
+def test_what_is_no_record_is_no_beginning(text: str) -> None:
+    assert last_run(text) == {}

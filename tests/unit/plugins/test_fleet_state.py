@@ -51,3 +51,33 @@ def test_share_of_failed_recipients(counts: tuple[int, int, int], share: float |
 )
 def test_nothing_seen_is_not_nothing_wrong(knocked_at: dict[str, object], why: str) -> None:
     assert read_state("a", "relays", {"reading": reading()}, knocked_at).blind == {"any vantage": why}
+
+
+def before(**changes: object) -> dict[str, object]:
+    """The relay in the record of ten minutes ago."""
+    counts = reading(counts=(80, 5, 10))["counts"]
+    return {"since_start": counts, "read_at": AT - 600, "started": AT - 262800.5, **changes}
+
+
+def test_failures_are_counted_from_the_last_run_on() -> None:
+    state = read_state("a", "relays", {"reading": reading(counts=(90, 5, 40))}, {}, before())
+    assert state.failed_share == 0.75
+    assert state.recent is not None
+    assert state.recent[1] == "the last report 10 min before"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {},
+        before(started=AT - 100),
+        before(since_start=None),
+        before(since_start=reading(counts=(999, 0, 0))["counts"]),
+        before(read_at=None),
+    ],
+)
+def test_another_agent_s_numbers_are_no_beginning(last: dict[str, object]) -> None:
+    state = read_state("a", "relays", {"reading": reading(counts=(90, 5, 10))}, {}, last)
+    assert state.failed_share == 0.1
+    assert state.recent is not None
+    assert state.recent[1] == "the agent's start"

@@ -64,6 +64,13 @@ def test_a_misspelt_variable_of_the_verification() -> None:
     ]
 
 
+def test_a_misspelt_variable_of_the_state() -> None:
+    specs = SPECS | read_playbook_options(ROOT / "playbooks")
+    assert list(unknown_variables(["relay_status_siblings", "relay_status_vantges"], specs)) == [
+        "relay_status_vantges: did you mean relay_status_vantages?"
+    ]
+
+
 def test_variables_of_others_are_left_alone() -> None:
     names = ["relay_verify_probe", "relay_count", "ansible_host", "_relay_agent_staged", "relay_firewall_ports"]
     assert list(unknown_variables(names, SPECS)) == []
