@@ -16,7 +16,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.firewall_preflight 
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
     agent_problems,
-    read_playbook_options,
+    read_playbook_specs,
     read_specs,
     spec_problems,
     unknown_variables,
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         """
         self.values: dict[str, Any] = {}
         specs = read_specs(ROOT / "roles")
-        known = specs | read_playbook_options(ROOT / "playbooks")
+        known = specs | read_playbook_specs(ROOT / "playbooks")
         problems = list(unknown_variables(variables, known))
         # A default that cannot be worked out is the fault of a variable that it is made of.
         consequences: list[str] = []

@@ -21,7 +21,7 @@ __all__ = [
     "AGENT_ROLE",
     "agent_problems",
     "read_specs",
-    "read_playbook_options",
+    "read_playbook_specs",
     "spec_problems",
     "unknown_variables",
 ]
@@ -65,14 +65,19 @@ def read_specs(roles: Path) -> Specs:
     return specs
 
 
-def read_playbook_options(playbooks: Path) -> Specs:
-    """The variables of each playbook that checks its own, by their prefix: ``relay_verify``, ``relay_status``."""
+def read_playbook_specs(playbooks: Path) -> Specs:
+    """The variables that playbooks check themselves, by their prefix: ``relay_verify``, ``relay_status``.
+
+    Looked for in the playbooks in this directory and in the files of tasks below it.
+    """
     specs: Specs = {}
-    for path in sorted(playbooks.glob("*.yml")):
-        plays = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for task in (task for play in plays for task in play.get("tasks", ())):
+    for path in sorted(playbooks.rglob("*.yml")):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or ()
+        tasks = [task for entry in entries for task in entry.get("tasks", [entry])]
+        for task in tasks:
             for check in _CHECKS & set(task):
-                specs[f"{_FAMILY}{path.stem}"] = task[check]["argument_spec"]
+                options = task[check]["argument_spec"]
+                specs.setdefault("_".join(next(iter(options)).split("_")[:2]), {}).update(options)
     return specs
 
 
