@@ -15,7 +15,7 @@ lab = PYTHONPATH=molecule/shared $(PYTHON) -m lab
 help: ## This list
 	@echo "Postroad: a mail submission relay that works from every network"
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: ## Build the lab, deploy two relays, send a message through every port, print the settings
@@ -62,6 +62,11 @@ bench: venv ## How fast the agent is, next to Postfix in the same run (QUICK=1: 
 .PHONY: bench-deploy
 bench-deploy: venv ## How long deployment takes, against its targets (takes the lab down and up again)
 	@$(venv)/python scripts/bench_deploy.py
+
+.PHONY: check-inventory
+check-inventory: venv ## Judge an inventory without its hosts: make check-inventory INVENTORY=inventories/mine OUT=DIR
+	@$(venv)/python scripts/check_inventory.py $(if $(OUT),--out "$(OUT)") $(if $(SHOW),--show) $(if $(JSON),--json) \
+		"$(or $(INVENTORY),inventories/example)"
 
 .PHONY: format
 format: venv ## Format the Python code

@@ -16,7 +16,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.firewall_preflight 
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
     agent_problems,
-    read_playbook_options,
+    read_playbook_specs,
     read_specs,
     spec_problems,
     unknown_variables,
@@ -37,17 +37,26 @@ class ActionModule(ActionBase):
         """See the module's documentation."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
+        problems = self.judge(variables)
+        if not problems:
+            return {"changed": False, "msg": "the inventory is good"}
+        host = variables.get("inventory_hostname", "?")
+        lines = "".join(f"\n  {host}: {problem}" for problem in problems)
+        return {"failed": True, "msg": f"nothing was touched; to be mended in the inventory:{lines}"}
+
+    def judge(self, variables: Mapping[str, Any]) -> list[str]:
+        """Every problem of a host with these variables, each beginning with the variable that it is in.
+
+        `values` has the roles' variables afterwards, as far as they could be worked out.
+        """
+        self.values: dict[str, Any] = {}
         specs = read_specs(ROOT / "roles")
-        tasks = ROOT / "playbooks" / "tasks"
-        known = specs | {
-            "relay_verify": read_playbook_options(tasks / "probe_variables.yml"),
-            "relay_rollout": read_playbook_options(tasks / "rollout_variables.yml"),
-        }
+        known = specs | read_playbook_specs(ROOT / "playbooks")
         problems = list(unknown_variables(variables, known))
         # A default that cannot be worked out is the fault of a variable that it is made of.
         consequences: list[str] = []
         defaults = self._defaults(specs)
-        templar = self._templar.copy_with_new_env(available_variables=defaults | variables)
+        templar = self._templar.copy_with_new_env(available_variables=defaults | dict(variables))
         for role, options in specs.items():
             values: dict[str, Any] = {}
             for name in set(options) & (set(defaults) | set(variables)):
@@ -56,13 +65,9 @@ class ActionModule(ActionBase):
                 except AnsibleError as error:
                     (problems if name in variables else consequences).append(f"{name}: {error.message}")
             converted, faults = spec_problems(values, options)
+            self.values |= converted
             problems += faults or self._role_problems(role, converted, templar)
-        problems = problems or consequences
-        if not problems:
-            return {"changed": False, "msg": "the inventory is good"}
-        host = variables.get("inventory_hostname", "?")
-        lines = "".join(f"\n  {host}: {problem}" for problem in problems)
-        return {"failed": True, "msg": f"nothing was touched; to be mended in the inventory:{lines}"}
+        return problems or consequences
 
     def _role_problems(self, role: str, values: dict[str, Any], templar: Any) -> list[str]:
         """What a role's variables, each fine by itself, would come to."""

@@ -20,14 +20,16 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_settings impo
 __all__ = [
     "AGENT_ROLE",
     "agent_problems",
-    "read_playbook_options",
     "read_specs",
+    "read_playbook_specs",
     "spec_problems",
     "unknown_variables",
 ]
 
 AGENT_ROLE = "relay_agent"
 _FAMILY = "relay_"
+_CHECKS = {"ansible.builtin.validate_argument_spec", "postroad.relay.playbook_variables"}
+"""Modules by which playbooks check variables of their own."""
 _KEYS = {
     "listener": "listeners",
     "route": "routes",
@@ -63,12 +65,20 @@ def read_specs(roles: Path) -> Specs:
     return specs
 
 
-def read_playbook_options(tasks: Path) -> dict[str, Any]:
-    """The variables of a playbook, from the file with the task in which it checks them itself."""
-    check = "ansible.builtin.validate_argument_spec"
-    document = yaml.safe_load(tasks.read_text(encoding="utf-8"))
-    options: dict[str, Any] = next(task[check]["argument_spec"] for task in document if check in task)
-    return options
+def read_playbook_specs(playbooks: Path) -> Specs:
+    """The variables that playbooks check themselves, by their prefix: ``relay_verify``, ``relay_status``.
+
+    Looked for in the playbooks in this directory and in the files of tasks below it.
+    """
+    specs: Specs = {}
+    for path in sorted(playbooks.rglob("*.yml")):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or ()
+        tasks = [task for entry in entries for task in entry.get("tasks", [entry])]
+        for task in tasks:
+            for check in _CHECKS & set(task):
+                options = task[check]["argument_spec"]
+                specs.setdefault("_".join(next(iter(options)).split("_")[:2]), {}).update(options)
+    return specs
 
 
 def unknown_variables(names: Iterable[str], specs: Specs) -> Iterator[str]:

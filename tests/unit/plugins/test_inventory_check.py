@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is wrong with a host's variables, in words that name the variable."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     agent_problems,
-    read_playbook_options,
+    read_playbook_specs,
     read_specs,
     spec_problems,
     unknown_variables,
@@ -58,16 +59,35 @@ def test_a_misspelt_variable(name: str, expected: str) -> None:
 
 
 def test_a_misspelt_variable_of_the_verification() -> None:
-    specs = SPECS | {"relay_verify": read_playbook_options(ROOT / "playbooks" / "tasks" / "probe_variables.yml")}
+    specs = SPECS | {"relay_verify": read_playbook_specs(ROOT / "playbooks")["relay_verify"]}
     assert list(unknown_variables(["relay_verify_probe", "relay_verify_vantge"], specs)) == [
         "relay_verify_vantge: did you mean relay_verify_vantage?"
     ]
 
 
 def test_a_misspelt_variable_of_the_rollout() -> None:
-    specs = SPECS | {"relay_rollout": read_playbook_options(ROOT / "playbooks" / "tasks" / "rollout_variables.yml")}
+    specs = SPECS | read_playbook_specs(ROOT / "playbooks")
     assert list(unknown_variables(["relay_rollout_serial", "relay_rollout_confirm_in"], specs)) == [
         "relay_rollout_confirm_in: did you mean relay_rollout_confirm_within?"
+    ]
+
+
+def test_variables_of_playbooks_are_found_in_plays_and_in_files_of_tasks(tmp_path: Path) -> None:
+    check = [{"ansible.builtin.validate_argument_spec": {"argument_spec": {"relay_one_x": {"type": "str"}}}}]
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "one.yml").write_text(json.dumps([{"hosts": "relays", "tasks": check}, {"import_playbook": "x.yml"}]))
+    check = [{"postroad.relay.playbook_variables": {"argument_spec": {"relay_two_y": {"type": "int"}}}}]
+    (tmp_path / "tasks" / "some.yml").write_text(json.dumps(check))
+    assert read_playbook_specs(tmp_path) == {
+        "relay_one": {"relay_one_x": {"type": "str"}},
+        "relay_two": {"relay_two_y": {"type": "int"}},
+    }
+
+
+def test_a_misspelt_variable_of_the_state() -> None:
+    specs = SPECS | read_playbook_specs(ROOT / "playbooks")
+    assert list(unknown_variables(["relay_status_siblings", "relay_status_vantges"], specs)) == [
+        "relay_status_vantges: did you mean relay_status_vantages?"
     ]
 
 
