@@ -114,9 +114,7 @@ def load_lab(path: Path, name: str) -> Lab:
         for entry_name, entry in topology["hosts"].items()
         if name in _labs(entry_name, entry, topology["labs"])
     }
-    hosts = {
-        host: _host(host, entry, name, topology["zone"], networks) for host, entry in _counted(entries).items()
-    }
+    hosts = {host: _host(host, entry, name, topology["zone"], networks) for host, entry in _counted(entries).items()}
     _refuse_shared_addresses(hosts)
     if topology["resolver"] not in hosts:
         raise LabError(f"topology: resolver {topology['resolver']} is not a host")
