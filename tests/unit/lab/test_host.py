@@ -83,7 +83,7 @@ def test_where_the_limit_cannot_be_raised_the_operator_reads_to_what(
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(
-        LabError, match=r"too low for 40 hosts and cannot be raised here \(Permission denied\): set it to"
+        LabError, match=r"too low for 40 hosts and cannot be raised here \(Permission denied\): set"
     ):
         allow_hosts(40, Progress(), tmp_path)
     assert watchers.read_text() == "128\n"
