@@ -18,7 +18,7 @@ from remote_load import Doorkeeper, RemoteLoad, fresh_ssh, longest_outage
 from streaming import ROOT, Stream
 from submission_load import Order, Report
 
-__all__ = ["ROWS", "Fleet", "changes", "limited_to", "rival_playbook"]
+__all__ = ["ROWS", "Fleet", "changes", "limited_to", "rival_playbook", "rules_that_shut_out"]
 
 ROWS = ("noop", "rival", "change", "lockout")
 LAB = "deploy"
@@ -38,8 +38,7 @@ LOAD_RATE = 10.0
 # One value that a running agent takes over, and one for which its service starts anew.
 CHANGE = {"relay_agent_submission": {"max_message_size": 26214400}}
 RESTART = {"relay_agent_service": {"open_files": 60000}}
-# SSH for a network that nobody has: the operator who loads this shuts the door in front of himself.
-SHUT_OUT = {"relay_firewall_ssh": {"sources": ["203.0.113.0/24"]}}
+_OWN_RULES = "relay_firewall_extra_rules"
 
 
 def limited_to(hosts: Sequence[str]) -> list[str]:
@@ -63,6 +62,17 @@ def rival_playbook(role: str) -> str:
     plays = [{"name": "Rival", "hosts": "mailers", "become": True, "gather_facts": True, "roles": [role]}]
     # JSON is YAML, too.
     return json.dumps(plays, indent=2) + "\n"
+
+
+def rules_that_shut_out(specs: str) -> dict[str, Any]:
+    """Variables of a rule set that drops new connections to SSH, for a role whose argument_specs.yml is `specs`.
+
+    By a rule of the operator's own, which the role loads as it is; where it takes none, by an SSH source that nobody
+    is, which it may refuse beforehand.
+    """
+    if _OWN_RULES in specs:
+        return {_OWN_RULES: {"incoming": ["tcp dport 22 drop"]}}
+    return {"relay_firewall_ssh": {"sources": ["203.0.113.0/24"]}}
 
 
 def _playbook(name: str, *options: str) -> list[str]:
@@ -148,13 +158,17 @@ class Fleet:
     def _lockout(self) -> list[Figure]:
         """An operator who loads rules that shut him out: how long, by fresh connections beside the playbook."""
         (relay,) = self._hosts("relays", 1)
-        command = [*_playbook("site.yml"), *limited_to([relay]), "-e", json.dumps(SHUT_OUT)]
+        specs = (ROOT / "roles/relay_firewall/meta/argument_specs.yml").read_text()
+        rules = rules_that_shut_out(specs)
+        command = [*_playbook("site.yml"), *limited_to([relay]), "-e", json.dumps(rules)]
         self._stream.say(f"\n=== rules that drop SSH: {' '.join(command)}")
         with Doorkeeper(lambda: fresh_ssh(self._ssh, relay)) as door:
             outcome = self._stream.run("rules that drop SSH", command, env=self._environment)
         if outcome.status == 0:
             raise BenchFailedError("rules that drop SSH were taken for good")
         seconds = longest_outage(door.tries)
+        if not seconds and _OWN_RULES in rules:
+            raise BenchFailedError("rules that drop SSH were not loaded, so that nothing was measured")
         name = "operator locked out by rules that drop SSH"
         remark = "the host put the old rules back by itself" if seconds else "refused before they were loaded"
         self._unchanged("the old rules are live", _playbook("site.yml"), [relay])

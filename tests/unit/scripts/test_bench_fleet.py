@@ -7,8 +7,8 @@ from pathlib import Path
 
 import bench_fleet
 import pytest
-from bench_figures import BenchFailedError, Figure
-from bench_fleet import CHANGE, NOOP_TARGETS, RIVAL, Fleet, changes, rival_playbook
+from bench_figures import BenchFailedError
+from bench_fleet import CHANGE, NOOP_TARGETS, RIVAL, Fleet, changes, rival_playbook, rules_that_shut_out
 from streaming import Outcome, Stream
 
 HOSTS = ["relay1", "relay2"]
@@ -44,6 +44,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         group: {"hosts": {f"{name}{number}": {} for number in range(1, 31)}}
         for group, name in (("relays", "relay"), ("mailers", "mailer"))
     }
+    specs = tmp_path / "roles/relay_firewall/meta/argument_specs.yml"
+    specs.parent.mkdir(parents=True)
+    specs.write_text("relay_firewall_ssh:\n")
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/hosts.json").write_text(json.dumps({"all": {"children": groups}}))
     return tmp_path
@@ -100,13 +103,24 @@ def test_rules_that_shut_the_operator_out_must_not_be_taken(state: Path, monkeyp
 
 def test_rules_that_were_refused_locked_nobody_out(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_fleet, "fresh_ssh", lambda ssh, host: True)
-    stream = ScriptedStream()
     monkeypatch.setattr(Fleet, "_unchanged", lambda *arguments: 0.0)
-    stream._status = 2
-    (figure,) = Fleet(stream).measure(["lockout"])
-    assert isinstance(figure, Figure)
+    (figure,) = Fleet(ScriptedStream(status=2)).measure(["lockout"])
     assert figure.measured == 0
     assert figure.remark == "refused before they were loaded"
+
+
+def test_rules_of_ones_own_have_to_bite(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state / "roles/relay_firewall/meta/argument_specs.yml").write_text("relay_firewall_extra_rules:\n")
+    monkeypatch.setattr(bench_fleet, "fresh_ssh", lambda ssh, host: True)
+    with pytest.raises(BenchFailedError, match="were not loaded"):
+        Fleet(ScriptedStream(status=2)).measure(["lockout"])
+
+
+def test_ssh_is_dropped_by_what_the_role_takes() -> None:
+    assert rules_that_shut_out("relay_firewall_extra_rules:") == {
+        "relay_firewall_extra_rules": {"incoming": ["tcp dport 22 drop"]}
+    }
+    assert "relay_firewall_ssh" in rules_that_shut_out("relay_firewall_ssh:")
 
 
 def test_without_the_lab_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
