@@ -126,6 +126,11 @@ class Load:
                 self._report.reasons.append(reason)
 
 
+def _set_at_end_of_input(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
 def main() -> int:
     """See the module's docstring; exit status 1 when the load does not get through before anything is changed."""
     order = Order(**json.loads(sys.stdin.readline()))
@@ -135,7 +140,7 @@ def main() -> int:
         return 1
     print("started", flush=True)
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    threading.Thread(target=_set_at_end_of_input, args=(stop,), daemon=True).start()
     print(json.dumps(asdict(Load(order).run(stop))), flush=True)
     return 0
 

@@ -82,9 +82,7 @@ def test_where_the_limit_cannot_be_raised_the_operator_reads_to_what(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    with pytest.raises(
-        LabError, match=r"too low for 40 hosts and cannot be raised here \(Permission denied\): set"
-    ):
+    with pytest.raises(LabError, match=r"too low for 40 hosts and cannot be raised here \(Permission denied\): set"):
         allow_hosts(40, Progress(), tmp_path)
     assert watchers.read_text() == "128\n"
 
