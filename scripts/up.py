@@ -76,7 +76,7 @@ def bring_up(up: Up) -> None:
     up.run(lab("ensure-host"))
     # The images wait for mmdebstrap and the network, the environment for pip: together they fill two cores.
     environment = Step("virtual environment", ["sh", "scripts/venv.sh"])
-    up.run_together([environment], [lab("images"), lab("create", "--lab", "up")])
+    up.run_together([environment], [lab("images", "--lab", "up"), lab("create", "--lab", "up")])
     up.run(playbook("site.yml"), playbook("verify.yml", "-e", f"relay_verify_report={REPORT}"))
 
 

@@ -125,3 +125,7 @@ def parse_agent_config(text: str) -> list[tuple[str, str]]:
     except ConfigError as error:
         return [(problem.key, problem.problem) for problem in error.problems]
     return []
+
+
+# Ansible loads this module once and forks a process for each host: what is imported before, no host imports again.
+parse_agent_config("")

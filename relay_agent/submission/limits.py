@@ -20,6 +20,9 @@ __all__ = ["Sessions", "source_of"]
 _ALL = "sessions"
 _FROM = "sessions from "
 _SILENCE = 3.0  # seconds in which a mail program on a kept connection usually gives its next command
+# Seconds that a program may take from connecting to its first MAIL, over a poor network with a handshake and a sign-in:
+# it has come to send something, and if it were sent away many would tell their user that sending failed.
+_SETTLING = 20.0
 
 
 def source_of(address: str) -> str:
@@ -135,13 +138,16 @@ class Sessions:
     async def drain(self, grace: float) -> None:
         """Let sessions end by themselves: each goes on until its client pauses between two messages, or has ended.
 
+        One that has only just begun is not pausing: its first message is still to come.
+
         Returns when none is left, or after `grace` seconds.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         while self._open and loop.time() < deadline:
-            for session in list(self._open):
-                pausing = not session.busy and not session.in_transaction
+            for session, begun in list(self._open.items()):
+                settled = time.monotonic() - begun > _SETTLING
+                pausing = settled and not session.busy and not session.in_transaction
                 if pausing and loop.time() - session.last_activity > _SILENCE:
                     session.shut_down()
             try:

@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description="The lab: real hosts in podman containers.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ensure-host", help="install what the lab needs on this machine, after saying so")
-    commands.add_parser("images", help="build the images that are missing")
+    images = commands.add_parser("images", help="build the images that are missing")
+    images.add_argument("--lab", choices=lab_names(_TOPOLOGY), help="only those of this lab's hosts")
     for name, text in (
         ("create", "bring a lab up, or mend it"),
         ("destroy", "remove a lab: hosts, networks, keys, inventory"),
@@ -76,8 +77,9 @@ def _carry_out(options: argparse.Namespace, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="postroad-lab-conf-") as conf:
         podman = Podman(podman_environment(Path(conf) / "containers.conf"))
         if options.command == "images":
+            used = {host.image for host in load_lab(_TOPOLOGY, options.lab).hosts.values()} if options.lab else recipes
             with exclusive("images", progress):
-                ensure_images(list(recipes.values()), podman, progress)
+                ensure_images([recipes[name] for name in sorted(used)], podman, progress)
             return
         lab = load_lab(_TOPOLOGY, options.lab)
         lifecycle = Lifecycle(lab, State(_CHECKOUT, lab), recipes, _SHARED / "files", podman, progress)

@@ -11,7 +11,7 @@ from lab.errors import LabError
 from lab.process import run
 from lab.progress import Progress
 
-__all__ = ["Engine", "ensure_host", "missing_packages", "podman_environment", "probe_engine"]
+__all__ = ["Engine", "allow_hosts", "ensure_host", "missing_packages", "podman_environment", "probe_engine"]
 
 _CAP_SYS_RESOURCE = 24
 
@@ -19,6 +19,12 @@ _CAP_SYS_RESOURCE = 24
 # higher: podman lowers it to the number of process ids that there are.
 _MOST_FILES = 65536
 _MOST_PROCESSES = 30000
+
+# The systemd of a host and its services watch files with half a dozen instances of inotify(7). All hosts of all labs
+# are root's, and have one user's allowance together, of which the default is 128: a systemd that gets none exits.
+_WATCHERS = "proc/sys/fs/inotify/max_user_instances"
+_WATCHERS_OF_A_HOST = 10
+_OTHER_WATCHERS = 256
 
 # What must be found on the machine, and the Debian package that brings it.
 _REQUIRED = {
@@ -124,6 +130,25 @@ def ensure_host(progress: Progress) -> None:
         run(["apt-get", "-q", "-y", "install", "--no-install-recommends", *missing], environment=quiet)
     if still := missing_packages(probe_engine()):
         raise LabError(f"still missing after the installation: {' '.join(still)}")
+
+
+def allow_hosts(hosts: int, progress: Progress, root: Path = Path("/")) -> None:
+    """Raise the kernel's limit that so many hosts beside other labs would run into; until the next boot, never lower.
+
+    Raises LabError where this machine does not let it be raised.
+    """
+    wanted = hosts * _WATCHERS_OF_A_HOST + _OTHER_WATCHERS
+    limit = root / _WATCHERS
+    if int(limit.read_text()) >= wanted:
+        return
+    progress.say(f"raising fs.inotify.max_user_instances to {wanted}, for {hosts} hosts; until the next boot")
+    try:
+        limit.write_text(f"{wanted}\n")
+    except OSError as error:
+        raise LabError(
+            f"fs.inotify.max_user_instances is too low for {hosts} hosts and cannot be raised here ({error.strerror}): "
+            f"set it to {wanted} outside of this container"
+        ) from error
 
 
 def podman_environment(conf: Path) -> dict[str, str]:

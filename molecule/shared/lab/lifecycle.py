@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.files import HostFile, collect, pack, values_for
+from lab.host import allow_hosts
 from lab.images import Recipe, ensure_images
 from lab.podman import Podman
 from lab.process import run, succeeds
@@ -32,6 +33,9 @@ _NEVER_RAN = ("created", "configured", "initialized")
 
 # Seconds that a host may take from its start until systemd says that it is up.
 _BOOT_TIMEOUT = 90.0
+
+# So many hosts are made, or waited for, at once: more of them only wait for each other's processor.
+_AT_ONCE = 8
 
 # Not `is-system-running --wait`: asked at the wrong moment, it misses the end of the boot and hangs.
 _WAIT_UNTIL_BOOTED = (
@@ -84,6 +88,7 @@ class Lifecycle:
         Raises LabError when another checkout has a lab of this name, or a host does not come up.
         """
         found = self._own_containers()
+        allow_hosts(len(self._lab.hosts), self._progress)
         used = {host.image for host in self._lab.hosts.values()}
         with exclusive("images", self._progress):
             ensure_images([self._recipes[name] for name in sorted(used)], self._podman, self._progress)
@@ -291,7 +296,7 @@ class Lifecycle:
 
     @staticmethod
     def _in_parallel(action: Callable[[Host], None], hosts: list[Host]) -> None:
-        with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             for done in [pool.submit(action, host) for host in hosts]:
                 done.result()
 

@@ -3,7 +3,7 @@
 
 import ipaddress
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,12 @@ def load_lab(path: Path, name: str) -> Lab:
         )
         for network, ranges in topology["labs"][name].items()
     }
-    hosts = {
-        host: _host(host, entry, name, topology["zone"], networks)
-        for host, entry in topology["hosts"].items()
-        if name in _labs(host, entry, topology["labs"])
+    entries = {
+        entry_name: entry
+        for entry_name, entry in topology["hosts"].items()
+        if name in _labs(entry_name, entry, topology["labs"])
     }
+    hosts = {host: _host(host, entry, name, topology["zone"], networks) for host, entry in _counted(entries).items()}
     _refuse_shared_addresses(hosts)
     if topology["resolver"] not in hosts:
         raise LabError(f"topology: resolver {topology['resolver']} is not a host")
@@ -137,6 +138,28 @@ def _labs(host: str, entry: dict[str, Any], known: Collection[str]) -> Collectio
         if lab not in known:
             raise LabError(f"topology: host {host} is in the lab {lab}, which does not exist")
     return labs
+
+
+def _counted(entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each host with an entry of its own, where ``count`` makes several of one. Raises LabError for a name twice."""
+    hosts: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        if "count" not in entry:
+            several = {name: entry}
+        else:
+            count, first = entry["count"], entry.get("first", 1)
+            if count < 1:
+                raise LabError(f"topology: host {name} has the count {count}: one at least")
+            several = {
+                f"{name}{first + step}": entry
+                | {"networks": {network: number + step for network, number in entry["networks"].items()}}
+                for step in range(count)
+            }
+        for host, description in several.items():
+            if host in hosts:
+                raise LabError(f"topology: there are two hosts {host}; one of them is counted from {name}")
+            hosts[host] = description
+    return hosts
 
 
 def _host(name: str, entry: dict[str, Any], lab: str, zone: str, networks: dict[str, Network]) -> Host:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from lab import cli
-from lab.host import Engine, podman_environment, probe_engine
+from lab.errors import LabError
+from lab.host import Engine, allow_hosts, podman_environment, probe_engine
+from lab.progress import Progress
 
 ALL = "000001ffffffffff"
 WITHOUT_SYS_RESOURCE = "000001fffeffffff"
@@ -47,6 +49,42 @@ def test_podman_is_pointed_at_a_file_of_our_own(tmp_path: Path) -> None:
     environment = podman_environment(tmp_path / "conf/containers.conf")
     assert environment == {"CONTAINERS_CONF": str(tmp_path / "conf/containers.conf")}
     assert tomllib.loads((tmp_path / "conf/containers.conf").read_text())["engine"]["runtime"] in ("crun", "runc")
+
+
+@pytest.fixture
+def watchers(tmp_path: Path) -> Path:
+    limit = tmp_path / "proc/sys/fs/inotify/max_user_instances"
+    limit.parent.mkdir(parents=True)
+    limit.write_text("128\n")
+    return limit
+
+
+def test_many_hosts_get_the_inotify_instances_they_need(
+    tmp_path: Path, watchers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allow_hosts(40, Progress(), tmp_path)
+    raised = int(watchers.read_text())
+    # What 44 hosts of one lab beside three small labs were seen to use: 531.
+    assert raised > 531
+    assert f"raising fs.inotify.max_user_instances to {raised}" in "".join(capsys.readouterr())
+
+
+def test_a_limit_that_is_high_enough_stays(tmp_path: Path, watchers: Path) -> None:
+    watchers.write_text("8192\n")
+    allow_hosts(40, Progress(), tmp_path)
+    assert watchers.read_text() == "8192\n"
+
+
+def test_where_the_limit_cannot_be_raised_the_operator_reads_to_what(
+    tmp_path: Path, watchers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(LabError, match=r"too low for 40 hosts and cannot be raised here \(Permission denied\): set"):
+        allow_hosts(40, Progress(), tmp_path)
+    assert watchers.read_text() == "128\n"
 
 
 @pytest.mark.parametrize("command", [["ensure-host"], ["images"], ["create", "--lab", "up"], ["destroy"]])

@@ -1,28 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The figures of the deployment: what a recap counts, and when a target is reached."""
+"""The command line of the benchmark of deployment, and what it leaves behind."""
+
+import json
+from pathlib import Path
 
 import pytest
-from bench_deploy import BenchFailedError, Figure, table, tasks_of_one_host
-
-RECAP = """
-PLAY RECAP *****
-relay1                     : ok=5    changed=2    unreachable=0    failed=0    skipped=3    rescued=0    ignored=0
-relay2                     : ok=4    changed=2    unreachable=0    failed=0    skipped=0    rescued=0    ignored=0
-"""
+from bench_deploy import parse, record
+from bench_figures import Figure
+from bench_fleet import ROWS
 
 
-def test_tasks_are_those_run_and_those_skipped() -> None:
-    assert tasks_of_one_host(RECAP, "relay1") == 8
-    with pytest.raises(BenchFailedError, match="no recap line for relay3"):
-        tasks_of_one_host(RECAP, "relay3")
+def test_without_words_everything_is_measured() -> None:
+    options = parse([])
+    assert options.parts == ["up", "fleet"]
+    assert options.rows == list(ROWS)
 
 
-def test_verdict() -> None:
-    assert Figure("make up", "45 s", 45, 44.9).cells[2:4] == ("44.9 s", "reached")
-    assert Figure("make up", "45 s", 45, 45.2).cells[2:4] == ("45.2 s", "MISSED")
-    assert Figure("the same, tasks", "25", 25, 8).cells[2:4] == ("8", "reached")
-    assert Figure("make test", "20 min", 1200, None).cells[2] == "not measured"
+def test_one_part_and_some_of_its_rows() -> None:
+    options = parse(["fleet", "--prepared", "--rows", "noop", "change"])
+    assert (options.parts, options.rows, options.prepared) == (["fleet"], ["noop", "change"], True)
 
 
-def test_table_lines_up() -> None:
-    assert table([("a", "bb"), ("ccc", "d")]).splitlines() == ["a    bb", "---  --", "ccc  d"]
+def test_an_unknown_part_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["flet"])
+    assert "no such part: flet (expected up, fleet)" in capsys.readouterr().err
+
+
+def test_the_figures_are_kept_with_commit_and_time(tmp_path: Path) -> None:
+    place = tmp_path / "build/bench.json"
+    record([Figure("one", "8 s", 8, 5.5, "quick")], place)
+    kept = json.loads(place.read_text())
+    assert kept["figures"] == [
+        {"name": "one", "target": "8 s", "limit": 8, "measured": 5.5, "remark": "quick", "unit": "s"}
+    ]
+    assert kept["commit"]
+    assert kept["finished"].endswith("Z")

@@ -67,5 +67,16 @@ async def test_who_pauses_between_two_messages_is_sent_to_the_new_workers() -> N
     working, writing = Fake(sessions, idle=60, busy=True), Fake(sessions, idle=60, in_transaction=True)
     for each in (pausing, active, working, writing):
         sessions.add(each, "s")
+        sessions._open[each] -= 60
     await sessions.drain(0.1)
     assert set(sessions._open) == {active, working, writing}
+
+
+async def test_who_has_just_come_may_take_its_time_until_the_first_message() -> None:
+    sessions = Sessions()
+    signing_in, settled = Fake(sessions, idle=10), Fake(sessions, idle=10)
+    for each, age in ((signing_in, 12), (settled, 30)):
+        sessions.add(each, "s")
+        sessions._open[each] -= age
+    await sessions.drain(0.1)
+    assert set(sessions._open) == {signing_in}
