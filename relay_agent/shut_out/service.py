@@ -55,6 +55,9 @@ def read_state(path: Path) -> dict[Address, float]:
     return state
 
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
 class Keeper:
     """Takes notices from a socket until it is told to end. state: the file that outlives it."""
 
@@ -72,8 +75,9 @@ class Keeper:
         wake, told = os.pipe()
         os.set_blocking(told, False)
         signal.set_wakeup_fd(told)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # whoever started this may have had them blocked
         self._ledger.restore(read_state(self._state), time.time())
         self.renew()
         notify("READY=1")

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import bench_fleet
 import pytest
@@ -40,7 +41,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(bench_fleet, "WORK", tmp_path / "work")
     # No SSH connection to end: that of a host which is not there would only take time.
     monkeypatch.setattr(Fleet, "_disconnect", lambda fleet: None)
-    groups = {
+    groups: dict[str, dict[str, Any]] = {
         group: {"hosts": {f"{name}{number}": {} for number in range(1, 31)}}
         for group, name in (("relays", "relay"), ("mailers", "mailer"))
     }

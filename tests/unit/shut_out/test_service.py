@@ -123,6 +123,7 @@ def test_runs_from_the_agent_s_notice_to_its_end(
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGHUP)
 
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # as after a careless parent
     thread = threading.Thread(target=stranger)
     thread.start()
     try:
@@ -130,6 +131,7 @@ def test_runs_from_the_agent_s_notice_to_its_end(
     finally:
         thread.join()
         signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert nft == [("add", {ip_address(PEER): 900})]
