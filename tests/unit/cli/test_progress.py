@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def waiting(config: Path) -> Path:
     """A configuration with mail that waits, and a history of mail that left."""
-    asyncio.run(put(config.parent / "queue", message("bob@beta.test", "carl@beta.test"), message("dora@beta.test")))
+    first = message("bob@beta.test", "carl@beta.test")
+    time.sleep(0.002)  # ids are in order from one millisecond to the next
+    asyncio.run(put(config.parent / "queue", first, message("dora@beta.test")))
     log = MailLog(io.StringIO())
     history = begin_history(read_config(config), log)
     assert history is not None
