@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .agent_settings import ETC
+from .applied_state import AppliedStore
 from .release_store import COMMAND, OPT, ReleaseError, ReleaseStore
 
 __all__ = ["AgentReader", "Runner", "comparable_settings", "run_within", "settings_digest"]
@@ -179,12 +180,12 @@ class AgentReader:
             self._problems.append(f"{path}: {error}")
             return nothing
         settings = comparable_settings(config)
-        applied = self._opt / "applied" / "agent.toml"
+        applied = AppliedStore(self._opt / "applied").load()
         return {
             "settings": settings,
             "digest": settings_digest(settings),
             # What the last deployment left; somebody has edited the file where it is not that any more.
-            "by_hand": applied.is_file() and applied.read_text(encoding="utf-8") != text,
+            "by_hand": applied is not None and applied.config != hashlib.sha256(text.encode()).hexdigest(),
             "secrets": self._secrets(),
             "certificate": self._certificate(config),
         }

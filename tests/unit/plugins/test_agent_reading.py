@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is read on a relay, and that a relay's own things do not count as differences."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.agent_reading impor
     run_within,
     settings_digest,
 )
+from ansible_collections.postroad.relay.plugins.module_utils.applied_state import AppliedState, AppliedStore
 from status_example import certificate
 
 CONFIG = """
@@ -152,8 +154,8 @@ def test_a_configuration_that_is_broken(host: Host) -> None:
 
 
 def test_what_was_changed_by_hand(host: Host) -> None:
-    (host.opt / "applied").mkdir()
-    (host.opt / "applied" / "agent.toml").write_text((host.etc / "agent.toml").read_text())
+    digest = hashlib.sha256((host.etc / "agent.toml").read_bytes()).hexdigest()
+    AppliedStore(host.opt / "applied").save(AppliedState("aaaaaaaa", digest, "", "", ""))
     assert host.read()["by_hand"] is False
     with (host.etc / "agent.toml").open("a") as file:
         file.write("# a word\n")
