@@ -49,7 +49,8 @@ def lego_environment(settings: CertificateSettings) -> dict[str, str]:
             "RFC2136_TSIG_ALGORITHM": f"{server.key_algorithm}.",
             "RFC2136_TSIG_KEY": server.key_name.rstrip(".") + ".",
             "RFC2136_TSIG_SECRET": server.key_secret,
-            "RFC2136_TTL": "60",
+            # No resolver may still have the last challenge when the next one is looked up.
+            "RFC2136_TTL": "1",
             "RFC2136_PROPAGATION_TIMEOUT": _WAIT_FOR_DNS,
         }
     return told

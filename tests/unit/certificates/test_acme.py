@@ -38,6 +38,7 @@ def test_by_dns_no_secret_is_in_the_command() -> None:
     environment = lego_environment(wanted)
     assert environment["RFC2136_NAMESERVER"] == "[2001:db8::53]:53"
     assert environment["RFC2136_TSIG_KEY"] == "relay."
+    assert environment["RFC2136_TTL"] == "1"
     assert environment["RFC2136_TSIG_ALGORITHM"] == "hmac-sha256."
     assert environment["RFC2136_TSIG_SECRET"] == "c2VjcmV0"
 
