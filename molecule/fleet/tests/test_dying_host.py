@@ -76,7 +76,7 @@ def test_the_others_were_left_alone(relay: str, story: Story) -> None:
 
 
 def test_no_submission_to_the_others_failed(story: Story) -> None:
-    assert len(story.submissions.accepted("relay2", "relay3")) >= 60
+    assert len(story.submissions.accepted("relay2", "relay3")) >= 30
     assert story.submissions.failed("relay2", "relay3") == []
 
 
