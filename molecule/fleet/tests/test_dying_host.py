@@ -47,7 +47,7 @@ def story(
         said, _ = rollout.communicate(timeout=120)
         power("start", "relay1")
         assert relays["relay1"].wait_until_running(), "the agent did not start after the power cut"
-    journal = canary.check_output("journalctl --boot --output=cat --unit=relay-agent-unproved.service")
+    journal = canary.check_output("journalctl --boot --output=cat --identifier=relay-agent-put-back")
     return Story(rollout.returncode, said, submissions, before, runs(), journal)
 
 
