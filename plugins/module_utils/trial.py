@@ -50,6 +50,8 @@ ConditionPathExists={program}
 
 [Service]
 Type=oneshot
+# Found by this name for certain: what ends so soon the journal may not know the unit of.
+SyslogIdentifier={name}
 ExecStart={python} {program} --boot {directory} {units}
 
 [Install]
@@ -93,7 +95,7 @@ class Trial:
             return
         self._write(_PROGRAM, _program())
         program = self.directory / _PROGRAM
-        places = {"directory": self.directory, "units": self.unit_directory}
+        places = {"directory": self.directory, "units": self.unit_directory, "name": TIMER}
         text = _BOOT_TEXT.format(python=_python(), program=program, **places)
         # Not by `systemctl enable`, which syncs nothing: a power cut may be what comes next.
         ManagedFile(self._boot_unit, text).write()
@@ -101,7 +103,12 @@ class Trial:
         self._boot_link.unlink(missing_ok=True)
         self._boot_link.symlink_to(self._boot_unit)
         sync_directory(self._boot_link.parent)
-        timer = [f"--on-active={seconds}", "--timer-property=AccuracySec=1s", f"--unit={TIMER}"]
+        timer = [
+            f"--on-active={seconds}",
+            "--timer-property=AccuracySec=1s",
+            f"--unit={TIMER}",
+            f"--property=SyslogIdentifier={TIMER}",
+        ]
         command = [_python(), str(program), str(self.directory), str(self.unit_directory)]
         self._disarm()
         status, _, errors = self.run(["systemd-run", "--quiet", "--collect", *timer, *command])

@@ -47,7 +47,7 @@ def story(
         said, _ = rollout.communicate(timeout=120)
         power("start", "relay1")
         assert relays["relay1"].wait_until_running(), "the agent did not start after the power cut"
-    journal = canary.check_output("journalctl --boot --output=cat --unit=relay-agent-unproved.service")
+    journal = canary.check_output("journalctl --boot --output=cat --identifier=relay-agent-put-back")
     return Story(rollout.returncode, said, submissions, before, runs(), journal)
 
 
@@ -76,7 +76,7 @@ def test_the_others_were_left_alone(relay: str, story: Story) -> None:
 
 
 def test_no_submission_to_the_others_failed(story: Story) -> None:
-    assert len(story.submissions.accepted("relay2", "relay3")) >= 60
+    assert len(story.submissions.accepted("relay2", "relay3")) >= 30
     assert story.submissions.failed("relay2", "relay3") == []
 
 

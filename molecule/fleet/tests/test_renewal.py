@@ -18,9 +18,8 @@ VARIABLES = {
     "relay_tls_certificate": {
         "mode": "private_ca",
         "ca_directory": "{{ lab_state }}/private_ca",
-        "names": ["{{ lab_fqdn }}"],
-        # Due now, however new it is.
-        "renew_before": 364,
+        # Another name makes it due, however new it is.
+        "names": ["{{ lab_fqdn }}", "second.{{ lab_fqdn }}"],
     },
     "relay_agent_accounts": [
         *({"name": name, "password": f"{{{{ lab_passwords.{name} }}}}"} for name in ("alice", "bob", "probe")),
