@@ -50,6 +50,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+# An earlier release, from which or to which the host is on its way, may not know it: then there is none meanwhile.
+ExecCondition=/bin/sh -c '{_AGENT} shut-out --help >/dev/null 2>&1'
 ExecStart={_AGENT} shut-out run --settings {SETTINGS}
 # It ends, and begins again with the release that is current then; what it knows is in its state.
 ExecReload=/bin/kill -HUP $MAINPID
