@@ -16,6 +16,8 @@ packages="$packages opendkim-tools"
 packages="$packages fetchmail"
 # What looks for faults of TLS.
 packages="$packages testssl.sh"
+# A browser, for the page of the fleet's state.
+packages="$packages chromium"
 # A web server behind a port that browsers and mail programs share.
 packages="$packages nginx-light"
 # What reads the metrics and checks the alerts.
