@@ -2,7 +2,8 @@
 """Lays a commit of this repository out whose queue has an earlier schema, with all that its site.yml needs.
 
 ``earlier_checkout.py DIRECTORY HOSTS``: the checkout, and beside it an inventory with the lab's hosts and that
-commit's own variables. Nothing is fetched: the commit has to be in this clone.
+commit's own variables. Nothing is fetched: where this clone has no such commit, because it is shallow or only files,
+the archive beside this program stands in, which `git archive` made of the preferred one (without tests and pages).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = ["main", "wanted_commit"]
 _ROOT = Path(__file__).resolve().parents[2]
 # The last release before accounts took turns; any other commit with this schema does as well.
 _PREFERRED = "10199b7030550b847bc719e28b1925522bc68f7c"
+_ARCHIVE = Path(__file__).with_name("earlier.tar.xz")
 _SCHEMA = 1
 _SCHEMA_FILE = "relay_agent/queue/schema.py"
 
@@ -37,26 +39,18 @@ def _schema(commit: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def wanted_commit() -> str:
-    """The commit to lay out: the preferred one, or the newest in this clone that has the schema.
-
-    Exits with what is missing when this clone has none.
-    """
+def wanted_commit() -> str | None:
+    """The commit to lay out: the preferred one, or the newest here that has the schema; None: there is none."""
     try:
         _git("rev-parse", "--git-dir")
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"the scenario upgrade needs git and a clone of the repository, not only its files: {error}")
-    if _schema(_PREFERRED) == _SCHEMA:
-        return _PREFERRED
-    for commit in _git("log", "--format=%H", "HEAD", "--", _SCHEMA_FILE).decode().split():
-        if _schema(commit) == _SCHEMA:
-            return commit
-    shallow = _git("rev-parse", "--is-shallow-repository").decode().strip() == "true"
-    cause = "this clone is shallow: `git fetch --unshallow` brings its history" if shallow else "its history was cut"
-    sys.exit(
-        f"the scenario upgrade needs a commit whose queue has schema {_SCHEMA}, such as {_PREFERRED[:12]}, and there "
-        f"is none here: {cause}"
-    )
+        if _schema(_PREFERRED) == _SCHEMA:
+            return _PREFERRED
+        for commit in _git("log", "--format=%H", "HEAD", "--", _SCHEMA_FILE).decode().split():
+            if _schema(commit) == _SCHEMA:
+                return commit
+    except (OSError, subprocess.CalledProcessError):
+        pass  # no git, or no clone
+    return None
 
 
 def main() -> int:
@@ -66,7 +60,8 @@ def main() -> int:
     checkout, inventory = directory / "checkout", directory / "inventory"
     commit = wanted_commit()
     checkout.mkdir(parents=True)
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", commit))) as archive:
+    content = _git("archive", "--format=tar", commit) if commit is not None else _ARCHIVE.read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(checkout, filter="data")
     # Its collection, as `make venv` would link it. The programs are those of this checkout.
     collections = checkout / ".venv/collections/ansible_collections/postroad"
@@ -78,7 +73,7 @@ def main() -> int:
     inventory.mkdir()
     shutil.copy(hosts, inventory / "hosts.json")
     (inventory / "group_vars").symlink_to(checkout / "inventories/lab/group_vars")
-    print(commit)
+    print(commit or f"{_PREFERRED}, from {_ARCHIVE.name}")
     return 0
 
 
