@@ -19,6 +19,8 @@ __all__ = ["Sessions", "source_of"]
 
 _ALL = "sessions"
 _FROM = "sessions from "
+_SPEAKING = 1.0  # seconds within which a program that is at it gives its next command
+_SPARED = 4.0  # seconds for which such programs are let go on while the relay stops
 _SILENCE = 3.0  # seconds in which a mail program on a kept connection usually gives its next command
 # Seconds that a program may take from connecting to its first MAIL, over a poor network with a handshake and a sign-in:
 # it has come to send something, and if it were sent away many would tell their user that sending failed.
@@ -158,15 +160,21 @@ class Sessions:
     async def close(self, grace: float) -> int:
         """Ask all sessions to end and wait up to `grace` seconds for those in the middle of a message.
 
-        Returns how many had to be left.
+        Who is just speaking, on the way to its message, is asked when it pauses, or after some seconds: a program that
+        is told 421 there shows its person an error. Returns how many had to be left.
         """
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
-        deadline = asyncio.get_running_loop().time() + grace
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        deadline = begun + grace
+        spared = begun + min(_SPARED, grace / 2)
         while self._open:
+            now = loop.time()
             for session in list(self._open):
-                session.shut_down()
-            left = deadline - asyncio.get_running_loop().time()
+                if now >= spared or now - session.last_activity > _SPEAKING:
+                    session.shut_down()
+            left = deadline - now
             if left <= 0:
                 break
             try:

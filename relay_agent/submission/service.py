@@ -115,12 +115,18 @@ class SubmissionService:
 
         Raises OSError, ValueError and TypeError for a key that cannot be read or cannot sign.
         """
-        context, made, text = self._statement
-        now = time.time()
-        if context is not self.tls_context or not 0 <= now - made < _STATEMENT_SECONDS:
+        text = self.known_statement()
+        if not text:
+            now = time.time()
             text = signed_statement(self.config, now)
             self._statement = (self.tls_context, now, text)
         return text
+
+    def known_statement(self) -> str:
+        """The statement as it was made last, "" when it is time for another: for who must not block."""
+        context, made, text = self._statement
+        current = context is self.tls_context and 0 <= time.time() - made < _STATEMENT_SECONDS
+        return text if current else ""
 
     def _decoy_secret(self) -> bytes:
         """Derived from the TLS key: equal in all workers and after a restart, and nobody else knows it."""

@@ -21,7 +21,7 @@ class StateCommand(SessionState):
             self.say("501 5.5.4 XRELAY takes no argument")
             return
         try:
-            statement = await asyncio.to_thread(self.service.statement)
+            statement = self.service.known_statement() or await asyncio.to_thread(self.service.statement)
         except (OSError, ValueError, TypeError) as error:
             self.events.event("no_statement", level="warning", reason=str(error))
             statement = ""

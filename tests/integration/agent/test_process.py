@@ -21,7 +21,29 @@ from typing import Any
 
 from tests.integration.certificates import make_certificate
 
-from .conftest import PLAIN, Agent, Sink, wait_for
+from .conftest import PASSWORD, PLAIN, Agent, Sink, wait_for
+
+
+def test_who_is_on_the_way_to_a_message_gets_it_through_a_stop(agent: Agent) -> None:
+    """A change of the unit restarts the service; new programs wait at systemd's socket, these are half way."""
+    agent.start()
+    context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
+    context.check_hostname = False
+    with (
+        smtplib.SMTP("127.0.0.1", agent.starttls, timeout=20) as early,
+        smtplib.SMTP("127.0.0.1", agent.starttls, timeout=20) as late,
+    ):
+        late.starttls(context=context)
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        early.starttls(context=context)
+        for program in (late, early):
+            program.login("alice", PASSWORD)
+            time.sleep(0.2)
+            program.sendmail("alice@alpha.test", ["bob@beta.test"], b"Subject: x\r\n\r\nx\r\n")
+    assert agent.process.wait(20) == 0
+    assert len(agent.events("accepted")) == 2
 
 
 def test_mail_arrives_and_the_agent_stops_cleanly(agent: Agent, sink: Sink) -> None:

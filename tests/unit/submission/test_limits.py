@@ -3,6 +3,7 @@ import asyncio
 
 import pytest
 
+from relay_agent.submission import limits
 from relay_agent.submission.limits import Sessions, source_of
 
 
@@ -59,6 +60,22 @@ async def test_close_waits_for_a_message_and_no_longer_than_its_grace() -> None:
     assert await sessions.close(0.15) == 1
     asyncio.get_running_loop().call_later(0.05, setattr, session, "busy", False)
     assert await sessions.close(5.0) == 0
+
+
+async def test_close_lets_who_is_just_speaking_go_on_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_SPARED", 0.6)
+    sessions = Sessions()
+    speaking, silent = Fake(sessions), Fake(sessions, idle=2)
+    for each in (speaking, silent):
+        sessions.add(each, "s")
+    closing = asyncio.ensure_future(sessions.close(5.0))
+    await asyncio.sleep(0.2)
+    assert list(sessions._open) == [speaking]
+    # However long it goes on speaking, the relay stops.
+    for _ in range(30):
+        speaking.last_activity = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.02)
+    assert await asyncio.wait_for(closing, 1.0) == 0
 
 
 async def test_who_pauses_between_two_messages_is_sent_to_the_new_workers() -> None:
