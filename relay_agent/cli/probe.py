@@ -17,7 +17,6 @@ from .terminal import complain, escape, print_json, style, table
 __all__ = ["probe"]
 
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
-_STYLES = {What.OPEN: "green", What.SLOW: "yellow", What.STRIPPED: "red", What.CERTIFICATE: "red", What.PORTAL: "red"}
 #: Of a port that the relay does not have, these say nothing about the network.
 _NOTHING = {What.REFUSED, What.SILENT, What.UNREACHABLE}
 
@@ -49,27 +48,26 @@ def probe(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(_as_json(found))
     else:
-        _print(found, everything=arguments.all)
+        _print(found, everything=arguments.all or bool(arguments.port))
     return 0 if found.setting is not None else 1
 
 
 def _print(found: Survey, *, everything: bool) -> None:
     declared = {port for port, _ in found.ports}
     rows = [
-        [str(verdict.port), _FAMILIES[verdict.family], escape(verdict.words)]
+        [str(verdict.port), _FAMILIES[verdict.family], verdict.words]
         for verdict in found.verdicts
         if everything or not declared or verdict.port in declared or verdict.what not in _NOTHING
     ]
     places = ", ".join(address for _, address in found.addresses)
     print(f"{style(escape(found.host), 'bold')}  {places}")
-    for line in table(["port", "over", "from here"], rows):
-        print(line)
+    print(table(["port", "over", "from here"], rows, right=["port"]))
     if found.signed:
         print(f"\nThe relay itself says, signed, that it has the ports {', '.join(str(p) for p, _ in found.ports)}.")
     elif found.ports:
         print("\nThe relay's own word did not get through; its ports are those it named before.")
     else:
-        print("\nThe relay's own word did not get through: these are the usual ports.")
+        print("\nThe relay's own word on its ports did not get through.")
     setting = found.setting
     if setting is None:
         print(style("Mail cannot be sent from here.", "red"), _advice(found.verdicts))

@@ -199,6 +199,9 @@ def test_the_words_are_for_a_person(running_agent: Agent, capsys: pytest.Capture
     text = capsys.readouterr().out
     assert "Mail can be sent from here." in text
     assert f"port      {running_agent.implicit}" in text
+    lines = text.splitlines()
+    assert f"{running_agent.implicit}  IPv4  open, TLS" in lines
+    assert lines[0] == "relay.test  127.0.0.1"
     assert main(["probe", "relay.test", "--ca", ca, "--known", known, "--port", str(closed)]) == 1
     text = capsys.readouterr().out
     assert "\x1b" not in text
