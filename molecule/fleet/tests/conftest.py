@@ -14,6 +14,7 @@ import pytest
 from traffic.fixtures import AUTHORITY, CHECKOUT, STATE, lab, laptop, mailboxes, on, passwords, power, relays
 from traffic.load import Load
 from traffic.relays import Relay
+from traffic.rollout import Story
 
 __all__ = ["lab", "laptop", "mailboxes", "on", "passwords", "power", "relays"]
 
@@ -98,3 +99,16 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str
 def runs(relays: dict[str, Relay]) -> Callable[[], dict[str, str]]:
     """What each relay runs: process, release, hash of all configuration, generations, and what else is kept there."""
     return lambda: {name: relay.host.check_output(_RUNS) for name, relay in relays.items()}
+
+
+@pytest.fixture(scope="session")
+def rolled_out(load: Load, playbook: Playbook, runs: Callable[[], dict[str, str]]) -> Callable[..., Story]:
+    """Runs rollout.yml with these variables (and of this checkout); the load begins before it and ends after it."""
+
+    def run(*arguments: Any) -> Story:
+        before = runs()
+        with load.running() as submissions:
+            rollout = playbook("rollout.yml", *arguments)
+        return Story(rollout, submissions, before, runs())
+
+    return run

@@ -2,31 +2,15 @@
 """A configuration that every check lets through and that does not work: the password of the upstream relay is wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from subprocess import CompletedProcess
 
 import pytest
-from traffic.load import Load, Submissions
 from traffic.mailboxes import Mailboxes
-
-
-@dataclass(frozen=True)
-class Story:
-    """What was tried, and what each relay ran before and after."""
-
-    rollout: CompletedProcess[str]
-    submissions: Submissions
-    before: dict[str, str]
-    after: dict[str, str]
+from traffic.rollout import Story
 
 
 @pytest.fixture(scope="module")
-def story(load: Load, playbook: Callable[..., CompletedProcess[str]], runs: Callable[[], dict[str, str]]) -> Story:
-    """The load begins before the rollout and ends after it."""
-    before = runs()
-    with load.running() as submissions:
-        rollout = playbook("rollout.yml", {"fleet_upstream_password": "wrong"})
-    return Story(rollout, submissions, before, runs())
+def story(rolled_out: Callable[..., Story]) -> Story:
+    return rolled_out({"fleet_upstream_password": "wrong"})
 
 
 def test_the_rollout_fails_and_says_what_and_where(story: Story) -> None:

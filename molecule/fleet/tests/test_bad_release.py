@@ -2,41 +2,19 @@
 """A release that passes its own tests, starts and takes mail, and then cannot deliver any."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
-from traffic.load import Load, Submissions
 from traffic.mailboxes import Mailboxes
+from traffic.rollout import Story
 
 GREET = "    async def greet(self) -> None:\n"
 DEAF = "        raise TimeoutError('a release that hears no greeting')\n"
 
 
-@dataclass(frozen=True)
-class Story:
-    """What was tried, and what each relay ran before and after."""
-
-    rollout: CompletedProcess[str]
-    submissions: Submissions
-    before: dict[str, str]
-    after: dict[str, str]
-
-
 @pytest.fixture(scope="module")
-def story(
-    load: Load,
-    playbook: Callable[..., CompletedProcess[str]],
-    patched: Callable[[str, str, str], Path],
-    runs: Callable[[], dict[str, str]],
-) -> Story:
-    """The load begins before the rollout and ends after it."""
-    broken = patched("delivery/client.py", GREET, GREET + DEAF)
-    before = runs()
-    with load.running() as submissions:
-        rollout = playbook("rollout.yml", {}, broken)
-    return Story(rollout, submissions, before, runs())
+def story(rolled_out: Callable[..., Story], patched: Callable[[str, str, str], Path]) -> Story:
+    return rolled_out({}, patched("delivery/client.py", GREET, GREET + DEAF))
 
 
 def test_the_rollout_fails_and_says_what_and_where(story: Story) -> None:

@@ -2,12 +2,10 @@
 """A step of several relays, of which one alone does not work: the others of the step go back with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from subprocess import CompletedProcess
 
 import pytest
-from traffic.load import Load, Submissions
 from traffic.mailboxes import Mailboxes
+from traffic.rollout import Story
 
 RELAYS = ["relay1", "relay2", "relay3"]
 VARIABLES = {
@@ -20,23 +18,9 @@ VARIABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Story:
-    """What was tried, and what each relay ran before and after."""
-
-    rollout: CompletedProcess[str]
-    submissions: Submissions
-    before: dict[str, str]
-    after: dict[str, str]
-
-
 @pytest.fixture(scope="module")
-def story(load: Load, playbook: Callable[..., CompletedProcess[str]], runs: Callable[[], dict[str, str]]) -> Story:
-    """The load begins before the rollout and ends after it."""
-    before = runs()
-    with load.running() as submissions:
-        rollout = playbook("rollout.yml", VARIABLES)
-    return Story(rollout, submissions, before, runs())
+def story(rolled_out: Callable[..., Story]) -> Story:
+    return rolled_out(VARIABLES)
 
 
 def test_it_says_which_one_it_was(story: Story) -> None:

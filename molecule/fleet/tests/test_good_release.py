@@ -2,40 +2,21 @@
 """A new release of the agent goes through the whole fleet while mail comes in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
-from traffic.load import Load, Submissions
 from traffic.mailboxes import Mailboxes
+from traffic.rollout import Story
 
 RELAYS = ["relay1", "relay2", "relay3"]
 
 
-@dataclass(frozen=True)
-class Story:
-    """What was done, and what each relay ran before and after."""
-
-    rollout: CompletedProcess[str]
-    submissions: Submissions
-    before: dict[str, str]
-    after: dict[str, str]
-
-
 @pytest.fixture(scope="module")
-def story(
-    load: Load,
-    playbook: Callable[..., CompletedProcess[str]],
-    patched: Callable[[str, str, str], Path],
-    runs: Callable[[], dict[str, str]],
-) -> Story:
-    """The load begins before the rollout and ends after it."""
-    newer = patched("__init__.py", "__all__ = ", "# A release that does the same.\n__all__ = ")
-    before = runs()
-    with load.running() as submissions:
-        rollout = playbook("rollout.yml", {"relay_rollout_serial": [1, "100%"]}, newer)
-    return Story(rollout, submissions, before, runs())
+def story(rolled_out: Callable[..., Story], patched: Callable[[str, str, str], Path]) -> Story:
+    return rolled_out(
+        {"relay_rollout_serial": [1, "100%"]},
+        patched("__init__.py", "__all__ = ", "# A release that does the same.\n__all__ = "),
+    )
 
 
 def test_the_rollout_succeeds(story: Story) -> None:
