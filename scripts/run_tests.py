@@ -65,6 +65,19 @@ def read_junit(path: Path) -> Tally:
     return Tally(max(0, count["tests"] - failed - count["skipped"]), failed, count["skipped"])
 
 
+def failures(path: Path) -> list[str]:
+    """What failed in a JUnit file, a line each: the case, and the first line of what it said."""
+    try:
+        cases = list(ET.parse(path).getroot().iter("testcase"))
+    except (FileNotFoundError, ET.ParseError):
+        return []
+    return [
+        f"{case.get('classname')}::{case.get('name')}: {(fault.get('message') or fault.text or '').strip()[:500]!r}"
+        for case in cases
+        for fault in (*case.findall("failure"), *case.findall("error"))
+    ]
+
+
 def settle(tally: Tally, status: int) -> Tally:
     """The tally of a stage that ended with `status`: a failure that no case tells of counts as one,
     and so does a stage in which nothing ran."""
@@ -186,11 +199,14 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
 
 
 def report(stream: Stream, results: list[StageResult]) -> int:
-    """Print times and the total line; exit status 0 when nothing failed."""
+    """Print what failed, times and the total line (a log is often seen from its end only); exit status 0 when nothing failed."""
     stream.say(f"\n{'stage':18} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for row in results:
         stream.say(f"{row.name:18} {row.seconds:8.1f} {row.passed:7} {row.failed:7} {row.skipped:8}")
     failed = sum(row.failed for row in results)
+    for row in results:
+        for line in failures(JUNIT / f"{row.name}.xml") if row.failed else ():
+            stream.say(f"failed in {row.name}: {line}")
     stream.say(f"{'all':18} {stream.elapsed:8.1f}")
     stream.say(f"\n{sum(row.passed for row in results)} passed, {failed} failed")
     return int(failed > 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lint import write_junit
-from run_tests import StageResult, Tally, read_junit, report, scenarios, settle
+from run_tests import StageResult, Tally, failures, read_junit, report, scenarios, settle
 from streaming import ROOT, Outcome, Stream
 
 PYTEST = """<?xml version="1.0"?><testsuites name="pytest tests">
@@ -46,6 +46,17 @@ def test_the_last_line_is_the_total(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == "37 passed, 0 failed"
     assert report(Stream(), [*good, StageResult("molecule-default", 2.0, 3, 2, 0)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "40 passed, 2 failed"
+
+
+def test_what_failed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "unit.xml"
+    path.write_text(
+        '<testsuites><testsuite><testcase classname="tests.a" name="good"/>'
+        '<testcase classname="tests.a" name="bad"><failure message="assert 1 == 2&#10;more">long</failure></testcase>'
+        '<testcase classname="tests.b" name="broken"><error>no such host</error></testcase></testsuite></testsuites>'
+    )
+    assert failures(path) == ["tests.a::bad: 'assert 1 == 2\\nmore'", "tests.b::broken: 'no such host'"]
+    assert failures(tmp_path / "none.xml") == []
 
 
 def test_scenarios_are_found_and_the_default_is_the_first(tmp_path: Path) -> None:
