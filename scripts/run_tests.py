@@ -199,7 +199,7 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
 
 
 def report(stream: Stream, results: list[StageResult]) -> int:
-    """Print what failed, times and the total line (a log is often seen from its end only); exit status 0 when nothing failed."""
+    """Print times, what failed, and the total line: a log is often seen from its end only. 0 when nothing failed."""
     stream.say(f"\n{'stage':18} {'seconds':>8} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for row in results:
         stream.say(f"{row.name:18} {row.seconds:8.1f} {row.passed:7} {row.failed:7} {row.skipped:8}")
