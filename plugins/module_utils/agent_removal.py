@@ -49,6 +49,7 @@ class AgentRemoval:
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
             self._root / "etc/postroad",
+            self._root / "etc/postroad-settings",
             self._root / "var/lib/postroad",
             self._opt,
         ]
