@@ -81,8 +81,14 @@ class ActionModule(ActionBase):
             hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
             listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
             # What is wrong with a listener itself is told with the agent's variables.
+            # The web server of the settings answers challenges at the ports that it shares.
+            settings = templar.template(templar.available_variables["relay_settings_service"])
             ports = {
-                int(each["port"]) for each in listeners if isinstance(each, dict) and str(each.get("port")).isdecimal()
+                int(each["port"])
+                for each in listeners
+                if isinstance(each, dict)
+                and str(each.get("port")).isdecimal()
+                and not (settings and each.get("web"))
             }
             wanted = values["relay_tls_certificate"]
             return list(certificate_problems(wanted, hostname, self._controller_file, ports))
