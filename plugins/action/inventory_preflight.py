@@ -86,9 +86,7 @@ class ActionModule(ActionBase):
             ports = {
                 int(each["port"])
                 for each in listeners
-                if isinstance(each, dict)
-                and str(each.get("port")).isdecimal()
-                and not (settings and each.get("web"))
+                if isinstance(each, dict) and str(each.get("port")).isdecimal() and not (settings and each.get("web"))
             }
             wanted = values["relay_tls_certificate"]
             return list(certificate_problems(wanted, hostname, self._controller_file, ports))

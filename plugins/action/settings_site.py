@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_autodiscover import autodiscover_answers
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_documents import mail_service, site_files
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_preflight import settings_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_profile import profile
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_server import server_configuration, web_addresses
+from cryptography.hazmat.primitives.serialization import Encoding
 
 MODULE = "postroad.relay.settings_host"
 UNITS = Path(__file__).resolve().parents[2] / "roles" / "relay_settings" / "files"
-NOT_MADE_YET = "-----BEGIN CERTIFICATE-----\n(the authority that the run makes)\n-----END CERTIFICATE-----\n"
-"""Stands in check mode for an authority that only a run makes."""
+NOT_MADE_YET = "the authority is made in the run; here another one stands for it in ca.pem, and in what names it"
 ARGUMENTS: dict[str, Any] = {
     "service": {
         "type": "dict",
@@ -57,6 +59,7 @@ class ActionModule(ActionBase):
         """See the module's documentation."""
         super().run(tmp, task_vars)
         self._vars = task_vars or {}
+        self._warnings: list[str] = []
         _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         if arguments["state"] == "absent":
             return self._on_host({"state": "absent"})
@@ -76,7 +79,7 @@ class ActionModule(ActionBase):
         return self._on_host(
             {
                 "configuration": server_configuration(offered, listeners, hsts=arguments["hsts"]),
-                "pages": site_files(offered),
+                "pages": site_files(offered, listeners),
                 "answers": {name: content.decode() for name, content in autodiscover_answers(offered).items()},
                 "profile": signed.decode() if signed is not None else None,
                 "units": {path.name: path.read_text(encoding="utf-8") for path in sorted(UNITS.iterdir())},
@@ -93,9 +96,11 @@ class ActionModule(ActionBase):
         try:
             return (directory / "ca.pem").read_text(encoding="ascii")
         except FileNotFoundError:
-            if self._task.check_mode:
-                return NOT_MADE_YET
-            raise
+            if not self._task.check_mode:
+                raise
+        self._warnings.append(NOT_MADE_YET)
+        made = PrivateCa.make(certificate.get("ca_domains") or [], datetime.now(UTC))
+        return made.certificate.public_bytes(Encoding.PEM).decode("ascii")
 
     def _on_host(self, arguments: dict[str, Any]) -> dict[str, Any]:
         result = self._module(MODULE, arguments)
@@ -107,7 +112,7 @@ class ActionModule(ActionBase):
                 return {"failed": True, "msg": text}
             self._module("ansible.builtin.systemd_service", {"name": "nginx.service", "enabled": False})
             result = self._module(MODULE, arguments)
-        return result
+        return result | ({"warnings": self._warnings} if self._warnings else {})
 
     def _module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module(module_name=name, module_args=arguments, task_vars=self._vars)

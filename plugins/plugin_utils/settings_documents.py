@@ -15,25 +15,36 @@ from .settings_autoconfig import autoconfig_files
 __all__ = ["GENERATORS", "mail_service", "site_files"]
 
 
-def _authority(service: MailService) -> dict[str, bytes]:
+def _autoconfig(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
+    return autoconfig_files(service)
+
+
+def _authority(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
     """What people install on their devices once, where the authority is the fleet's own."""
     return {"ca.pem": service.authority.encode("ascii")} if service.authority else {}
 
 
-def _reach(service: MailService) -> dict[str, bytes]:
+def _reach(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
     """What a page of any site may ask at each port, to see whether it can be reached from where it is read."""
     return {"reach.json": json.dumps({"service": service.name}).encode() + b"\n"}
 
 
-GENERATORS: tuple[Callable[[MailService], Mapping[str, bytes]], ...] = (autoconfig_files, _authority, _reach)
-"""Each gives files by their path below the root of the web server; no path comes from two of them."""
+GENERATORS: tuple[Callable[[MailService, Sequence[int]], Mapping[str, bytes]], ...] = (_autoconfig, _authority, _reach)
+"""Each gives files by their path below the root of the web server; no path comes from two of them.
+
+They take the service and the ports at which a browser gets them by TLS.
+"""
 
 
-def site_files(service: MailService) -> dict[str, str]:
-    """The text of each public file by its path. Raises ValueError for a path that leads elsewhere, or comes twice."""
+def site_files(service: MailService, listeners: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The text of each public file by its path. listeners: as in `relay_agent_listeners`.
+
+    Raises ValueError for a path that leads elsewhere, or comes twice.
+    """
+    web_ports = [int(each["port"]) for each in listeners if each.get("web") and each["tls"] == "implicit"]
     files: dict[str, str] = {}
     for generate in GENERATORS:
-        for path, content in generate(service).items():
+        for path, content in generate(service, web_ports).items():
             if path in files or path.startswith("/") or ".." in path.split("/"):
                 raise ValueError(f"{path!r} is given twice, or is no path below the root of the web server")
             files[path] = content.decode("utf-8")
