@@ -63,9 +63,9 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         if arguments["state"] == "absent":
             return self._on_host({"state": "absent"})
-        if not self._task.args.get("service"):
-            return {"changed": False}
         service, listeners, hostname = arguments["service"], arguments["listeners"], arguments["hostname"]
+        if all(value is None for value in service.values()):
+            return {"changed": False}
         # Without the preflight of site.yml, a task of somebody's own is judged here.
         problems = list(settings_problems(service, listeners, hostname, ()))
         if problems:

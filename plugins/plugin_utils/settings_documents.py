@@ -69,7 +69,7 @@ def mail_service(
             Incoming(
                 kind=each.get("kind") or "imap",
                 host=each["host"],
-                port=int(each.get("port") or 993),
+                port=993 if each.get("port") is None else int(each["port"]),
                 security=each.get("security") or "implicit",
                 username=each.get("username") or "address",
             )

@@ -23,9 +23,9 @@ def settings_problems(
 ) -> Iterator[str]:
     """A problem for each fault, beginning with the variable.
 
-    wanted: relay_settings_service with its defaults, empty when no settings are served. names: of the certificate.
+    wanted: relay_settings_service, of which nothing is given when no settings are served. names: of the certificate.
     """
-    if not any(wanted.values()):
+    if all(value is None for value in wanted.values()):
         return
     service = mail_service({**wanted, "domains": wanted.get("domains") or ["?"]}, listeners, hostname)
     if not wanted.get("domains"):

@@ -37,7 +37,7 @@ def test_a_good_one_and_none() -> None:
         ({"title": "a\nb"}, ".title: has a letter that cannot be printed"),
         ({"support": "javascript:alert(1)"}, ".support: 'javascript:alert(1)' is no address"),
         ({"incoming": [{"host": "imap_example"}]}, ".incoming: 'imap_example' is not a name of the DNS"),
-        ({"incoming": [{"host": "imap.example.org", "port": 0}, {"host": "a.example", "port": 99999}]}, "99999 is no"),
+        ({"incoming": [{"host": "imap.example.org", "port": 0}]}, ".incoming: 0 is no port"),
     ],
 )
 def test_faults(wanted: dict[str, Any], said: str) -> None:

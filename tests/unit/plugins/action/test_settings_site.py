@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The action settings_site in a playbook: what it plans on a bare host, and what it refuses."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def play(shared_machine: Machine) -> Play:
     )
 
 
-def written(result: dict[str, Any]) -> dict[str, str]:
+def written(result: Mapping[str, Any]) -> dict[str, str]:
     return {part["after_header"]: part["after"] for part in result["diff"]}
 
 
