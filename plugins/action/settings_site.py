@@ -110,7 +110,10 @@ class ActionModule(ActionBase):
             if installed.get("failed"):
                 text = f"nginx is not on this host, and its package could not be installed: {installed.get('msg')}"
                 return {"failed": True, "msg": text}
-            self._module("ansible.builtin.systemd_service", {"name": "nginx.service", "enabled": False})
+            disabled = self._module("ansible.builtin.systemd_service", {"name": "nginx.service", "enabled": False})
+            if disabled.get("failed"):
+                text = f"nginx was installed, and its own site could not be kept from its start: {disabled.get('msg')}"
+                return {"failed": True, "msg": text}
             result = self._module(MODULE, arguments)
         return result | ({"warnings": self._warnings} if self._warnings else {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from .settings_documents import mail_service
@@ -57,6 +58,14 @@ def _covers(name: str, wanted: str) -> bool:
     return name.lower() == wanted.lower() or (name.startswith("*.") and name[2:] == wanted.partition(".")[2])
 
 
+def _is_here(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        return ip_address(host.strip("[]")).is_loopback and port.isdecimal() and 0 < int(port) < 65536
+    except ValueError:
+        return False
+
+
 def _listener_problems(listeners: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     shared = [each for each in listeners if each.get("web")]
     if not any(int(each["port"]) == 443 and each["tls"] == "implicit" for each in shared):
@@ -71,6 +80,10 @@ def _listener_problems(listeners: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 "page was asked for in the clear; take implicit or starttls"
             )
     addresses = web_addresses(listeners)
+    places = [address for address in addresses if not _is_here(address)]
+    if places:
+        yield f"relay_agent_listeners: web is {places[0]!r}, and not a place on this host such as 127.0.0.1:880"
+        return
     if len(addresses) > 1:
         yield f"relay_agent_listeners: web is {' and '.join(addresses)}; {VARIABLE} has one web server, so take one"
     for address in addresses[:1]:

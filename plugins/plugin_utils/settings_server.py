@@ -33,7 +33,8 @@ _TEMPLATE = """\
 daemon off;
 worker_processes 1;
 pid nginx.pid;
-error_log stderr warn;
+# Lesser faults are told with the request, in which there are addresses.
+error_log stderr crit;
 
 events {
     worker_connections 1024;
@@ -74,7 +75,7 @@ http {
     }
     default_type application/octet-stream;
     charset utf-8;
-    charset_types text/html text/css text/javascript text/xml text/plain application/json;
+    charset_types text/css text/javascript text/xml text/plain application/json;
 
     # On which ports a browser came by TLS, which the agent ended. All others are sent to port 443, except an authority
     # with its challenge (RFC 8555 8.3).

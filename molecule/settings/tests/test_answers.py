@@ -48,6 +48,12 @@ def test_by_the_domain_s_own_names_programs_are_led_to_the_name_of_the_certifica
     assert "<clientConfig" in laptop.check_output(followed)
 
 
+def test_a_domain_s_own_name_that_is_in_the_certificate_is_answered_at_once(laptop: Any) -> None:
+    place = f"https://autoconfig.beta.test{AUTOCONFIG[0]}?emailaddress=bob%40beta.test"
+    asked = f"curl --silent --fail --cacert /root/relay-authority.pem '{place}'"
+    assert "<hostname>relay1.postroad.test</hostname>" in laptop.check_output(asked)
+
+
 @pytest.mark.parametrize("relay", RELAYS)
 @pytest.mark.parametrize("path", ["/autodiscover/autodiscover.xml", "/AutoDiscover/AutoDiscover.xml"])
 def test_autodiscover(get: Get, is_valid: Callable[[str], None], relay: str, path: str) -> None:

@@ -86,6 +86,25 @@ def test_a_web_server_that_is_down(
         host.check_output("systemctl start postroad-settings.service")
 
 
+def test_a_web_server_that_hangs(
+    laptop: Any,
+    relays: dict[str, Relay],
+    compose: Callable[..., Submission],
+    submit: Callable[[Submission], Any],
+    mailboxes: Mailboxes,
+) -> None:
+    host = relays["relay1"].host
+    host.check_output("systemctl kill --signal=STOP postroad-settings.service")
+    try:
+        wait = f"curl --silent --max-time 10 --cacert {AUTHORITY} https://relay1.postroad.test/reach.json"
+        laptop.check_output(f"for i in $(seq 40); do {wait} >/dev/null 2>&1 & done")
+        message = compose("relay1", port=443)
+        assert submit(message).rc == 0
+        assert mailboxes.wait_for([message.token], seconds=30) == {message.token: 1}
+    finally:
+        host.check_output("systemctl kill --signal=CONT postroad-settings.service")
+
+
 def test_a_web_server_that_is_killed_comes_back(
     get: Get, relays: dict[str, Relay], eventually: Callable[[Callable[[], bool]], bool]
 ) -> None:
