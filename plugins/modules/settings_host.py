@@ -75,6 +75,12 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+def one_line(what: object, before: str, after: str) -> dict[str, str]:
+    """A difference that is not in a file's text, as Ansible shows it."""
+    header = {"before_header": str(what), "after_header": str(what)}
+    return header | {"before": f"{before}\n" if before else "", "after": f"{after}\n" if after else ""}
+
+
 def present(module: AnsibleModule, host: SettingsHost, *, installed: bool) -> dict[str, Any]:
     """Compare, check, write, put to use."""
     params, signs = module.params, module.params["profile"] is not None
@@ -82,12 +88,15 @@ def present(module: AnsibleModule, host: SettingsHost, *, installed: bool) -> di
     differing = [file for file in wanted if file.differs()]
     superfluous = host.superfluous(wanted)
     directories = [directory for directory in host.directories(wanted) if directory.differs()]
-    changed = bool(differing or superfluous or directories)
-    changed = changed or not host.runs(signs=signs) or (signs and not host.is_signed())
     diff = [file.diff() for file in differing]
-    diff += [{"before_header": str(path), "before": "(there)\n", "after": ""} for path in superfluous]
-    result = {"changed": changed, "diff": diff}
-    if not changed:
+    diff += [one_line(path, "(there)", "") for path in superfluous]
+    diff += [one_line(each.path, "(missing, or another owner or mode)", "root:root 0755") for each in directories]
+    if not host.runs(signs=signs):
+        diff.append(one_line("units", "(not all run, and from boot on)", "(all run, and from boot on)"))
+    if signs and not host.is_signed():
+        diff.append(one_line("signature of the profile", "(missing, or older than what is signed)", "(new)"))
+    result = {"changed": bool(diff), "diff": diff}
+    if not diff:
         return result
     if installed:
         host.check(params["configuration"])
@@ -110,7 +119,8 @@ def main() -> None:
     try:
         if module.params["state"] == "absent":
             removed = host.remove(check_mode=module.check_mode)
-            module.exit_json(changed=bool(removed), removed=removed)
+            diff = [one_line(path, "(there)", "") for path in removed]
+            module.exit_json(changed=bool(removed), removed=removed, diff=diff)
         if nginx is None and not module.check_mode:
             module.fail_json(msg="nginx is not on this host: install the package nginx", missing_package="nginx")
         result = present(module, host, installed=nginx is not None)

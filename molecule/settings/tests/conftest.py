@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from traffic.fixtures import AUTHORITY, STATE, compose, lab, mailboxes, on, passwords, relays, submit
+from traffic.operator import play
 from traffic.pages import Get, fetch
 
-__all__ = ["compose", "lab", "mailboxes", "on", "passwords", "relays", "submit"]
+__all__ = ["compose", "lab", "mailboxes", "on", "passwords", "play", "relays", "submit"]
 
 FILES = Path(__file__).resolve().parent.parent / "files"
 _PEBBLE = "https://acme.postroad.test:15000/roots/0"
