@@ -110,7 +110,7 @@ class ActionModule(ActionBase):
         given = certificate["relay_tls_certificate"]
         provided = given.get("mode") == "provided" and not given.get("names")
         names = () if provided else given.get("names") or [hostname]
-        return list(settings_problems(wanted, listeners, hostname, names))
+        return list(settings_problems(wanted, listeners, hostname, names, hsts=values["relay_settings_hsts"]))
 
     def _controller_file(self, name: str) -> str:
         """The text of an operator's file, found as the role finds it, and out of its vault if it is in one."""

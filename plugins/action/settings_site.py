@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         if all(value is None for value in service.values()):
             return {"changed": False}
         # Without the preflight of site.yml, a task of somebody's own is judged here.
-        problems = list(settings_problems(service, listeners, hostname, ()))
+        problems = list(settings_problems(service, listeners, hostname, (), hsts=arguments["hsts"]))
         if problems:
             return {"failed": True, "msg": "; ".join(problems)}
         try:

@@ -20,11 +20,17 @@ _SUPPORT = re.compile(r"(https://|mailto:)[^\s\"'<>]+")
 
 
 def settings_problems(
-    wanted: Mapping[str, Any], listeners: Sequence[Mapping[str, Any]], hostname: str, names: Collection[str]
+    wanted: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]],
+    hostname: str,
+    names: Collection[str],
+    *,
+    hsts: int = 0,
 ) -> Iterator[str]:
     """A problem for each fault, beginning with the variable.
 
     wanted: relay_settings_service, of which nothing is given when no settings are served. names: of the certificate.
+    hsts: seconds.
     """
     if all(value is None for value in wanted.values()):
         return
@@ -51,6 +57,8 @@ def settings_problems(
             f"{VARIABLE}.name: {service.name} is not among relay_tls_certificate.names, "
             "so that mail programs and browsers would refuse the certificate"
         )
+    if hsts < 0:
+        yield f"relay_settings_hsts: {hsts} is no time in seconds (expected 0 or more)"
     yield from _listener_problems(listeners)
 
 

@@ -19,6 +19,11 @@ def problems(
     return list(settings_problems({"domains": ["example.org"], **wanted}, listeners or LISTENERS, HOST, names))
 
 
+def test_a_time_for_browsers_that_is_none() -> None:
+    told = list(settings_problems({"domains": ["example.org"]}, LISTENERS, HOST, (HOST,), hsts=-1))
+    assert told == ["relay_settings_hsts: -1 is no time in seconds (expected 0 or more)"]
+
+
 def test_a_good_one_and_none() -> None:
     assert problems() == []
     assert problems(name="mail.example.org", names=("*.example.org",)) == []
