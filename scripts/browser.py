@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-
 import subprocess
 import tempfile
 import time
@@ -40,6 +39,8 @@ class Tab:
         """What the page's scripts and its Content-Security-Policy have complained of since the last `open`."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        # As if it were the window in front, which alone may use the clipboard.
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol, and its result. Raises BrowserError, and TimeoutError after PATIENCE."""
@@ -85,15 +86,16 @@ class Tab:
     def wait_for(self, condition: str, seconds: float = PATIENCE) -> None:
         """Until the expression is true. Raises TimeoutError."""
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"Boolean({condition})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"not within {seconds:.0f} s: {condition}")
             time.sleep(0.02)
 
-    def press(self, key: str, code: int) -> None:
-        """A key, by its name and its number (https://w3c.github.io/uievents/)."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+    def press(self, key: str, number: int) -> None:
+        """A key, by its name and its old number, such as Tab and 9 (https://w3c.github.io/uievents/#legacy-key-models)."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=number, **text)
 
     def picture(self, *, whole: bool = False) -> bytes:
         """A PNG of what the window shows, or of the whole page."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The traveller's page: sound, whole by itself, in the words of its catalogue, and harmless whatever it is told."""
 
+import itertools
 import json
 import re
 import tomllib
@@ -85,7 +86,7 @@ def test_its_headings_are_a_table_of_contents(service: MailService) -> None:
     levels = [int(tag[1]) for tag, _ in page(service).elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_its_landmarks() -> None:
@@ -150,7 +151,7 @@ def test_no_text_stands_outside_the_catalogue(service: MailService) -> None:
     made = Page(page_of(service, Marked()))
     # What the service is, and what a person types or runs, is the same in every language.
     hosts = [service.name, *(each.host for each in service.incoming)]
-    ports = [str(each.port) for each in (*service.offers, *service.incoming)]
+    ports = [str(port) for port in [*(each.port for each in service.offers), *(each.port for each in service.incoming)]]
     probe = f"relay-agent probe {'--ca ca.pem ' if service.authority else ''}{service.name}"
     domains = ", ".join(f"@{domain}" for domain in service.domains)
     values = {

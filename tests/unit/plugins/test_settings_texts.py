@@ -5,11 +5,11 @@ import pytest
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_texts import Texts, languages
 from markupsafe import Markup
 
-TEXTS = Texts({"one.bold": "Choose *File › {what}*, `run` <it>.", "one.steps": ["a *b*", "{x}"], "top": "t"})
+TEXTS = Texts({"one.bold": "Choose *File / {what}*, `run` <it>.", "one.steps": ["a *b*", "{x}"], "top": "t"})
 
 
 def test_words_of_a_screen_and_words_to_type() -> None:
-    assert TEXTS.say("one.bold", what="Add") == "Choose <b>File › Add</b>, <code>run</code> &lt;it&gt;."
+    assert TEXTS.say("one.bold", what="Add") == "Choose <b>File / Add</b>, <code>run</code> &lt;it&gt;."
 
 
 def test_what_is_filled_in_is_escaped_and_never_marked_up() -> None:
@@ -18,7 +18,7 @@ def test_what_is_filled_in_is_escaped_and_never_marked_up() -> None:
 
 
 def test_an_attribute_gets_it_as_it_is() -> None:
-    assert TEXTS.plain("one.bold", what="{}<") == "Choose *File › {}<*, `run` <it>."
+    assert TEXTS.plain("one.bold", what="{}<") == "Choose *File / {}<*, `run` <it>."
 
 
 def test_what_was_used_is_known() -> None:
@@ -37,7 +37,7 @@ def test_a_list_is_no_single_text() -> None:
 
 def test_a_language_that_there_is_none_of() -> None:
     for language in ("tlh", "../settings_files/en", ""):
-        with pytest.raises(ValueError, match="only in: .*en"):
+        with pytest.raises(ValueError, match=r"only in: .*en"):
             Texts.read(language)
 
 
