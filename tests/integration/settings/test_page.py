@@ -51,6 +51,10 @@ _SMALL = """
   .map(each => [each.textContent.trim(), each.getBoundingClientRect()])
   .filter(([_, box]) => box.width < 24 || box.height < 24).map(([name, _]) => name)
 """
+_SETTLED = """
+new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => Promise.allSettled(
+  document.getAnimations().filter(each => each instanceof CSSTransition).map(each => each.finished)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,8 @@ def show(tab: Tab, relay: RelayWeb, service: MailService = SERVICE, ports: tuple
 def violations(tab: Tab) -> list[str]:
     """What axe-core has to say against the page as it is now."""
     tab.run(f"{AXE}; true")
+    # Between two schemes colours are those of neither.
+    tab.run(_SETTLED)
     found: dict[str, Any] = tab.run("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
     assert len(found["passes"]) > 20
     return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in found["violations"]]
