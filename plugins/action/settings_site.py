@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
 from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_autodiscover import autodiscover_answers
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_documents import mail_service, site_files
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings_documents import site_files
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_preflight import settings_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_profile import profile
 from ansible_collections.postroad.relay.plugins.plugin_utils.settings_server import server_configuration, web_addresses
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings_service import mail_service
 from cryptography.hazmat.primitives.serialization import Encoding
 
 MODULE = "postroad.relay.settings_host"
@@ -75,11 +77,15 @@ class ActionModule(ActionBase):
         except OSError as error:
             return {"failed": True, "msg": f"the authority that people are to trust cannot be read: {error}"}
         offered = mail_service(service, listeners, hostname, authority)
+        try:
+            pages = site_files(offered, listeners)
+        except (CertificateError, ValueError) as error:
+            return {"failed": True, "msg": f"relay_settings_service: {error}"}
         signed = profile(offered)
         return self._on_host(
             {
                 "configuration": server_configuration(offered, listeners, hsts=arguments["hsts"]),
-                "pages": site_files(offered, listeners),
+                "pages": pages,
                 "answers": {name: content.decode() for name, content in autodiscover_answers(offered).items()},
                 "profile": signed.decode() if signed is not None else None,
                 "units": {path.name: path.read_text(encoding="utf-8") for path in sorted(UNITS.iterdir())},

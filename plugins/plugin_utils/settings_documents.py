@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that the web server serves for a service, and how a service is made of an inventory's variables."""
+"""Everything that the web server serves for a service."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
-
-from .mail_service import Incoming, MailService
+from .mail_service import MailService
 from .settings_autoconfig import autoconfig_files
+from .settings_page import settings_page
 
-__all__ = ["GENERATORS", "mail_service", "site_files"]
+__all__ = ["GENERATORS", "site_files"]
 
 
 def _autoconfig(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
     return autoconfig_files(service)
+
+
+def _page(service: MailService, web_ports: Sequence[int]) -> dict[str, bytes]:
+    return settings_page(service, web_ports=web_ports)
 
 
 def _authority(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
@@ -29,7 +32,12 @@ def _reach(service: MailService, _: Sequence[int]) -> dict[str, bytes]:
     return {"reach.json": json.dumps({"service": service.name}).encode() + b"\n"}
 
 
-GENERATORS: tuple[Callable[[MailService, Sequence[int]], Mapping[str, bytes]], ...] = (_autoconfig, _authority, _reach)
+GENERATORS: tuple[Callable[[MailService, Sequence[int]], Mapping[str, bytes]], ...] = (
+    _page,
+    _autoconfig,
+    _authority,
+    _reach,
+)
 """Each gives files by their path below the root of the web server; no path comes from two of them.
 
 They take the service and the ports at which a browser gets them by TLS.
@@ -39,7 +47,7 @@ They take the service and the ports at which a browser gets them by TLS.
 def site_files(service: MailService, listeners: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The text of each public file by its path. listeners: as in `relay_agent_listeners`.
 
-    Raises ValueError for a path that leads elsewhere, or comes twice.
+    Raises ValueError for a path that leads elsewhere, or comes twice, and as `settings_page` does.
     """
     web_ports = [int(each["port"]) for each in listeners if each.get("web") and each["tls"] == "implicit"]
     files: dict[str, str] = {}
@@ -49,37 +57,3 @@ def site_files(service: MailService, listeners: Sequence[Mapping[str, Any]]) -> 
                 raise ValueError(f"{path!r} is given twice, or is no path below the root of the web server")
             files[path] = content.decode("utf-8")
     return files
-
-
-def mail_service(
-    wanted: Mapping[str, Any], listeners: Sequence[Mapping[str, Any]], hostname: str, authority: str = ""
-) -> MailService:
-    """The service of `relay_settings_service`, with its defaults.
-
-    listeners: as in `relay_agent_listeners`; those that only this host reaches, or that a balancer stands in front of,
-    are offered to nobody. authority: in PEM, "" for one that devices trust already.
-    """
-    name = wanted.get("name") or hostname
-    return MailService(
-        name=name,
-        title=wanted.get("title") or name,
-        domains=tuple(wanted["domains"]),
-        offers=tuple(offers(listener for listener in listeners if _is_public(listener))),
-        incoming=tuple(
-            Incoming(
-                kind=each.get("kind") or "imap",
-                host=each["host"],
-                port=993 if each.get("port") is None else int(each["port"]),
-                security=each.get("security") or "implicit",
-                username=each.get("username") or "address",
-            )
-            for each in wanted.get("incoming") or ()
-        ),
-        authority=authority,
-        support=wanted.get("support") or "",
-    )
-
-
-def _is_public(listener: Mapping[str, Any]) -> bool:
-    address = str(listener.get("address") or "")
-    return not (listener.get("proxy_from") or address.startswith("127.") or address == "::1")

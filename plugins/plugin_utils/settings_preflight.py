@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from .settings_documents import mail_service
 from .settings_server import web_addresses
+from .settings_service import mail_service
 
 __all__ = ["settings_problems"]
 

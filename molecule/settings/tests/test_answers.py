@@ -2,6 +2,7 @@
 """Every address at which programs look, at each relay: the answer, its form, and what browsers are told with it."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,17 @@ def test_autodiscover_in_json(get: Get, relay: str, path: str) -> None:
     where = f"https://{relay}.postroad.test/autodiscover/autodiscover.xml"
     assert json.loads(page.body) == {"Protocol": "AutodiscoverV1", "Url": where}
     assert get(relay, "/autodiscover/autodiscover.json?Email=a&Protocol=ActiveSync").status == 400
+
+
+@pytest.mark.parametrize("relay", RELAYS)
+def test_the_page_for_people_and_all_that_it_leads_to(get: Get, relay: str) -> None:
+    page = get(relay, "/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "Alpha &amp; Beta mail" in page.text
+    links = set(re.findall(r'(?:href|src)="([^"#:]+)"', page.text))
+    assert {"style.css", "script.js", "postroad.mobileconfig"} <= links
+    assert ("ca.pem" in links) == (relay == "relay1")
+    assert {link: get(relay, f"/{link}").status for link in links} == dict.fromkeys(links, 200)
 
 
 def test_the_authority_is_given_where_it_is_the_fleet_s_own(get: Get) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import Offer
 from ansible_collections.postroad.relay.plugins.plugin_utils.mail_service import Incoming, MailService
+from settings_example import authority
 
 __all__ = ["AUTHORITY", "LISTENERS", "service"]
 
-AUTHORITY = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
+AUTHORITY = authority()
 LISTENERS: list[dict[str, Any]] = [
     {"port": 443, "tls": "implicit", "web": "127.0.0.1:880"},
     {"port": 80, "tls": "starttls", "web": "127.0.0.1:880"},
