@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("here")
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """relay.test is on this machine; nobody's name servers are asked."""
-    monkeypatch.setattr(module, "_addresses", lambda host: (("ipv4", "127.0.0.1"),))
+    monkeypatch.setattr(module, "addresses", lambda host: (("ipv4", "127.0.0.1"),))
 
 
 @pytest.fixture
