@@ -14,6 +14,7 @@ from relay_agent.probe.attempt import Attempt, Family, Target, attempt
 __all__ = ["SurveyError", "Tries", "addresses", "trust"]
 
 _LOOKUP = 4.0  # seconds
+_NO_SUCH_NAME = "is it spelt right?"
 _AT_ONCE = 64  # threads; what waits for a silent port costs nothing else
 
 
@@ -98,7 +99,9 @@ def addresses(host: str) -> tuple[tuple[Family, str], ...]:
                 if family in (socket.AF_INET, socket.AF_INET6):
                     found.append(("ipv6" if family == socket.AF_INET6 else "ipv4", str(place[0])))
         except (OSError, UnicodeError) as error:
-            problem.append(getattr(error, "strerror", None) or str(error))
+            # EAI_AGAIN is from a machine without a network, or from name servers without one.
+            offline = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            problem.append("its name servers cannot be asked: is this machine online?" if offline else _NO_SUCH_NAME)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -106,7 +109,7 @@ def addresses(host: str) -> tuple[tuple[Family, str], ...]:
     if thread.is_alive():
         raise SurveyError(f"{host}: this network's name servers do not answer")
     if not found:
-        raise SurveyError(f"{host}: no address is known for this name ({'; '.join(problem) or 'none'})")
+        raise SurveyError(f"{host}: no address is known for this name: {problem[0] if problem else _NO_SUCH_NAME}")
     by_family: dict[Family, str] = {}
     for family, address in found:
         by_family.setdefault(family, address)

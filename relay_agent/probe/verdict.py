@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Literal
 
 from relay_agent.probe.attempt import Attempt, End, Presented
@@ -30,6 +31,7 @@ class What(StrEnum):
     CUT = "cut"
     STRIPPED = "stripped"
     CERTIFICATE = "certificate"
+    ADDRESS = "address"  # of a host that was given by its address, which the certificate does not have
     OTHER = "other"
     PORTAL = "portal"
     TURNED_AWAY = "turned_away"
@@ -172,12 +174,22 @@ def _certificate(relay: Relay, shown: Presented, banner: str) -> tuple[What, str
             f"issued by {shown.issuer or 'nobody'}, until {shown.expires})"
         )
     host = relay.host.lower()
+    if _is_address(host) and "address mismatch" in shown.problem.lower():
+        return What.ADDRESS, f"answers with a valid certificate for {whose}: give that name in place of its address"
     if banner and host not in banner.lower().split() and host not in (whose, *shown.names):
         return What.OTHER, f"answered by somebody else: “{banner}”, with a certificate for {whose}"
     return What.CERTIFICATE, (
         f"not our certificate: it is for {whose}, issued by {shown.issuer or 'nobody'} ({shown.problem}). Somebody "
         "reads along, or it is another machine: do not sign in"
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_tls(relay: Relay, greeting: Attempt) -> tuple[What, str]:
