@@ -44,7 +44,7 @@ def everywhere(matrix: Matrix) -> list[tuple[int, str]]:
         for vantage in matrix.looking:
             here = [one for one in matrix.at(relay.name, vantage) if one.verdict.family not in gone[vantage]]
             pairs = {(one.port, kind) for one in here for kind in one.verdict.works}
-            works = {
+            works: set[tuple[int, str]] = {
                 (port, kind)
                 for port, kind in pairs
                 if all(kind in one.verdict.works for one in here if one.port == port)
@@ -57,7 +57,7 @@ def everywhere(matrix: Matrix) -> list[tuple[int, str]]:
 def without_family(matrix: Matrix, vantage: str) -> set[str]:
     """The address families that a vantage has no way with at all: its own lack, not that of a relay."""
     seen = [one for one in matrix.seen if one.vantage == vantage]
-    families = {one.verdict.family for one in seen}
+    families: set[str] = {one.verdict.family for one in seen}
     gone = {
         family
         for family in families

@@ -61,17 +61,20 @@ def render(matrix: Matrix, findings: Sequence[Finding], paint: Paint = lambda te
         text += lines[: len(relay.ports)]
         del lines[: len(relay.ports)]
     good = [f"{port} {kind}" for port, kind in everywhere(matrix)]
-    if good:
-        text += ["", f"From every vantage, at every relay: {', '.join(good)}"]
+    if vantages:
+        text += ["", f"From every vantage, at every relay: {', '.join(good) or 'no setting works'}"]
     for vantage in vantages:
         gone = [FAMILIES[family] for family in sorted(without_family(matrix, vantage))]
         if gone:
             text += ["", f"{vantage} itself has no {' and no '.join(gone)}"]
     for level, heading in ((TROUBLE, "Trouble:"), (DIFFERENCE, "Unlike its siblings:"), (NOTICE, "To note:")):
-        told = [finding for finding in findings if finding.level == level]
+        told: dict[str, list[str]] = {}
+        for finding in findings:
+            if finding.level == level:
+                told.setdefault(f"{finding.about}: {finding.text}", []).append(finding.host)
         if told:
             text += ["", heading]
-            text += [f"  {MARKS[level]} {plain(f'{each.host}: {each.about}: {each.text}')}" for each in told]
+            text += [f"  {MARKS[level]} {plain(f'{_hosts(matrix, hosts)}: {words}')}" for words, hosts in told.items()]
     return "\n".join([*text, "", verdict(matrix, findings)]).strip("\n")
 
 
@@ -129,6 +132,10 @@ def as_record(matrix: Matrix, findings: Sequence[Finding], at: float) -> dict[st
             {"host": each.host, "level": each.level, "about": each.about, "text": each.text} for each in findings
         ],
     }
+
+
+def _hosts(matrix: Matrix, hosts: Sequence[str]) -> str:
+    return "every relay" if len(hosts) == len(matrix.relays) > 2 else ", ".join(hosts)
 
 
 def _said(matrix: Matrix, relay: Relay) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ def test_relays_that_are_alike_share_their_lines() -> None:
     ]
     assert "From every vantage, at every relay: 443 STARTTLS, 443 TLS" in lines
     assert "Unlike its siblings:" in lines
+    assert "  ! every relay: ports: from hotel: port 587: silently dropped: no answer at all" in lines
     assert lines[-1] == "3 relays from 2 vantages: every relay can be used from everywhere, with something to note"
 
 
@@ -49,6 +50,14 @@ def test_colours_say_what_the_words_say() -> None:
     text = render(made, judge(made), lambda words, colour: f"<{colour} {words.strip()}>")
     assert "<green STARTTLS>  <red dropped>" in text
     assert "<yellow IPv4 refused, IPv6 TLS>" in text
+
+
+def test_when_nothing_works_everywhere_it_is_said() -> None:
+    closed = {f"p{each['port']}": SILENT for each in LISTENERS}
+    made = matrix(tried("home", a=seen("a"), b=seen("b", **closed)), names=("a", "b"))
+    lines = render(made, judge(made)).splitlines()
+    assert "From every vantage, at every relay: no setting works" in lines
+    assert "  ✗ b: reach: from home: not reachable on any port: silently dropped: no answer at all" in lines
 
 
 def test_one_address_family_is_named() -> None:
