@@ -53,7 +53,7 @@ def test_colours_say_what_the_words_say() -> None:
 
 
 def test_when_nothing_works_everywhere_it_is_said() -> None:
-    closed = {f"p{each['port']}": SILENT for each in LISTENERS}
+    closed: dict[str, Any] = {f"p{each['port']}": SILENT for each in LISTENERS}
     made = matrix(tried("home", a=seen("a"), b=seen("b", **closed)), names=("a", "b"))
     lines = render(made, judge(made)).splitlines()
     assert "From every vantage, at every relay: no setting works" in lines
