@@ -33,6 +33,7 @@ _WORDS = {
     What.CUT: "cut off",
     What.STRIPPED: "STARTTLS taken out",
     What.CERTIFICATE: "not its certificate",
+    What.UNKNOWN_AUTHORITY: "unknown authority",
     What.OTHER: "somebody else",
     What.PORTAL: "login page",
     What.TURNED_AWAY: "turned away",

@@ -100,6 +100,11 @@ def _advice(verdicts: Sequence[Verdict]) -> str:
     for what, words in (
         (What.PORTAL, "This network wants you to log in first: open any web page, then try again."),
         (What.ADDRESS, "Mail programs check the certificate for a name: give the relay's name."),
+        (
+            What.UNKNOWN_AUTHORITY,
+            "If your operator has an authority of their own, give it: --ca ca.pem. If not, somebody reads along: do "
+            "not sign in.",
+        ),
         (What.CERTIFICATE, "Somebody stands between you and the relay, or its certificate has to be renewed."),
         (What.STRIPPED, "This network takes the encryption out. Use another one, or a VPN."),
         (What.NO_SIGN_IN, "The host answers, but does not take mail from you: is the name right?"),

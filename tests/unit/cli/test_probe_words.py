@@ -87,6 +87,7 @@ def test_ports_that_the_relay_does_not_have_are_left_out() -> None:
     [
         (What.PORTAL, "log in first"),
         (What.ADDRESS, "give the relay's name"),
+        (What.UNKNOWN_AUTHORITY, "give it: --ca ca.pem"),
         (What.CERTIFICATE, "Somebody stands between you"),
         (What.STRIPPED, "takes the encryption out"),
         (What.NO_SIGN_IN, "does not take mail from you"),
