@@ -23,6 +23,8 @@ _MODES = {"implicit": {"TLS"}, "starttls": {"STARTTLS"}, "auto": {"TLS", "STARTT
 def judge(matrix: Matrix) -> list[Finding]:
     """Everything worth telling, the worst first."""
     found = [Finding(each.name, TROUBLE, "vantage", each.problem) for each in matrix.vantages if each.problem]
+    if not matrix.vantages:
+        found.append(Finding("relay_reach_from", TROUBLE, "vantage", "it names no host, so nobody looked"))
     for relay in matrix.relays:
         shut = _shut_everywhere(matrix, relay)
         if shut:
@@ -55,7 +57,7 @@ def everywhere(matrix: Matrix) -> list[tuple[int, str]]:
 
 
 def without_family(matrix: Matrix, vantage: str) -> set[str]:
-    """The address families that a vantage has no way with at all: its own lack, not that of a relay."""
+    """The address families in which a vantage reaches no relay at all: more likely its own lack than that of each."""
     seen = [one for one in matrix.seen if one.vantage == vantage]
     families: set[str] = {one.verdict.family for one in seen}
     gone = {

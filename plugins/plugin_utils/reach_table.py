@@ -67,7 +67,7 @@ def render(matrix: Matrix, findings: Sequence[Finding], paint: Paint = lambda te
     for vantage in vantages:
         gone = [FAMILIES[family] for family in sorted(without_family(matrix, vantage))]
         if gone:
-            text += ["", f"{vantage} itself has no {' and no '.join(gone)}"]
+            text += ["", f"{vantage} has no way to any relay over {' or '.join(gone)}"]
     for level, heading in ((TROUBLE, "Trouble:"), (DIFFERENCE, "Unlike its siblings:"), (NOTICE, "To note:")):
         told: dict[str, list[str]] = {}
         for finding in findings:

@@ -30,7 +30,7 @@ def words_of(found: Survey, *, everything: bool) -> str:
     seen = [verdict for verdict in found.verdicts if verdict.family not in absent or everything]
     text = [f"{style(escape(found.host), 'bold')}  {places}"]
     text.append(table(["port", "over", "from here"], _rows(found, seen, everything, width), right=["port"]))
-    text += [f"\nThis network has no {_FAMILIES[family]}." for family in sorted(absent)]
+    text += [f"\nThere is no way to it over {_FAMILIES[family]} from here." for family in sorted(absent)]
     text.append("\n" + _folded(_whose_ports(found), width))
     setting = found.setting
     if setting is None:

@@ -147,6 +147,10 @@ def test_a_name_that_is_not_found_and_a_vantage_that_is_away() -> None:
     ]
 
 
+def test_that_nobody_looked_is_not_that_all_is_well() -> None:
+    assert told() == [("trouble", "relay_reach_from", "vantage", "it names no host, so nobody looked")]
+
+
 def test_ports_that_are_none_of_the_relay_s_are_no_findings() -> None:
     more = (*LISTENERS, {"port": 25, "tls": "starttls"})
     made = matrix(

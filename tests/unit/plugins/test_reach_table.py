@@ -87,7 +87,7 @@ def test_a_name_that_was_not_found_and_a_family_that_is_not_there() -> None:
     one = seen("a", p587_ipv6=away, p465_ipv6=away, p443_ipv6=away)
     made = matrix(tried("home", a=one, b="b.test: no address"), names=("a", "b"))
     text = render(made, judge(made))
-    assert "home itself has no IPv6" in text
+    assert "home has no way to any relay over IPv6" in text
     assert "   587  not tried" in text.splitlines()
 
 
