@@ -29,6 +29,20 @@ def test_no_program_signs_in_in_the_clear(
     assert [program for program, status in sent.items() if status == 0] == ["s-nail"]
 
 
+def test_behind_a_login_page_nobody_sends_and_after_it_everybody_does(
+    network: Network, compose: Callable[..., Submission], submit: Callable[..., Any], mailboxes: Mailboxes
+) -> None:
+    """The setting stays as it is: what the program could not send, it sends once the person has logged in."""
+    all_of_them = [compose("relay1", port=443, program=program) for program in EVERY_PROGRAM]
+    with network("ct direction original tcp dport != { 22, 53 } drop", redirect="80, 443", middlebox="portal"):
+        for one in all_of_them:
+            assert submit(one).rc != 0, one.program
+    for one in all_of_them:
+        assert submit(one).rc == 0, one.program
+    tokens = [one.token for one in all_of_them]
+    assert mailboxes.wait_for(tokens, seconds=20) == dict.fromkeys(tokens, 1)
+
+
 def test_the_network_changes_under_every_program(
     network: Network,
     router: Any,
