@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,13 +38,16 @@ def read_attempt(host: str, told: Mapping[str, Any]) -> Attempt:
     target = Target(host, told["family"], str(told["address"]), int(told["port"]), told["mode"])
     if target.family not in ("ipv4", "ipv6") or target.mode not in ("greeting", "tls"):
         raise ValueError(f"no attempt: {target}")
+    seconds = float(told["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"no time: {seconds}")
     shown = None
     if one := told.get("shown"):
         shown = Shown(str(one["problem"]), base64.b64decode(one["der"], validate=True), str(one["version"]))
     return Attempt(
         target,
         End(told["end"]),
-        float(told["seconds"]),
+        seconds,
         banner=str(told.get("banner", "")),
         starttls=bool(told.get("starttls")),
         starttls_failed=str(told.get("starttls_failed", "")),

@@ -76,12 +76,12 @@ def read_matrix(relays: Sequence[Relay], tried: Sequence[Mapping[str, Any]], aut
     unknown: dict[tuple[str, str], str] = {}
     for vantage, one in zip(vantages, tried, strict=True):
         for relay in relays:
-            told = (one.get("relays") or {}).get(relay.name) or {}
-            if "attempts" in told:
-                attempts = [describe(read_attempt(relay.host, each)) for each in told["attempts"]]
-                found[relay.name][vantage.name] = attempts
-            elif not vantage.problem:
-                unknown[relay.name, vantage.name] = str(told.get("problem") or "it was not tried")
+            if vantage.problem:
+                continue
+            try:
+                found[relay.name][vantage.name] = _attempts(relay, one["relays"].get(relay.name) or {})
+            except _UntriedError as error:
+                unknown[relay.name, vantage.name] = str(error)
     seen: list[Seen] = []
     said: dict[str, Statement] = {}
     for relay in relays:
@@ -96,11 +96,35 @@ def read_matrix(relays: Sequence[Relay], tried: Sequence[Mapping[str, Any]], aut
     return Matrix(tuple(relays), vantages, tuple(seen), unknown, said)
 
 
+class _UntriedError(Exception):
+    """There are no attempts; the text says why."""
+
+
+def _attempts(relay: Relay, told: Any) -> list[Attempt]:
+    """What a vantage tried, with both tries of each port and family, and nothing of ports that it was not asked for.
+
+    Raises _UntriedError, also for what is no answer: one vantage that talks nonsense does not cost the others' report.
+    """
+    try:
+        if "attempts" not in told:
+            raise _UntriedError(str(told.get("problem") or "it was not tried"))
+        attempts = [describe(read_attempt(relay.host, each)) for each in told["attempts"]]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _UntriedError(f"its answer cannot be read: {error}") from None
+    asked = [each for each in attempts if each.target.port in relay.ports]
+    modes: dict[tuple[int, str], set[str]] = {}
+    for each in asked:
+        modes.setdefault((each.target.port, each.target.family), set()).add(each.target.mode)
+    if not all(len(each) == len(("greeting", "tls")) for each in modes.values()):
+        raise _UntriedError("its answer cannot be read: a port was tried in one way only")
+    return asked
+
+
 def _vantage(result: Mapping[str, Any]) -> Vantage:
     name = str(result.get("item", ""))
     if "relays" in result:
         return Vantage(name, python=str(result.get("python", "")))
-    words = str(result.get("msg") or "it gave no answer").strip().splitlines()[-1]
+    words = (str(result.get("msg") or "").strip() or "it gave no answer").splitlines()[-1]
     return Vantage(name, f"it cannot be reached: {words}" if result.get("unreachable") else words)
 
 

@@ -32,7 +32,15 @@ def test_what_arrives_is_what_was_sent(found: Attempt) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"family": "ipx"}, {"mode": "none"}, {"end": "well"}, {"port": "x"}, {"shown": {"problem": ""}}]
+    "change",
+    [
+        {"family": "ipx"},
+        {"mode": "none"},
+        {"end": "well"},
+        {"port": "x"},
+        {"seconds": "nan"},
+        {"shown": {"problem": ""}},
+    ],
 )
 def test_what_is_no_attempt_is_refused(change: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError)):
