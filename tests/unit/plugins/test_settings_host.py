@@ -75,9 +75,10 @@ def put(host: SettingsHost, files: list[ManagedFile], *, signs: bool = True) -> 
     """What the module does."""
     differing = [file for file in files if file.differs()]
     host.write(host.directories(files), differing, host.superfluous(files))
-    changed = {file.path.name for file in differing}
-    host.put_to_use(changed, address=ADDRESS, signs=signs)
-    return changed
+    waiting = host.not_taken_up(files)
+    host.put_to_use(waiting, address=ADDRESS, signs=signs)
+    host.taken_up(files).write()
+    return {file.path.name for file in differing}
 
 
 def test_from_nothing_to_pages_that_are_served(host: SettingsHost, systemd: Systemd, tmp_path: Path) -> None:
@@ -102,6 +103,22 @@ def test_another_page_disturbs_nobody_and_another_configuration_is_reloaded(
     assert put(host, wanted(host, configuration="other")) == {"nginx.conf"}
     changes = [line for line in systemd.asked if "is-active" not in line and "enable" not in line]
     assert changes == [f"systemctl reload {SERVICE}", f"systemctl start {PATH}"]
+
+
+def test_what_a_run_that_broke_off_left_is_taken_up_by_the_next(host: SettingsHost, systemd: Systemd) -> None:
+    put(host, wanted(host))
+    files = wanted(host, configuration="other")
+    systemd.refuses = {f"reload {SERVICE}": "no"}
+    with pytest.raises(SettingsError, match="reload"):
+        put(host, files)
+    assert not any(file.differs() for file in files)
+    assert host.not_taken_up(files) == {"nginx.conf"}
+    systemd.refuses = {}
+    systemd.asked.clear()
+    put(host, files)
+    assert f"systemctl reload {SERVICE}" in systemd.asked
+    assert host.not_taken_up(files) == set()
+    assert host.superfluous(files) == []
 
 
 def test_what_nobody_wants_any_more_goes(host: SettingsHost, systemd: Systemd, tmp_path: Path) -> None:
