@@ -141,8 +141,8 @@ class SettingsHost:
     def put_to_use(self, changed: set[str], *, address: str, signs: bool) -> None:
         """Start what does not run, and have the rest take up what has changed.
 
-        changed: names of the files that are not in use yet. address: where the web server answers. signs: whether there is a
-        profile to sign. Raises SettingsError.
+        changed: names of the files that are not in use yet. address: where the web server answers. signs: whether
+        there is a profile to sign. Raises SettingsError.
         """
         if changed & set(_UNITS):
             self._systemctl("daemon-reload")

@@ -21,6 +21,8 @@ from relay_agent.probe.wire import read_attempt
 
 __all__ = ["Matrix", "Seen", "Vantage", "read_matrix"]
 
+_LONGEST = 300  # characters of why there is nothing, in a vantage's words
+
 
 @dataclass(frozen=True)
 class Vantage:
@@ -107,10 +109,10 @@ def _attempts(relay: Relay, told: Any) -> list[Attempt]:
     """
     try:
         if "attempts" not in told:
-            raise _UntriedError(str(told.get("problem") or "it was not tried"))
+            raise _UntriedError(str(told.get("problem") or "it was not tried")[:_LONGEST])
         attempts = [describe(read_attempt(relay.host, each)) for each in told["attempts"]]
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _UntriedError(f"its answer cannot be read: {error}") from None
+        raise _UntriedError(f"its answer cannot be read: {str(error)[:_LONGEST]}") from None
     asked = [each for each in attempts if each.target.port in relay.ports]
     modes: dict[tuple[int, str], set[str]] = {}
     for each in asked:

@@ -82,7 +82,7 @@ def answer(vantage: str, status: int, output: str, errors: str) -> dict[str, Any
     if status or not isinstance(found, dict) or not isinstance(found.get("relays"), dict):
         last = _last(errors) or _last(output) or "it said nothing"
         raise ReachError(f"{vantage} could not try the ports (exit status {status}): {last}")
-    return {"python": str(found.get("python", "")), "relays": found["relays"]}
+    return {"python": str(found.get("python", ""))[:_LONGEST], "relays": found["relays"]}
 
 
 def _last(text: str) -> str:

@@ -44,3 +44,7 @@ def test_ports_that_nobody_asked_for_are_left_out() -> None:
     read = matrix({"attempts": [*WHOLE, *({**each, "port": 22} for each in WHOLE)]})
     assert {one.port for one in read.at("a", "odd")} == {587, 465, 443}
     assert read.unknown == {}
+
+
+def test_a_reason_without_end_is_cut() -> None:
+    assert len(matrix({"problem": "x" * 9999}).unknown["a", "odd"]) == 300
