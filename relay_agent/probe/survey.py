@@ -82,21 +82,22 @@ def survey(
 
 
 def proved(attempts: Sequence[Attempt], keys: Sequence[str], authorities: bytes) -> Statement | None:
-    """A statement that is the relay's: its key has shown a trusted certificate here, was known before, or is certified
-    by one of the authorities given."""
+    """The latest statement that is the relay's: its key has shown a trusted certificate here, was known before, or is
+    certified by one of the authorities given. Those certified go first: a company that reads along has put an authority
+    of its own on its machines, and can sign a statement, too."""
     trusted = {*keys}
     for each in attempts:
         if each.certificate is not None and not each.certificate.problem:
             trusted.add(each.certificate.key)
-    best: Statement | None = None
+    best: tuple[bool, float, Statement] | None = None
     for each in attempts:
         for text in each.statements:
             with suppress(StatementError):
                 said = read_statement(text, time.time())
-                ours = said.key in trusted or _certified(said.certificate, each.target.host, authorities)
-                if ours and (best is None or said.at > best.at):
-                    best = said
-    return best
+                certified = _certified(said.certificate, each.target.host, authorities)
+                if (certified or said.key in trusted) and (best is None or (certified, said.at) > best[:2]):
+                    best = certified, said.at, said
+    return best[2] if best is not None else None
 
 
 def _certified(certificate: bytes, host: str, authorities: bytes) -> bool:
