@@ -9,8 +9,11 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils import managed_files
 from ansible_collections.postroad.relay.plugins.module_utils.managed_files import ManagedFile
 from ansible_collections.postroad.relay.plugins.module_utils.settings_host import (
@@ -21,6 +24,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.settings_host impor
     SettingsHost,
     answers,
 )
+from ansible_collections.postroad.relay.plugins.modules.settings_host import present
 
 UNITS = {SERVICE: "[Service]\n", PROFILE_SERVICE: "[Service]\n", PATH: "[Path]\n"}
 ADDRESS = "127.0.0.1:880"
@@ -119,6 +123,20 @@ def test_what_a_run_that_broke_off_left_is_taken_up_by_the_next(host: SettingsHo
     assert f"systemctl reload {SERVICE}" in systemd.asked
     assert host.not_taken_up(files) == set()
     assert host.superfluous(files) == []
+
+
+def test_check_mode_says_that_a_run_broke_off_and_does_nothing(host: SettingsHost, systemd: Systemd) -> None:
+    files = wanted(host)
+    put(host, files)
+    host.taken_up(files).path.unlink()
+    systemd.asked.clear()
+    params = {"configuration": "good", "profile": "plist", "units": UNITS, "address": ADDRESS}
+    params |= {"pages": {"mail/config.xml": "<a/>", "reach.json": "{}"}, "answers": {"a.xml": "<b/>"}}
+    module = cast(AnsibleModule, SimpleNamespace(params=params, check_mode=True))
+    result = present(module, host, installed=False)
+    assert result["changed"] is True
+    assert any("(not seen: a run broke off)" in each["before"] for each in result["diff"])
+    assert not any(word in line for line in systemd.asked for word in ("restart", "reload", "enable --quiet"))
 
 
 def test_what_nobody_wants_any_more_goes(host: SettingsHost, systemd: Systemd, tmp_path: Path) -> None:
