@@ -85,7 +85,11 @@ class ActionModule(ActionBase):
             listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
             # What is wrong with a listener itself is told with the agent's variables.
             # The web server of the settings answers challenges at the ports that it shares.
-            settings = templar.template(templar.available_variables["relay_settings_service"])
+            service, state = (
+                templar.template(templar.available_variables[f"{SETTINGS_ROLE}_{name}"])
+                for name in ("service", "state")
+            )
+            settings = service and state != "absent"
             ports = {
                 int(each["port"])
                 for each in (listeners if isinstance(listeners, list) else ())
@@ -107,6 +111,8 @@ class ActionModule(ActionBase):
         # What is wrong with any of these itself is told with the variables of its role.
         given = certificate["relay_tls_certificate"]
         if not are_listeners(listeners) or not isinstance(given, dict):
+            return []
+        if values["relay_settings_state"] == "absent":
             return []
         wanted = values["relay_settings_service"]
         provided = given.get("mode") == "provided" and not given.get("names")

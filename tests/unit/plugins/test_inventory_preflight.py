@@ -148,6 +148,10 @@ def test_settings_that_nobody_could_be_given(tmp_path: Path) -> None:
             "relay_tls_certificate": acme,
         },
     }
+    # Nobody serves anything any more, the settings and the challenges neither.
+    gone = {"relay_settings_service": {"domains": ["example.org"]}, "relay_settings_state": "absent"}
+    hosts["five.example"] = gone | {"relay_agent_listeners": [{"port": 587, "tls": "starttls"}]}
+    hosts["six.example"] = gone | {"relay_agent_listeners": shared, "relay_tls_certificate": acme}
     # What is wrong with another role's variables is told there, and not by an error of this.
     mistakes: tuple[dict[str, object], ...] = (
         {"relay_agent_listeners": [*shared, {"port": 587, "tls": "startls"}]},
@@ -167,6 +171,8 @@ def test_settings_that_nobody_could_be_given(tmp_path: Path) -> None:
         "one.example: relay_settings_service: browsers cannot come to it; relay_agent_listeners needs {port: 443,",
         "two.example: relay_settings_service.domain: is not a known key; did you mean domains?",
         "three.example: relay_tls_certificate.acme.challenge: http needs port 80",
+        "six.example: relay_tls_certificate.acme.challenge: http needs port 80",
     ):
         assert problem in output
     assert "four.example: relay" not in output
+    assert "five.example: relay" not in output
