@@ -15,7 +15,7 @@ from relay_agent.probe import verdict as probe_verdict
 from relay_agent.probe.attempt import Attempt
 from relay_agent.probe.presented import describe
 from relay_agent.probe.statement import Statement
-from relay_agent.probe.survey import proved
+from relay_agent.probe.survey import all_proved
 from relay_agent.probe.verdict import Verdict, What
 from relay_agent.probe.wire import read_attempt
 
@@ -53,13 +53,15 @@ class Seen:
 @dataclass(frozen=True)
 class Matrix:
     """unknown: for a relay and a vantage, why the relay could not be tried from there. said: the relays' own signed
-    words, where they got through somewhere."""
+    words, where they got through somewhere. contested: relays for which several keys spoke, all trusted where they were
+    seen and none certified by an authority of the operator's: nothing tells which is the relay's."""
 
     relays: tuple[Relay, ...]
     vantages: tuple[Vantage, ...]
     seen: tuple[Seen, ...]
     unknown: Mapping[tuple[str, str], str]
     said: Mapping[str, Statement]
+    contested: frozenset[str] = frozenset()
 
     @property
     def looking(self) -> list[str]:
@@ -86,16 +88,19 @@ def read_matrix(relays: Sequence[Relay], tried: Sequence[Mapping[str, Any]], aut
                 unknown[relay.name, vantage.name] = str(error)
     seen: list[Seen] = []
     said: dict[str, Statement] = {}
+    contested: set[str] = set()
     for relay in relays:
         everywhere = [attempt for attempts in found[relay.name].values() for attempt in attempts]
-        statement = proved(everywhere, (), authorities.encode("ascii", "replace"))
-        if statement is not None:
-            said[relay.name] = statement
-        keys = {statement.key} if statement is not None else {_trusted(each) for each in everywhere} - {""}
+        statements = all_proved(everywhere, (), authorities.encode("ascii", "replace"))
+        keys = {each.key for each in statements} or {_trusted(each) for each in everywhere} - {""}
+        if statements and len(keys) == 1:
+            said[relay.name] = statements[0]
+        elif statements:
+            contested.add(relay.name)
         known = probe_verdict.Relay(relay.host, keys, dict(relay.listeners))
         for vantage_name, attempts in found[relay.name].items():
             seen += _judged(relay, vantage_name, known, attempts)
-    return Matrix(tuple(relays), vantages, tuple(seen), unknown, said)
+    return Matrix(tuple(relays), vantages, tuple(seen), unknown, said, frozenset(contested))
 
 
 class _UntriedError(Exception):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from relay_agent.probe.attempt import Attempt, End, Shown, Target
 from relay_agent.probe.presented import describe
 from relay_agent.probe.statement import make_statement
-from relay_agent.probe.survey import proved
+from relay_agent.probe.survey import all_proved
 from tests.unit.plugins.issued import issue
 from tests.unit.plugins.reach_example import LISTENERS, authority, relays, seen, tried
 
@@ -78,5 +78,6 @@ def test_whom_a_vantage_trusts_does_not_speak_for_the_relay_where_its_authority_
         found.append(speaking(chain, key, at))
         (tmp_path / name / "ca").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
     keys = [each.certificate.key for each in found if each.certificate]
-    said = [proved(found, (), given) for given in ((tmp_path / "fleet/ca").read_bytes(), b"")]
-    assert [one.key for one in said if one] == keys
+    decided = all_proved(found, (), (tmp_path / "fleet/ca").read_bytes())
+    assert [one.key for one in decided] == keys[:1]
+    assert [one.key for one in all_proved(found, (), b"")] == keys[::-1]
