@@ -81,7 +81,10 @@ def _covers(name: str, wanted: str) -> bool:
 def _is_here(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        return ip_address(host.strip("[]")).is_loopback and port.isdecimal() and 0 < int(port) < 65536
+        # A scope (RFC 4007 11) is any text, which would get into the web server's configuration.
+        return (
+            "%" not in host and ip_address(host.strip("[]")).is_loopback and port.isdecimal() and 0 < int(port) < 65536
+        )
     except ValueError:
         return False
 
