@@ -15,6 +15,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -159,22 +160,25 @@ def test_installed_by_itself_and_without_root(installed: Path, lasting_agent: Ag
 
 def test_ctrl_c_on_a_terminal_ends_it_at_once(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    # It takes connections and never says a word: without Ctrl-C, that takes some seconds.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    # A background job ignores Ctrl-C, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ExitStack() as opened:
+        # It takes connections and never says a word: without Ctrl-C, that takes some seconds.
+        silent = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = str(silent.getsockname()[1])
         started = subprocess.Popen(
             [sys.executable, "-m", "relay_agent", "probe", "127.0.0.1", "--port", port, "--known", str(tmp_path / "k")],
             cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"NO_COLOR": "1"},
         )  # fmt: skip
+        signal.signal(signal.SIGINT, before)
         os.close(theirs)
         # Both tries are under way once they are connected.
-        clients = [silent.accept()[0] for _ in range(2)]
+        for _ in range(2):
+            opened.enter_context(silent.accept()[0])
         begun = time.monotonic()
         started.send_signal(signal.SIGINT)
         assert started.wait(10) == 130
         assert time.monotonic() - begun < 1.5
-        for client in clients:
-            client.close()
     shown = os.read(ours, 65536)
     os.close(ours)
     assert b"127.0.0.1: interrupted" in shown
