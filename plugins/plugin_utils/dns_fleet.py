@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a play's variables to the fleet whose records are wanted, for the actions dns_records and dns_check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Fleet, Record, fleet_records, relay_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import zones_of as _zones_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
+
+__all__ = ["FLEET_ARGUMENTS", "by_zone", "read_fleet"]
+
+_STRINGS = {"type": "list", "elements": "str", "default": []}
+
+FLEET_ARGUMENTS: dict[str, Any] = {
+    "hosts": {"type": "list", "elements": "str", "required": True},
+    "relays": {"type": "list", "elements": "str", "required": True},
+    "facts": {"type": "str", "required": True},
+    "zones": _STRINGS,
+    "domains": _STRINGS,
+    "service": {"type": "str", "default": ""},
+    "incoming": {"type": "list", "elements": "dict", "default": []},
+    "settings_host": {"type": "str", "default": ""},
+    "ttl": {"type": "int", "default": 3600},
+    "failover": {"type": "dict", "default": {}},
+    "tlsa": {"type": "bool", "default": False},
+    "spf": {"type": "dict", "default": {}},
+    "dmarc": {"type": "dict", "default": {}},
+    "mta_sts": {"type": "list", "elements": "dict", "default": []},
+    "tls_reports": {"type": "str", "default": ""},
+    "reverse": {"type": "bool", "default": True},
+}
+
+
+def read_fleet(options: Mapping[str, Any], hostvars: Mapping[str, Any]) -> tuple[Fleet, list[Record]]:
+    """The fleet and its records. Raises DnsValueError."""
+    left_out = sorted(set(options["relays"]) - set(options["hosts"]))
+    if left_out:
+        raise DnsValueError(
+            f"{', '.join(left_out)} cannot be asked or is left out by --limit: the records are those of all relays"
+        )
+    relays = tuple(relay_of(hostvars[host][options["facts"]]) for host in options["hosts"])
+    failover = bool(options["failover"].get("enabled"))
+    if failover and (not options["service"] or len(relays) < 2):
+        raise DnsValueError("relay_dns_failover: needs relay_dns_service and at least two relays")
+    fleet = Fleet(
+        relays=relays,
+        domains=tuple(options["domains"]),
+        service=options["service"],
+        incoming=tuple(options["incoming"]),
+        ttl=options["ttl"],
+        address_ttl=int(options["failover"].get("ttl") or 30) if failover else options["ttl"],
+        failover=failover,
+        tlsa=options["tlsa"],
+        settings_host=options["settings_host"],
+        spf=options["spf"],
+        dmarc=options["dmarc"],
+        mta_sts=tuple(options["mta_sts"]),
+        tls_reports=options["tls_reports"],
+        reverse=options["reverse"],
+    )
+    try:
+        return fleet, fleet_records(fleet)
+    except KeyError as error:
+        raise DnsValueError(
+            f"relay_dns variables: {error.args[0]} is missing or has a value that is not known"
+        ) from None
+
+
+def by_zone(records: Sequence[Record], zones: Sequence[str], fleet: Fleet) -> dict[str, list[Record]]:
+    """The records of each zone, in their order; under "" those that are in no zone."""
+    owners = _zones_of(records, zones, fleet)
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(owners[record.owner], []).append(record)
+    return dict(sorted(found.items(), key=lambda item: (item[0] == "", item[0])))
