@@ -170,7 +170,7 @@ def canonical(kind: str, text: str) -> str:
 
     Raises dns.exception.DNSException for what is no such data.
     """
-    rdata = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, origin=dns.name.root)
+    rdata = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, origin=dns.name.root, relativize=False)
     if isinstance(rdata, dns.rdtypes.ANY.TXT.TXT):
         # Where a long text is cut into strings has no meaning (RFC 7208 3.3, RFC 6376 3.6.2.2).
         whole = b"".join(rdata.strings)

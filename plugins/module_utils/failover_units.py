@@ -16,7 +16,6 @@ __all__ = ["FailoverUnitError", "FailoverUnits", "settings_text"]
 SERVICE = "postroad-failover.service"
 _HEADER = "# Written by Ansible (role relay_dns): what is changed here, the next run changes back.\n\n"
 _AGENT = "/opt/postroad/current/bin/relay-agent"
-_CREDENTIAL = "failover.toml"
 
 _UNIT = """\
 # Written by Ansible (role relay_dns): what is changed here, the next run changes back.
@@ -34,14 +33,15 @@ StartLimitIntervalSec=0
 Type=notify
 # An earlier release, from which or to which the host is on its way, may not know it: then there is none meanwhile.
 ExecCondition=/bin/sh -c '{agent} failover --help >/dev/null 2>&1'
-ExecStart={agent} failover watch --settings ${{CREDENTIALS_DIRECTORY}}/{credential}
+ExecStart={agent} failover watch --settings -
+# The settings have the key of the name server: root's file, which systemd opens for this service alone.
+StandardInput=file:{settings}
+StandardOutput=journal
 # It ends, and begins again with the release that is current then.
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=5s
 RestartPreventExitStatus=2
-# The settings have the key of the name server: root's file, handed to this service alone.
-LoadCredential={credential}:{settings}
 UMask=0077
 MemoryMax=256M
 TasksMax=64
@@ -100,7 +100,7 @@ class FailoverUnits:
         self._run_command = run_command
         self._wanted = text is not None
         settings = root / "etc/postroad-failover.toml"
-        unit = _UNIT.format(agent=_AGENT, credential=_CREDENTIAL, settings=settings)
+        unit = _UNIT.format(agent=_AGENT, settings=settings)
         self._files = [
             ManagedFile(settings, text or "", mode=0o600, secret=True),
             ManagedFile(root / "etc/systemd/system" / SERVICE, unit),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -80,9 +81,13 @@ class FailoverSettings(Section):
 
 
 def read_settings(path: Path) -> FailoverSettings:
-    """Raises FailoverError with a sentence that says what is wrong with the file, and never shows the key."""
+    """From a file, or with `-` from standard input, by which systemd hands it to a service that may not open it.
+
+    Raises FailoverError with a sentence that says what is wrong, and never shows the key.
+    """
     try:
-        return FailoverSettings.model_validate(tomllib.loads(path.read_text("utf-8")))
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        return FailoverSettings.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         raise FailoverError(f"{path} does not exist: dns.yml writes it where relay_dns_failover is enabled") from None
     except ValidationError as error:
