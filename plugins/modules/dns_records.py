@@ -103,7 +103,7 @@ EXAMPLES = r"""
     hosts: "{{ ansible_play_hosts_all }}"
     relays: "{{ groups.relays }}"
     facts: _relay_dns_facts
-    directory: "{{ inventory_dir }}/dns"
+    directory: "{{ inventory_dir }}/dns-records"
   run_once: true
 """
 
