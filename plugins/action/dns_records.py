@@ -16,7 +16,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import 
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
 from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError
 
-from relay_agent.name_server import Change, NameServer, NameServerError, TsigKey
+from relay_agent.name_server import Answer, Change, NameServer, NameServerError, TsigKey
 
 ARGUMENTS: dict[str, Any] = FLEET_ARGUMENTS | {
     "directory": {"type": "path", "required": True},
@@ -124,19 +124,23 @@ class ActionModule(ActionBase):
                 continue
             judged = []
             for record in records:
-                found = server.ask(record.owner, record.kind).values
+                answer = server.ask(record.owner, record.kind)
                 mine = published.get((record.owner, record.kind), frozenset())
-                judged.append((judge(record, found, mine), found))
+                judged.append((judge(record, answer.values, mine, ttl=answer.ttl), answer))
             told += [_sentence(each) for each, _ in judged if _sentence(each)]
             todo = [(each, found) for each, found in judged if each.add or each.remove]
             if todo:
-                before = "".join(_line(each.record, value) for each, _ in todo for value in sorted(each.remove))
-                after = "".join(_line(each.record, value) for each, _ in todo for value in sorted(each.add))
+                before = "".join(
+                    _line(each.record, value, found.ttl) for each, found in todo for value in sorted(each.remove)
+                )
+                after = "".join(
+                    _line(each.record, value, _ttl(each, found)) for each, found in todo for value in sorted(each.add)
+                )
                 diffs.append(_diff(f"zone {zone} at {access['server']}", before, after))
                 if not self._task.check_mode:
                     self._send(server, zone, todo)
             for each, found in judged:
-                _remember(ours, each, found)
+                _remember(ours, each, found.values)
         if not self._task.check_mode:
             entries = [[owner, kind, sorted(values)] for (owner, kind), values in sorted(ours.items()) if values]
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -148,10 +152,10 @@ class ActionModule(ActionBase):
         return diffs, told
 
     @staticmethod
-    def _send(server: NameServer, zone: str, todo: Sequence[tuple[Judged, frozenset[str]]]) -> None:
+    def _send(server: NameServer, zone: str, todo: Sequence[tuple[Judged, Answer]]) -> None:
         for start in range(0, len(todo), _MOST_IN_A_MESSAGE):
             changes = [
-                Change(each.record.owner, each.record.kind, each.add, each.remove, each.record.ttl, found)
+                Change(each.record.owner, each.record.kind, each.add, each.remove, _ttl(each, found), found.values)
                 for each, found in todo[start : start + _MOST_IN_A_MESSAGE]
             ]
             if not server.update(zone, changes):
@@ -167,11 +171,16 @@ def _remember(ours: dict[tuple[str, str], frozenset[str]], judged: Judged, found
     if record.rule == "spf":
         return
     place = (record.owner, record.kind)
-    there = (found | judged.add) - judged.remove
+    there = (found - judged.remove) | judged.add
     known = ours.get(place, frozenset())
     # What was there before us and is wanted, too, is ours from now on: nobody else has a use for it.
     kept = there & (frozenset(record.values) | known)
     ours[place] = kept
+
+
+def _ttl(judged: Judged, found: Answer) -> int:
+    """Seconds. A policy that is merged into another's text keeps the time that its neighbours at the name have."""
+    return found.ttl if judged.record.beginning and found.values else judged.record.ttl
 
 
 def _sentence(judged: Judged) -> str:
@@ -184,8 +193,8 @@ def _sentence(judged: Judged) -> str:
     return ""
 
 
-def _line(record: Record, value: str) -> str:
-    return f"{record.owner} {record.ttl} IN {record.kind} {value}\n"
+def _line(record: Record, value: str, ttl: int) -> str:
+    return f"{record.owner} {ttl} IN {record.kind} {value}\n"
 
 
 def _diff(header: str, before: str, after: str) -> dict[str, str]:

@@ -36,8 +36,8 @@ class Judged:
     says: str = ""
 
 
-def judge(record: Record, found: frozenset[str], published: frozenset[str] = frozenset()) -> Judged:
-    """found: what there is at the record's name, of its type. published: of that, what is from us."""
+def judge(record: Record, found: frozenset[str], published: frozenset[str] = frozenset(), *, ttl: int = 0) -> Judged:
+    """found: what there is at the record's name, of its type. published: of that, what is from us. ttl: its seconds."""
     if record.beginning:
         texts = frozenset(value for value in found if _begins(value, record.beginning))
         return _policy(record, texts) if record.rule == "spf" else _default(record, texts, published)
@@ -45,7 +45,7 @@ def judge(record: Record, found: frozenset[str], published: frozenset[str] = fro
     remove = (found & published) - wanted
     unwanted = found - wanted - published
     if record.rule == "any":
-        return _any(record, found, remove, unwanted)
+        return _any(record, found, remove, unwanted, ttl)
     lacking = wanted - found
     if record.kind == "CNAME" and unwanted:
         # A name has one alias: adding ours would replace it.
@@ -63,11 +63,16 @@ def judge(record: Record, found: frozenset[str], published: frozenset[str] = fro
     return Judged(record, "good")
 
 
-def _any(record: Record, found: frozenset[str], remove: frozenset[str], unwanted: frozenset[str]) -> Judged:
+def _any(record: Record, found: frozenset[str], remove: frozenset[str], unwanted: frozenset[str], ttl: int) -> Judged:
     wanted = frozenset(record.values)
     if not found & wanted:
         says = f"there is {_list(found)} instead" if found else "is not there"
         return Judged(record, "wrong" if found else "missing", wanted, remove, unwanted, says)
+    if ttl > record.ttl:
+        # The same records again: a server takes the TTL of what is added for all of them (RFC 2181 5.2).
+        again = found & wanted
+        says = f"is remembered for {ttl} s, and with it a relay that is gone (expected {record.ttl} s at most)"
+        return Judged(record, "wrong", again, again | remove, unwanted, says)
     if unwanted or remove:
         return Judged(record, "foreign", frozenset(), remove, unwanted, f"also has {_list(unwanted | remove)}")
     out = wanted - found

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet's records at a real name server: published, found by a traveller, compared, mended."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.topology import Lab
+from traffic.fixtures import CHECKOUT, LAB, STATE
+
+RECORDS = STATE / "inventory" / "dns-records"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> Callable[..., tuple[int, str, list[dict[str, Any]]]]:
+    """Runs a playbook: its exit status, what it said, and for dns_check.yml its JSON."""
+    ((_, resolver),) = lab.hosts["dns"].networks
+    report = tmp_path_factory.mktemp("dns") / "check.json"
+
+    def play(name: str, *options: str) -> tuple[int, str, list[dict[str, Any]]]:
+        inventories = [f"--inventory={STATE / 'inventory'}", f"--inventory={CHECKOUT / 'molecule/networks/inventory'}"]
+        chosen = {"relay_check_dns_resolver": resolver.ipv4, "relay_check_dns_json": str(report)}
+        command = ["ansible-playbook", *inventories, f"playbooks/{name}.yml", "--extra-vars", json.dumps(chosen)]
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "POSTROAD_LAB": LAB,
+        }
+        done = subprocess.run([*command, *options], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+        rows = json.loads(report.read_text()) if name == "dns_check" else []
+        return done.returncode, done.stdout + done.stderr, rows
+
+    return play
+
+
+@pytest.fixture(scope="module")
+def knot(on: Callable[[str], Any]) -> Callable[..., None]:
+    """Changes the fleet's zone by another hand: ``knot("unset relay1 A")``."""
+
+    def change(*commands: str) -> None:
+        steps = [f"zone-{verb} roam.test {rest}" for verb, _, rest in (each.partition(" ") for each in commands)]
+        for step in ["zone-begin roam.test", *steps, "zone-commit roam.test"]:
+            on("ns").check_output(f"knotc {step}")
+
+    return change
+
+
+def test_a_second_run_changes_nothing(run: Callable[..., Any]) -> None:
+    status, said, _ = run("dns")
+    assert status == 0, said
+    assert "changed=0" in said
+    assert "changed=1" not in said
+
+
+def test_a_mail_program_finds_the_ports(laptop: Any) -> None:
+    lines = laptop.check_output("dig +short SRV _submissions._tcp.roam.test").splitlines()
+    assert min(lines, key=lambda line: int(line.split()[0])) == "0 1 443 mail.roam.test."
+    assert laptop.check_output("dig +short autoconfig.roam.test CNAME") == "mail.roam.test."
+
+
+def test_what_was_there_stays(laptop: Any) -> None:
+    """Somebody's text, and their SPF policy with its own words and end."""
+    texts = laptop.check_output("dig +short TXT roam.test").splitlines()
+    (policy,) = [text for text in texts if "spf1" in text]
+    assert '"somebody-verification=1234"' in texts
+    assert policy.startswith('"v=spf1 include:elsewhere.test ip4:')
+    assert policy.endswith(' -all"')
+
+
+def test_everything_is_published(run: Callable[..., Any]) -> None:
+    status, said, rows = run("dns_check")
+    assert status == 0, said
+    assert {row["state"] for row in rows} == {"good"}
+    assert {row["type"] for row in rows} == {"A", "AAAA", "SRV", "CNAME", "TXT", "TLSA", "PTR"}
+
+
+def test_what_is_missing_or_wrong_is_told_and_mended(run: Callable[..., Any], knot: Callable[..., None]) -> None:
+    knot("unset relay1 A", "unset _dmarc TXT", "set relay2 60 A 198.18.7.62")
+    status, said, rows = run("dns_check")
+    bad = {(row["name"], row["type"]): row for row in rows if row["state"] != "good"}
+    assert status != 0
+    assert set(bad) == {("relay1.roam.test.", "A"), ("relay2.roam.test.", "A"), ("_dmarc.roam.test.", "TXT")}
+    (line,) = bad["relay1.roam.test.", "A"]["add"]
+    assert line in said
+    assert bad["relay2.roam.test.", "A"]["state"] == "wrong"
+    status, said, _ = run("dns", "--check")
+    assert status == 0, said
+    assert run("dns_check")[0] != 0, "check mode changed something"
+    status, said, _ = run("dns")
+    assert status == 0, said
+    assert "198.18.7.62; they are not from here" in said
+    knot("unset relay2 A 198.18.7.62")
+    assert run("dns_check")[0] == 0
+
+
+def test_the_secret_is_in_no_output(run: Callable[..., Any]) -> None:
+    secret = (STATE / "tsig.key").read_text().strip()
+    _, said, _ = run("dns", "--check", "--diff", "-vvv")
+    assert secret not in said
+    written = [path for path in RECORDS.iterdir() if secret in Path(path).read_text()]
+    assert written == []
