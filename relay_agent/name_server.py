@@ -34,7 +34,10 @@ _QUESTION_REFUSED = {
 }
 _UPDATE_REFUSED = {
     dns.rcode.REFUSED: "it refuses the update (REFUSED): the key may not change this name or this kind of record",
-    dns.rcode.NOTAUTH: "it has no authority for the zone (NOTAUTH): it is not the zone's primary, or does not know it",
+    dns.rcode.NOTAUTH: (
+        "it has no authority for the zone (NOTAUTH): it is not the zone's primary, does not know the zone (by this "
+        "name; see relay_dns_zones), or not the key"
+    ),
     dns.rcode.NOTZONE: "it says that the name is outside the zone (NOTZONE)",
     dns.rcode.SERVFAIL: "it failed (SERVFAIL): its log says why",
     dns.rcode.NOTIMP: "it takes no updates at all (NOTIMP)",
@@ -98,7 +101,7 @@ class NameServer:
                 query.flags &= ~dns.flags.RD
             # By TCP: nobody can slip in an answer, and none is too long.
             answer = dns.query.tcp(query, self._address(), timeout=self._within, port=self._port)
-        except (dns.exception.DNSException, OSError, ValueError) as error:
+        except (dns.exception.DNSException, EOFError, OSError, ValueError) as error:
             raise self._failed(f"asked for {kind} of {owner}", error) from None
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             said = _QUESTION_REFUSED.get(answer.rcode(), f"it says {dns.rcode.to_text(answer.rcode())}")
@@ -120,8 +123,10 @@ class NameServer:
         try:
             message = self._message(zone, changes)
             answer = dns.query.tcp(message, self._address(), timeout=self._within, port=self._port)
-        except (dns.exception.DNSException, OSError, ValueError) as error:
+        except (dns.exception.DNSException, EOFError, OSError, ValueError) as error:
             raise self._failed(f"told to change the zone {zone}", error) from None
+        if self._key is not None and not answer.had_tsig and answer.rcode() == dns.rcode.NOERROR:
+            raise NameServerError(f"{self.host}, told to change the zone {zone}: its answer is not signed")
         if answer.rcode() in _PREREQUISITE:
             return False
         if answer.rcode() != dns.rcode.NOERROR:
@@ -160,6 +165,8 @@ class NameServer:
             said = f"it did not answer within {self._within:g} s (a firewall, or nobody is there)"
         if not said and isinstance(error, ConnectionRefusedError):
             said = f"nobody listens at its port {self._port} (TCP)"
+        if not said and isinstance(error, EOFError):
+            said = "it hung up without an answer"
         if not said and isinstance(error, socket.gaierror):
             said = "its own name has no address"
         return NameServerError(f"{self.host}, {doing}: {said or str(error) or type(error).__name__}")
@@ -168,9 +175,13 @@ class NameServer:
 def canonical(kind: str, text: str) -> str:
     """A record's data in the one form by which two are compared: that of dnspython, absolute, lower case but for TXT.
 
-    Raises dns.exception.DNSException for what is no such data.
+    Raises dns.exception.DNSException or ValueError for what is no such data.
     """
-    rdata = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, origin=dns.name.root, relativize=False)
+    if not text.isprintable():
+        raise ValueError("a line end or another control character in it")
+    rdata = dns.rdata.from_text(
+        dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, origin=dns.name.root, relativize=False
+    )
     if isinstance(rdata, dns.rdtypes.ANY.TXT.TXT):
         # Where a long text is cut into strings has no meaning (RFC 7208 3.3, RFC 6376 3.6.2.2).
         whole = b"".join(rdata.strings)

@@ -92,17 +92,13 @@ class AddressList:
         return self._change(listing, {"TXT": (frozenset(), marks)})
 
     def _change(self, listing: Listing, changes: dict[str, tuple[frozenset[str], frozenset[str]]]) -> bool:
-        planned = [
-            Change(
-                owner,
-                kind,
-                add=changes.get(kind, (frozenset(),) * 2)[0],
-                remove=changes.get(kind, (frozenset(),) * 2)[1],
-                ttl=self._settings.dns.ttl,
-                expected=listing.found[kind].values,
-            )
-            for kind, owner in self._owners.items()
-        ]
+        # The families are independent of each other; who is held out matters to every change.
+        nothing: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        planned = []
+        for kind, owner in self._owners.items():
+            if kind in changes or kind == "TXT":
+                add, remove = changes.get(kind, nothing)
+                planned.append(Change(owner, kind, add, remove, self._settings.dns.ttl, listing.found[kind].values))
         try:
             return self._server.update(self._settings.dns.zone, planned)
         except NameServerError as error:

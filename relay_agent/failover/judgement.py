@@ -86,9 +86,18 @@ class Judge:
             record.up = record.down = 0
 
     def look(self, view: View) -> Verdict:
-        """Take in one look, and say what is to be done."""
+        """Take in one look, and say what is to be done; `done` has to hear of it when it was."""
         self._count(view)
-        return self._held(view) or self._withdraw(view) or self._restore(view) or Verdict()
+        found = [verdict for verdict in (self._held(view), self._withdraw(view), self._restore(view)) if verdict]
+        return next((verdict for verdict in found if verdict.action), found[0] if found else Verdict())
+
+    def done(self, verdict: Verdict, now: float) -> None:
+        """What was to be done has been. Others may undo it before the next look, which is then to be noticed."""
+        if verdict.action == "withdraw":
+            self._listed -= {verdict.address}
+            self._records[verdict.address].withdrawn.append(now)
+        else:
+            self._listed |= {verdict.address}
 
     def _count(self, view: View) -> None:
         rules = self._rules

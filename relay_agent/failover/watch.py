@@ -100,6 +100,8 @@ class Watcher:
             return
         change = self._addresses.withdraw if verdict.action == "withdraw" else self._addresses.restore
         done = change(listing, verdict.address)
+        if done:
+            self._judges[kind].done(verdict, self._clock())
         self._said.pop(kind, None)
         self._log.event(
             f"failover_{verdict.action}" if done else "failover_overtaken",
