@@ -46,7 +46,7 @@ _TSIG = (
     (dns.tsig.PeerBadKey, "it does not know the key, or knows it with another algorithm (BADKEY)"),
     (dns.tsig.PeerBadSignature, "it has another secret for the key (BADSIG)"),
     (dns.tsig.PeerBadTime, "its clock and the one here are minutes apart (BADTIME)"),
-    (dns.tsig.BadSignature, "its answer is signed with another secret"),
+    (dns.tsig.BadSignature, "its answer is not signed with the key: it is a resolver, or has another secret"),
     (dns.tsig.BadTime, "its clock and the one here are minutes apart"),
 )
 
@@ -125,8 +125,6 @@ class NameServer:
             answer = dns.query.tcp(message, self._address(), timeout=self._within, port=self._port)
         except (dns.exception.DNSException, EOFError, OSError, ValueError) as error:
             raise self._failed(f"told to change the zone {zone}", error) from None
-        if self._key is not None and not answer.had_tsig and answer.rcode() == dns.rcode.NOERROR:
-            raise NameServerError(f"{self.host}, told to change the zone {zone}: its answer is not signed")
         if answer.rcode() in _PREREQUISITE:
             return False
         if answer.rcode() != dns.rcode.NOERROR:
@@ -165,6 +163,8 @@ class NameServer:
             said = f"it did not answer within {self._within:g} s (a firewall, or nobody is there)"
         if not said and isinstance(error, ConnectionRefusedError):
             said = f"nobody listens at its port {self._port} (TCP)"
+        if not said and isinstance(error, dns.exception.FormError) and "TSIG" in str(error):
+            said = "its answer is not signed, like that of a server which does not know the key or the zone"
         if not said and isinstance(error, EOFError):
             said = "it hung up without an answer"
         if not said and isinstance(error, socket.gaierror):

@@ -161,7 +161,7 @@ def test_an_update_that_is_refused_is_told_and_tried_again(settings: FailoverSet
     zone.keys = {"relays": "b3RoZXI="}
     world.rounds(6)
     assert world.log.names() == ["failover_waits"]
-    assert "NOTAUTH" in world.log.events[0][1]["reason"]
+    assert "its answer is not signed" in world.log.events[0][1]["reason"]
     zone.keys = {"relays": "c2VjcmV0IG9mIGEgdGVzdA=="}
     world.rounds(1)
     assert zone.at(NAME, "A") == {"192.0.2.1"}
