@@ -45,6 +45,9 @@ def merged_spf(policy: str, mechanisms: Iterable[str]) -> str:
     lacking = [each for each in mechanisms if not _has(terms[1:], each)]
     if not lacking:
         return policy
+    denied = [term for term in terms[1:] if term[0] in "-~?" and term[1:].lower() in map(str.lower, lacking)]
+    if denied:
+        raise SpfError(f"{denied[0]} in it comes before what would let the relays pass")
     # Ahead of the first term that decides everything.
     end = next((place for place, term in enumerate(terms) if term.lower().lstrip("+?~-") == "all"), None)
     if end is None:
