@@ -49,6 +49,8 @@ class AgentRemoval:
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
             self._root / "etc/postroad",
+            # Of services beside the agent, a key of the name server among them.
+            *(self._root / "etc").glob("postroad-*"),
             self._root / "var/lib/postroad",
             self._opt,
         ]
