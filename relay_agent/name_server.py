@@ -52,7 +52,12 @@ _TSIG = (
 
 
 class NameServerError(Exception):
-    """A server could not be asked, or does not do what it was told; the text names it and says why."""
+    """A server could not be asked, or does not do what it was told; the text names it and says why.
+
+    silent: nothing came back at all, and asking again would take as long.
+    """
+
+    silent = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,9 @@ class NameServer:
             said = "it hung up without an answer"
         if not said and isinstance(error, socket.gaierror):
             said = "its own name has no address"
-        return NameServerError(f"{self.host}, {doing}: {said or str(error) or type(error).__name__}")
+        failed = NameServerError(f"{self.host}, {doing}: {said or str(error) or type(error).__name__}")
+        failed.silent = isinstance(error, dns.exception.Timeout | OSError)
+        return failed
 
 
 def canonical(kind: str, text: str) -> str:

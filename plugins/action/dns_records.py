@@ -13,7 +13,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import FL
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_output import nsupdate_script, terraform, zone_file
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_plan import Judged, judge, leftovers
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record, zones_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError, host_text
 from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError
 
 from relay_agent.name_server import Answer, Change, NameServer, NameServerError, TsigKey
@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
         for zone, records in zones.items():
             yield f"{zone}zone" if zone else "elsewhere.zone", zone_file(zone, records)
             if zone:
-                where = (str(server["server"]), int(server["port"])) if server else ("",)
+                where = (host_text(server["server"]), int(server["port"])) if server else ("", 53)
                 yield f"{zone}nsupdate", nsupdate_script(zone, records, *where)
         yield "relays.tf.json", terraform(zones)
 

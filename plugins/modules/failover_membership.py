@@ -14,7 +14,7 @@ options:
   state:
     description:
       - V(left) takes the host out of the list and waits until resolvers have forgotten it; nobody puts it back until it
-        is V(joined).
+        is V(joined). A name server that does not do so is a warning, since the others take out who does not answer.
     type: str
     choices: [left, joined]
     default: left
@@ -58,7 +58,11 @@ def main() -> None:
     command = [PROGRAM, "failover", action, "--json", *(["--check"] if module.check_mode else [])]
     status, output, errors = module.run_command(command)
     if status != 0:
-        module.fail_json(msg=errors.strip() or f"relay-agent failover {action}: exit status {status}")
+        said = errors.strip() or f"relay-agent failover {action}: exit status {status}"
+        if action == "join":
+            module.fail_json(msg=f"{said}. The host stays out of the address list until `relay-agent failover join`.")
+        # No reason to keep a host in service: closed ports take it out of the list as well, only some looks later.
+        module.exit_json(changed=False, waited=0, warnings=[f"{said}. The others take the host out of the list."])
     told = json.loads(output)
     last = told.get("last") or []
     warnings = [f"{', '.join(last)}: the last of the address list, and stays in it"] if last else []

@@ -41,6 +41,7 @@ class Lookup:
     connect: Callable[[str], NameServer] = NameServer
     _zones: dict[str, str] = field(default_factory=dict)
     _servers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    _silent: dict[str, str] = field(default_factory=dict)
 
     def ask(self, owner: str, kind: str) -> Iterator[tuple[str, Answer | str]]:
         """For each server its name, and what it has or in words why that cannot be known."""
@@ -55,9 +56,20 @@ class Lookup:
             return
         for name, address in targets:
             try:
-                yield name, self.connect(address).ask(owner, kind)
+                yield name, self._ask(address, owner, kind)
             except NameServerError as error:
                 yield name, str(error)
+
+    def _ask(self, address: str, owner: str, kind: str, *, recursive: bool = False) -> Answer:
+        """Who did not answer once is not waited for again. Raises NameServerError."""
+        if address in self._silent:
+            raise NameServerError(self._silent[address])
+        try:
+            return self.connect(address).ask(owner, kind, recursive=recursive)
+        except NameServerError as error:
+            if error.silent:
+                self._silent[address] = f"{address} did not answer before, and is not asked again"
+            raise
 
     def _zone_of(self, owner: str) -> str:
         """The zone that a name is in: the nearest name above it that has a SOA record."""
@@ -89,7 +101,7 @@ class Lookup:
         problem = "no resolver is known"
         for each in self.resolvers:
             try:
-                return each, self.connect(each).ask(owner, kind, recursive=True)
+                return each, self._ask(each, owner, kind, recursive=True)
             except NameServerError as error:
                 problem = str(error)
         raise LookupFailed(problem)

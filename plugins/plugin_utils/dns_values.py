@@ -21,7 +21,16 @@ import dns.exception  # noqa: E402
 from relay_agent.delivery.domain import ascii_domain  # noqa: E402
 from relay_agent.name_server import canonical as _canonical  # noqa: E402
 
-__all__ = ["DnsValueError", "absolute", "canonical", "ip_address", "plain_text", "reverse_name", "text_value"]
+__all__ = [
+    "DnsValueError",
+    "absolute",
+    "canonical",
+    "host_text",
+    "ip_address",
+    "plain_text",
+    "reverse_name",
+    "text_value",
+]
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
@@ -53,6 +62,14 @@ def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
         raise DnsValueError(f"{found} is no address that others can reach this host by")
     return found
+
+
+def host_text(text: str) -> str:
+    """A server's name or address as a command has it. Raises DnsValueError."""
+    try:
+        return str(ipaddress.ip_address(str(text)))
+    except ValueError:
+        return absolute(text).rstrip(".")
 
 
 def reverse_name(address: str) -> str:

@@ -21,8 +21,7 @@ class Rules:
     """failures, successes: looks in a row. gap: seconds between two looks, after which counting begins anew.
 
     overruled: seconds that an address is left alone which others have put back. memory: seconds that a withdrawal
-    counts for how long the next return takes. patience: times as many successes until a relay that nobody puts back
-    does so itself.
+    counts for how long the next return takes.
     """
 
     failures: int = 3
@@ -30,7 +29,6 @@ class Rules:
     gap: float = 60.0
     overruled: float = 900.0
     memory: float = 3600.0
-    patience: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +161,11 @@ class Judge:
                 return Verdict("restore", address, f"it answered {record.up} looks in a row")
         for address in sorted(self._own - view.listed - view.held):
             record = self._records[address]
+            # What a host says of itself is no proof that others reach it. So only when nobody else is left to say it.
             others = view.listed & self._siblings
-            if record.up < self._needed(record) or not self._in_touch(view):
-                continue
-            if all(self._records[other].down >= self._rules.failures for other in others):
+            alone = all(self._records[other].down >= self._rules.failures for other in others)
+            if alone and record.up >= self._needed(record) and self._in_touch(view):
                 return Verdict("restore", address, "this host answers, and no other in the list does")
-            if record.up >= self._needed(record) * self._rules.patience:
-                return Verdict("restore", address, "this host answers, and no other puts it back")
         return None
 
     def _needed(self, record: _Record) -> int:

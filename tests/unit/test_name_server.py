@@ -66,6 +66,7 @@ def test_a_question_that_is_not_answered(zone: ZoneServer, rcode: int, said: str
     with pytest.raises(NameServerError) as caught:
         access(zone).ask(NAME, "A")
     assert said in str(caught.value)
+    assert not caught.value.silent
     assert f"{HOST}, asked for A of {NAME}" in str(caught.value)
 
 
@@ -91,8 +92,9 @@ def test_an_update_that_is_refused(zone: ZoneServer, rcode: int, said: str) -> N
 def test_nobody_listens() -> None:
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(NameServerError, match=f"nobody listens at its port {port}"):
+    with pytest.raises(NameServerError, match=f"nobody listens at its port {port}") as caught:
         NameServer(HOST, port).ask(NAME, "A")
+    assert caught.value.silent
 
 
 def test_nobody_answers() -> None:

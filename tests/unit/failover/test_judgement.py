@@ -10,7 +10,7 @@ import pytest
 
 from relay_agent.failover.judgement import Judge, Rules, Verdict, View
 
-RULES = Rules(failures=3, successes=2, gap=60.0, overruled=900.0, memory=3600.0, patience=10)
+RULES = Rules(failures=3, successes=2, gap=60.0, overruled=900.0, memory=3600.0)
 ME, A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
 SECONDS = 10.0
 
@@ -253,17 +253,29 @@ def test_it_does_not_while_it_is_cut_off() -> None:
     assert watcher.look([A], times=50, outside=False) == []
 
 
-def test_a_host_that_nobody_puts_back_does_so_after_some_time() -> None:
+def test_a_host_that_others_do_not_reach_does_not_put_itself_back() -> None:
+    """It reaches them, and its own port, and yet nobody may come in: then the others know better."""
     watcher = Watcher([A], listed={A})
-    assert watcher.look(times=19) == []
-    assert watcher.look() == [f"restore {ME}"]
+    assert watcher.look(times=1000) == []
 
 
 def test_an_empty_list_is_filled() -> None:
     watcher = Watcher([A, B], listed=set())
     assert watcher.look() == []
     assert watcher.look(times=2) == [f"restore {A}", f"restore {B}"]
-    assert watcher.look(times=20) == [f"restore {ME}"]
+    assert watcher.look(times=20) == [], "the others put this host back, as they do each other"
+
+
+def test_two_that_see_each_other_no_more_both_stay_in_the_end() -> None:
+    """The way between them is broken, and travellers reach both."""
+    listed = {ME, A}
+    one, other = Watcher([A], own=ME, listed=listed), Watcher([ME], own=A, listed=listed)
+    for _ in range(50):
+        one.look([A])
+        assert listed
+        other.look([ME])
+        assert listed
+    assert listed == {ME, A}
 
 
 def test_an_address_of_somebody_else_is_neither_touched_nor_relied_on() -> None:

@@ -18,6 +18,7 @@ _FILES = (
     "etc/systemd/system/ssh.service",
     "etc/postroad/agent.toml",
     "etc/postroad/drained.json",
+    "etc/postroad-failover.toml",
     "opt/postroad/current/bin/relay-agent",
     "usr/local/bin/relay-agent",
     "var/lib/postroad/queue/0/queue.db",

@@ -115,8 +115,15 @@ def test_the_last_of_the_list_is_told(host: Host) -> None:
     assert "the last of the address list" in str(result)
 
 
-def test_a_name_server_that_refuses_stops_the_drain(host: Host) -> None:
+def test_a_name_server_that_refuses_does_not_stop_a_drain(host: Host) -> None:
     host.settings.touch()
     result = host.run(failover_membership, {"failover leave": "ns1: it refuses"})
+    assert not result.get("failed")
+    assert "ns1: it refuses. The others take the host out" in str(result["warnings"])
+
+
+def test_a_host_that_would_stay_out_is_told(host: Host) -> None:
+    host.settings.touch()
+    result = host.run(failover_membership, {"failover join": "ns1: it refuses"}, state="joined")
     assert result["failed"] is True
-    assert result["msg"] == "ns1: it refuses"
+    assert "stays out of the address list" in result["msg"]

@@ -35,7 +35,9 @@ class Server:
     def ask(self, owner: str, kind: str, *, recursive: bool = False) -> Answer:
         self.asked.append((self.host, owner))
         if self.host not in WORLD:
-            raise NameServerError(f"{self.host}: it did not answer")
+            error = NameServerError(f"{self.host}: it did not answer")
+            error.silent = self.host == "silent"
+            raise error
         assert recursive is (self.host == "resolver")
         return Answer(60, frozenset(WORLD[self.host].get((owner, kind), ())))
 
@@ -93,6 +95,16 @@ def test_a_server_that_does_not_answer_hides_no_other() -> None:
     (_, one), (_, other) = lookup(servers=["dead", "192.0.2.53"]).ask("mail.example.org.", "A")
     assert one == "dead: it did not answer"
     assert isinstance(other, Answer)
+
+
+def test_a_server_that_is_silent_is_waited_for_once() -> None:
+    asking = lookup(servers=["silent", "192.0.2.53"])
+    Server.asked.clear()
+    for _ in range(3):
+        (_, one), (_, other) = asking.ask("mail.example.org.", "A")
+        assert isinstance(other, Answer)
+    assert one == "silent did not answer before, and is not asked again"
+    assert [host for host, _ in Server.asked].count("silent") == 1
 
 
 def test_a_machine_without_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:

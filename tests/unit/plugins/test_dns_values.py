@@ -9,6 +9,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import (
     DnsValueError,
     absolute,
     canonical,
+    host_text,
     ip_address,
     plain_text,
     reverse_name,
@@ -103,3 +104,10 @@ def test_reverse_names() -> None:
 def test_data_that_cannot_be() -> None:
     with pytest.raises(DnsValueError, match="cannot be the data of a SRV record"):
         canonical("SRV", "0 1 465 a.\nb.example.org. 60 IN A 192.0.2.66")
+
+
+def test_a_server_in_a_script() -> None:
+    assert host_text("NS1.example.org") == "ns1.example.org"
+    assert host_text("127.0.0.1") == "127.0.0.1"
+    with pytest.raises(DnsValueError):
+        host_text("ns1\nupdate delete example.org")

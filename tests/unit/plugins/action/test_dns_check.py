@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ansible_collections.postroad.relay.plugins.action import dns_check as action
 from ansible_collections.postroad.relay.plugins.modules import dns_check
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_lookup import Lookup
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import fleet_records
 
 from relay_agent.name_server import Answer
@@ -22,9 +23,7 @@ RELAYS = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
 def world(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Answer]:
     """Everything is published as it should be; what a test changes is not."""
     found = {(each.owner, each.kind): Answer(60, frozenset(each.values)) for each in fleet_records(fleet())}
-    monkeypatch.setattr(
-        action.Lookup, "ask", lambda _, owner, kind: iter([("ns1", found.get((owner, kind), Answer()))])
-    )
+    monkeypatch.setattr(Lookup, "ask", lambda _, owner, kind: iter([("ns1", found.get((owner, kind), Answer()))]))
     return found
 
 
