@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import FLEET_ARGUMENTS, by_zone, read_fleet
+from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import (
+    FLEET_ARGUMENTS,
+    by_zone,
+    certificate_warnings,
+    read_fleet,
+)
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_output import nsupdate_script, terraform, zone_file
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_plan import Judged, judge, leftovers
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record, zones_of
@@ -51,15 +56,16 @@ class ActionModule(ActionBase):
             zones = by_zone(records, options["zones"], fleet)
             server = options["server"]
             diffs = self._write(self._files(zones, server))
-            told: list[str] = []
+            told = list(certificate_warnings(fleet))
             if server:
                 published = self._published()
                 extra = leftovers(records, published)
                 owners = zones_of(extra, options["zones"], fleet)
                 for record in extra:
                     zones.setdefault(owners[record.owner], []).append(record)
-                changes, told = self._update(zones, server, published)
+                changes, more = self._update(zones, server, published)
                 diffs += changes
+                told += more
         except (DnsValueError, SpfError, NameServerError, OSError) as error:
             return result | {"failed": True, "msg": str(error)}
         return result | {

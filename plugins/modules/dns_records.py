@@ -56,6 +56,11 @@ options:
     description: C(relay_dns_settings_host).
     type: str
     default: ''
+  certificate_names:
+    description: C(relay_tls_certificate.names).
+    type: list
+    elements: str
+    default: []
   ttl:
     description: C(relay_dns_ttl).
     type: int

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Fleet, Record, fleet_records, relay_of
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import zones_of as _zones_of
 from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
 
-__all__ = ["FLEET_ARGUMENTS", "by_zone", "read_fleet"]
+__all__ = ["FLEET_ARGUMENTS", "by_zone", "certificate_warnings", "read_fleet"]
 
 _STRINGS = {"type": "list", "elements": "str", "default": []}
 
@@ -23,6 +23,7 @@ FLEET_ARGUMENTS: dict[str, Any] = {
     "service": {"type": "str", "default": ""},
     "incoming": {"type": "list", "elements": "dict", "default": []},
     "settings_host": {"type": "str", "default": ""},
+    "certificate_names": _STRINGS,
     "ttl": {"type": "int", "default": 3600},
     "failover": {"type": "dict", "default": {}},
     "tlsa": {"type": "bool", "default": False},
@@ -55,6 +56,7 @@ def read_fleet(options: Mapping[str, Any], hostvars: Mapping[str, Any]) -> tuple
         failover=failover,
         tlsa=options["tlsa"],
         settings_host=options["settings_host"],
+        certificate_names=tuple(options["certificate_names"]),
         spf=options["spf"],
         dmarc=options["dmarc"],
         mta_sts=tuple(options["mta_sts"]),
@@ -67,6 +69,19 @@ def read_fleet(options: Mapping[str, Any], hostvars: Mapping[str, Any]) -> tuple
         raise DnsValueError(
             f"relay_dns variables: {error.args[0]} is missing or has a value that is not known"
         ) from None
+
+
+def certificate_warnings(fleet: Fleet) -> Iterator[str]:
+    """What mail programs would be shown a certificate for that does not fit."""
+    covered = {name.rstrip(".").lower() for name in fleet.certificate_names}
+    wild = {f"*.{fleet.service.partition('.')[2]}".lower()}
+    own = {relay.name.rstrip(".").lower() for relay in fleet.relays}
+    name = fleet.service.rstrip(".").lower()
+    if name and own != {name} and not covered & ({name} | wild):
+        yield (
+            f"relay_tls_certificate.names: {name} is not among them, and mail programs that are given this name refuse "
+            "the relays' certificates"
+        )
 
 
 def by_zone(records: Sequence[Record], zones: Sequence[str], fleet: Fleet) -> dict[str, list[Record]]:

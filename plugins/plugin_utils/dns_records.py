@@ -50,7 +50,8 @@ class Relay:
 class Fleet:
     """What all relays have in common. service: the shared name, or "". failover: whether watchers keep its addresses.
 
-    incoming: kind, host, port and security of each server of incoming mail. The rest is as in the role's variables.
+    incoming: kind, host, port and security of each server of incoming mail. certificate_names: what the relays'
+    certificates are for beside each relay's own name. The rest is as in the role's variables.
     """
 
     relays: tuple[Relay, ...]
@@ -62,6 +63,7 @@ class Fleet:
     failover: bool = False
     tlsa: bool = False
     settings_host: str = ""
+    certificate_names: tuple[str, ...] = ()
     spf: Mapping[str, Any] = field(default_factory=dict)
     dmarc: Mapping[str, Any] = field(default_factory=dict)
     mta_sts: tuple[Mapping[str, Any], ...] = ()
@@ -156,16 +158,20 @@ def _service_records(fleet: Fleet, domain: str, service: str) -> Iterator[Record
         why = f"programs find the submission ports with {how} by it, best first (RFC 6186, RFC 8314)"
         yield Record(f"{label}._tcp.{domain}", "SRV", _canonical("SRV", values), why, fleet.ttl)
     for place, incoming in enumerate(fleet.incoming):
-        label = _INCOMING[incoming["kind"], incoming["security"]]
-        value = f"{place} 1 {int(incoming['port'])} {absolute(incoming['host'])}"
+        # The defaults are those of relay_settings_service.
+        label = _INCOMING[incoming.get("kind") or "imap", incoming.get("security") or "implicit"]
+        value = f"{place} 1 {int(incoming.get('port') or 993)} {absolute(incoming['host'])}"
         why = "programs find the server of incoming mail by it (RFC 6186)"
         yield Record(f"{label}._tcp.{domain}", "SRV", _canonical("SRV", [value]), why, fleet.ttl)
     if fleet.settings_host:
         host = absolute(fleet.settings_host)
         why = "Outlook asks here for the settings"
         yield Record(f"_autodiscover._tcp.{domain}", "SRV", _canonical("SRV", [f"0 1 443 {host}"]), why, fleet.ttl)
+        covered = {absolute(name) for name in fleet.certificate_names if not _is_address(name) and "*" not in name}
         for label, who in (("autoconfig", "Thunderbird and others ask"), ("autodiscover", "Outlook asks")):
-            if f"{label}.{domain}" != host:
+            # Outlook shows its user a certificate that does not fit; without the name it goes by the SRV record.
+            wanted = label == "autoconfig" or f"{label}.{domain}" in covered
+            if wanted and f"{label}.{domain}" != host:
                 why = f"{who} here for the settings"
                 yield Record(f"{label}.{domain}", "CNAME", (canonical("CNAME", host),), why, fleet.ttl)
 
@@ -211,6 +217,14 @@ def _sender_records(fleet: Fleet, domains: Sequence[str]) -> Iterator[Record]:
             why = "where senders report on TLS with the domain's mail hosts (TLS-RPT, RFC 8460)"
             proposal = text_value(f"v=TLSRPTv1; rua={_uri(fleet.tls_reports)}")
             yield Record(f"_smtp._tls.{domain}", "TXT", (proposal,), why, fleet.ttl, "default", "v=TLSRPTv1")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _mechanisms(relays: Iterable[Relay]) -> tuple[str, ...]:

@@ -63,12 +63,24 @@ def test_incoming_mail_where_it_is_known(kind: str, security: str, label: str) -
     assert found.values == ("0 1 993 in.example.net.",)
 
 
+def test_incoming_mail_with_the_defaults_of_relay_settings() -> None:
+    found = record(fleet(incoming=({"host": "in.example.net"},)), "_imaps._tcp.example.org.", "SRV")
+    assert found.values == ("0 1 993 in.example.net.",)
+
+
 def test_where_the_settings_are() -> None:
-    wanted = fleet(settings_host="mail.example.org")
+    names = ("relay1.example.org", "192.0.2.1", "*.example.net", "AutoDiscover.example.org")
+    wanted = fleet(settings_host="mail.example.org", certificate_names=names)
     assert record(wanted, "_autodiscover._tcp.example.org.", "SRV").values == ("0 1 443 mail.example.org.",)
     assert record(wanted, "autoconfig.example.org.", "CNAME").values == ("mail.example.org.",)
     assert record(wanted, "autodiscover.example.org.", "CNAME").values == ("mail.example.org.",)
     assert not [each for each in fleet_records(fleet()) if "auto" in each.owner]
+
+
+def test_no_name_for_outlook_that_the_certificate_does_not_have() -> None:
+    owners = [each.owner for each in fleet_records(fleet(settings_host="mail.example.org"))]
+    assert "autodiscover.example.org." not in owners
+    assert "_autodiscover._tcp.example.org." in owners
 
 
 def test_spf_by_address_since_a_relay_that_is_out_goes_on_delivering() -> None:
