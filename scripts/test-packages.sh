@@ -16,8 +16,8 @@ packages="$packages opendkim-tools"
 packages="$packages fetchmail"
 # What looks for faults of TLS.
 packages="$packages testssl.sh"
-# A browser, for the page of the fleet's state.
-packages="$packages chromium"
+# A browser, for the page of the fleet's state and for the traveller's, and a reader of the QR codes there.
+packages="$packages chromium zbar-tools"
 # A web server behind a port that browsers and mail programs share.
 packages="$packages nginx-light"
 # What reads the metrics and checks the alerts.

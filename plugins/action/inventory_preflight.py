@@ -21,10 +21,12 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check imp
     spec_problems,
     unknown_variables,
 )
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings_preflight import settings_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 FIREWALL_ROLE = "relay_firewall"
 TLS_ROLE = "relay_tls"
+SETTINGS_ROLE = "relay_settings"
 
 
 class ActionModule(ActionBase):
@@ -79,12 +81,36 @@ class ActionModule(ActionBase):
             hostname = templar.template(templar.available_variables[f"{AGENT_ROLE}_hostname"])
             listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
             # What is wrong with a listener itself is told with the agent's variables.
+            # The web server of the settings answers challenges at the ports that it shares.
+            settings = templar.template(templar.available_variables["relay_settings_service"])
             ports = {
-                int(each["port"]) for each in listeners if isinstance(each, dict) and str(each.get("port")).isdecimal()
+                int(each["port"])
+                for each in listeners
+                if isinstance(each, dict) and str(each.get("port")).isdecimal() and not (settings and each.get("web"))
             }
             wanted = values["relay_tls_certificate"]
             return list(certificate_problems(wanted, hostname, self._controller_file, ports))
+        if role == SETTINGS_ROLE:
+            return self._settings_problems(values, templar)
         return []
+
+    @staticmethod
+    def _settings_problems(values: dict[str, Any], templar: Any) -> list[str]:
+        agent, certificate = (
+            {name: templar.template(templar.available_variables[name]) for name in names}
+            for names in ((f"{AGENT_ROLE}_hostname", f"{AGENT_ROLE}_listeners"), (f"{TLS_ROLE}_certificate",))
+        )
+        hostname, listeners = agent.values()
+        # What is wrong with a listener itself is told with the agent's variables.
+        if not all(
+            isinstance(each, dict) and str(each.get("port")).isdecimal() and each.get("tls") for each in listeners
+        ):
+            return []
+        wanted = values["relay_settings_service"]
+        given = certificate["relay_tls_certificate"]
+        provided = given.get("mode") == "provided" and not given.get("names")
+        names = () if provided else given.get("names") or [hostname]
+        return list(settings_problems(wanted, listeners, hostname, names, hsts=values["relay_settings_hsts"]))
 
     def _controller_file(self, name: str) -> str:
         """The text of an operator's file, found as the role finds it, and out of its vault if it is in one."""

@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, Any] = {
         "required_if": [("mode", "provided", ["certificate", "key"]), ("mode", "acme", ["acme"])],
     },
     "release": {"type": "str"},
+    "webroot": {"type": "str", "default": ""},
     "directory": {"type": "str", "default": "/etc/postroad/tls"},
     "agent_user": {"type": "str", "default": "postroad"},
     "switching": {"type": "bool", "default": False},
@@ -92,6 +93,7 @@ class ActionModule(ActionBase):
         self._hostname: str = arguments["hostname"]
         self._switching: bool = arguments["switching"]
         self._place = {"directory": arguments["directory"], "agent_user": arguments["agent_user"]}
+        self._webroot: str = arguments["webroot"]
         self._release: str | None = arguments["release"]
         host = self._vars.get("inventory_hostname", "this host")
         ways = {"private_ca": self._private_ca, "provided": self._provided, "acme": self._acme}
@@ -204,6 +206,8 @@ class ActionModule(ActionBase):
     def _acme(self) -> dict[str, Any]:
         acme, server = dict(self._wanted["acme"]), dict(self._wanted["dns"] or {})
         authority = acme.pop("ca")
+        if self._webroot and acme["challenge"] == "http":
+            acme["webroot"] = self._webroot
         secret = server.pop("key_secret", None)
         found = self._on_host(
             RENEWAL,

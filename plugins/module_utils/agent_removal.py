@@ -49,7 +49,7 @@ class AgentRemoval:
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
             self._root / "etc/postroad",
-            # Of services beside the agent, a key of the name server among them.
+            # Of services beside the agent: settings, pages, a key of the name server.
             *(self._root / "etc").glob("postroad-*"),
             self._root / "var/lib/postroad",
             self._opt,

@@ -55,12 +55,10 @@ ports:
   returned: always
 """
 
-import ipaddress
 import ssl
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.postroad.relay.plugins.module_utils.port_knock import knock_all
+from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback, knock_all
 
 
 def main() -> None:
@@ -81,17 +79,6 @@ def main() -> None:
     except (ssl.SSLError, ValueError) as error:
         module.fail_json(msg=f"relay_status_ca_file holds no certificate in PEM form: {error}")
     module.exit_json(changed=False, ports=ports)
-
-
-def is_loopback(listener: dict[str, Any]) -> bool:
-    """Whether only the relay itself can reach the listener."""
-    address = listener.get("address")
-    if not address:
-        return False
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return str(address) == "localhost"
 
 
 if __name__ == "__main__":

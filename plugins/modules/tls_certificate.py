@@ -128,6 +128,12 @@ options:
   release:
     description: For V(acme), the release of the agent that sees to it. The default is the one in use.
     type: str
+  webroot:
+    description:
+      - For V(acme), the directory from which a web server of the host at port 80 takes the answers to challenges. Empty
+        without one; the host then answers by itself.
+    type: str
+    default: ''
   directory:
     description: Where the pair is kept on the host.
     type: str

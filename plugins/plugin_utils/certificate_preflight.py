@@ -93,7 +93,7 @@ def _acme_problems(
     if 80 in ports:
         yield (
             f"{VARIABLE}.acme.challenge: http needs port 80, and a listener in relay_agent_listeners has it; "
-            "take that listener to another port, or choose the challenge dns"
+            "take that listener to another port, share the port with relay_settings (web), or choose the challenge dns"
         )
     for name in names:
         if name.startswith("*."):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,13 +28,32 @@ _STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[INFO\] )?")
 Run = Callable[[Sequence[str], dict[str, str]], tuple[int, str]]
 
 
-def lego_command(settings: CertificateSettings, state: Path, csr: Path) -> list[str]:
-    """The command line; no secret is in it."""
+def lego_command(
+    settings: CertificateSettings, state: Path, csr: Path, port_80_is_free: Callable[[], bool] | None = None
+) -> list[str]:
+    """The command line; no secret is in it.
+
+    With a web server on port 80 the challenge is laid out for it, and answered by lego itself as long as the port is
+    free: before the agent has its first certificate, it does not carry anybody to that web server.
+    """
     acme = settings.acme
     command = ["lego", "--path", str(state), "--server", acme.directory_url, "--email", acme.email, "--accept-tos"]
     command += ["--csr", str(csr)]
-    command += ["--http", "--http.port", ":80"] if acme.challenge == "http" else ["--dns", "rfc2136"]
-    return [*command, "run"]
+    if acme.challenge == "dns":
+        return [*command, "--dns", "rfc2136", "run"]
+    if acme.webroot is None or (port_80_is_free or _port_80_is_free)():
+        return [*command, "--http", "--http.port", ":80", "run"]
+    return [*command, "--http", "--http.webroot", str(acme.webroot), "run"]
+
+
+def _port_80_is_free() -> bool:
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("", 80))
+        except OSError:
+            return False
+        return True
 
 
 def lego_environment(settings: CertificateSettings) -> dict[str, str]:
@@ -63,6 +83,8 @@ def issue(settings: CertificateSettings, key: str, state: Path = STATE, run: Run
     csr = state / "request.pem"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     csr.write_text(request(key, settings.names), "ascii")
+    if settings.acme.webroot is not None:
+        settings.acme.webroot.mkdir(mode=0o755, parents=True, exist_ok=True)
     environment = {**os.environ, **lego_environment(settings)}
     command = lego_command(settings, state, csr)
     shutil.rmtree(issued, ignore_errors=True)
@@ -91,6 +113,8 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]
             errors="replace",
             timeout=_WITHIN,
             check=False,
+            # The web server, which is another user, reads the challenge; nobody else gets into the state's directory.
+            umask=0o022,
         )
     except FileNotFoundError:
         raise CertificateError("lego is not on this host: install the package lego") from None

@@ -24,6 +24,7 @@ class Acme(Section):
     directory_url: str = Field(pattern=r"^https://[!-~]+$")
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
     challenge: Literal["http", "dns"] = "http"
+    webroot: Path | None = None  # where the web server that has port 80 takes challenges from
     ca_file: Path | None = None  # trusted for the authority's own HTTPS instead of the system's
 
 

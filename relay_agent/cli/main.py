@@ -270,8 +270,11 @@ def _add_account(commands: Any) -> None:
 
 def _report(error: Exception) -> int:
     """Say on standard error what went wrong; the exit status that it has."""
-    from relay_agent.accounts.store import AccountsError
     from relay_agent.cli.terminal import complain, print_problem
+
+    if isinstance(error, OSError):  # before what cannot be imported on every system that the probe runs on
+        return _report_system(error)
+    from relay_agent.accounts.store import AccountsError
     from relay_agent.control.client import AgentNotRunningError
     from relay_agent.control.protocol import ControlError
 
@@ -286,13 +289,19 @@ def _report(error: Exception) -> int:
         complain(str(error))
         if type(error).__name__ == "UsageError":
             return EXIT_BAD_CONFIG
-    elif isinstance(error, PermissionError):
-        what = f"{error.filename}: permission denied" if error.filename else str(error)
-        complain(f"{what}; run this as root or as the agent's user")
-    elif isinstance(error, OSError):
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     else:
         raise error
+    return EXIT_FAILURE
+
+
+def _report_system(error: OSError) -> int:
+    from relay_agent.cli.terminal import complain
+
+    if isinstance(error, PermissionError):
+        what = f"{error.filename}: permission denied" if error.filename else str(error)
+        complain(f"{what}; run this as root or as the agent's user")
+    else:
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return EXIT_FAILURE
 
 

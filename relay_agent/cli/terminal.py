@@ -52,6 +52,8 @@ def style(text: str, name: str, stream: TextIO | None = None) -> str:
     stream = stream or sys.stdout
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return text
+    if sys.platform == "win32" and not os.environ.get("WT_SESSION"):
+        return text  # only Windows Terminal is sure to take these for colours
     return f"\x1b[{_STYLES[name]}m{text}\x1b[0m"
 
 

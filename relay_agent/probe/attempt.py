@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One try of one port: connect, and speak as a mail program does, up to the point where it would sign in.
 
-Nothing here decides what it means; see `verdict`. Blocks; each try has a deadline.
+Nothing here decides what it means; see `verdict`. Blocks; each try has a deadline. Standard library only, as `tries`,
+`wire` and `vantage`: they are sent to hosts that have Python and nothing of ours.
 """
 
 from __future__ import annotations
@@ -15,13 +16,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+__all__ = ["Attempt", "End", "Family", "Mode", "Presented", "Shown", "Target", "attempt"]
 
-from relay_agent.probe.statement import key_of
-
-__all__ = ["Attempt", "End", "Mode", "Presented", "Target", "attempt"]
-
+Family = Literal["ipv4", "ipv6"]
 Mode = Literal["greeting", "tls"]
 
 _CONNECT = 4.0  # seconds; a packet that is lost twice still gets through
@@ -51,15 +48,25 @@ class Target:
     """host: the name that the certificate has to have. mode: who speaks first, the client with TLS or the server."""
 
     host: str
-    family: Literal["ipv4", "ipv6"]
+    family: Family
     address: str
     port: int
     mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate as it came. problem: why it is not trusted for this host; empty when it is. der: empty when it was
+    refused before it could be kept. version: of TLS."""
+
+    problem: str
+    der: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Presented:
-    """A certificate as it was shown. problem: why it is not trusted for this host; empty when it is."""
+    """A certificate that was shown, read (see `presented`). problem: as in `Shown`. key: see `key_of`."""
 
     problem: str
     key: str
@@ -81,7 +88,8 @@ class Attempt:
     starttls: bool = False
     starttls_failed: str = ""
     auth: tuple[str, ...] = ()
-    certificate: Presented | None = None
+    shown: Shown | None = None
+    certificate: Presented | None = None  # what `shown` says, once it is read
     statements: list[str] = field(default_factory=list)
     said: str = ""  # first line of what is no SMTP
     location: str = ""  # where a web server sends browsers
@@ -151,10 +159,9 @@ def attempt(target: Target, context: ssl.SSLContext, deadline: float) -> Attempt
     begun = time.monotonic()
     try:
         _try(target, context, deadline, found)
-        if found.certificate is not None and found.certificate.problem:
+        if found.shown is not None and found.shown.problem:
             # Once more without looking, to see who it is that presents this, and whether it speaks.
-            problem = found.certificate.problem
-            _try(target, _blind(), deadline, found, problem)
+            _try(target, _blind(), deadline, found, found.shown.problem)
     except _Ended as ended:
         found.end, found.said = ended.end, ended.said
     except TimeoutError:
@@ -247,7 +254,7 @@ def _handshake(wire: _Wire, context: ssl.SSLContext, target: Target, found: Atte
     try:
         wire.secure(context, target.host)
     except ssl.SSLCertVerificationError as error:
-        found.certificate = Presented(error.verify_message or "not trusted", "", "", "", (), "", "")
+        found.shown = Shown(error.verify_message or "not trusted", b"", "")
         return False
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
@@ -257,36 +264,8 @@ def _handshake(wire: _Wire, context: ssl.SSLContext, target: Target, found: Atte
         return False
     secured = wire.socket
     assert isinstance(secured, ssl.SSLSocket)
-    found.certificate = _presented(secured.getpeercert(binary_form=True) or b"", secured.version() or "", problem)
+    found.shown = Shown(problem, secured.getpeercert(binary_form=True) or b"", secured.version() or "")
     return True
-
-
-def _presented(der: bytes, version: str, problem: str) -> Presented:
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        names: tuple[str, ...] = ()
-        with contextlib.suppress(x509.ExtensionNotFound):
-            alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            names = tuple(alternative.get_values_for_type(x509.DNSName))
-        return Presented(
-            problem,
-            key_of(der),
-            _name(certificate.subject),
-            _name(certificate.issuer),
-            names,
-            certificate.not_valid_after_utc.strftime("%Y-%m-%d"),
-            version,
-        )
-    except ValueError as error:
-        return Presented(problem or f"cannot be read: {error}", "", "", "", (), "", version)
-
-
-def _name(name: x509.Name) -> str:
-    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        found = name.get_attributes_for_oid(kind)
-        if found:
-            return str(found[0].value)
-    return name.rfc4514_string()
 
 
 def _blind() -> ssl.SSLContext:

@@ -29,15 +29,22 @@ class Known:
     ports: tuple[tuple[int, str], ...] = ()
 
 
-def default_file() -> Path:
-    """Where such things are kept on this system."""
+def default_file() -> Path | None:
+    """Where such things are kept on this system; None for a user without a home."""
+    try:
+        return _base() / "postroad" / "relays.json"
+    except RuntimeError:  # of Path.home()
+        return None
+
+
+def _base() -> Path:
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "postroad" / "relays.json"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    # The specification wants a path that is not absolute to be ignored.
+    named = os.environ.get("XDG_STATE_HOME", "")
+    return Path(named) if named.startswith("/") else Path.home() / ".local" / "state"
 
 
 def load(file: Path, host: str) -> Known:

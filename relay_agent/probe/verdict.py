@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Literal
 
 from relay_agent.probe.attempt import Attempt, End, Presented
@@ -19,6 +20,10 @@ _SLOW = 5.0  # seconds until a session is ready: mail programs begin to give up 
 _PREFERRED: tuple[tuple[int, Security], ...] = ((443, "TLS"), (465, "TLS"), (587, "STARTTLS"))
 
 
+#: What OpenSSL says when it knows no authority that issued the certificate.
+_UNKNOWN_AUTHORITY = ("local issuer", "self-signed", "self signed", "first certificate")
+
+
 class What(StrEnum):
     """What a port turned out to be from here."""
 
@@ -30,6 +35,8 @@ class What(StrEnum):
     CUT = "cut"
     STRIPPED = "stripped"
     CERTIFICATE = "certificate"
+    UNKNOWN_AUTHORITY = "unknown_authority"  # the relay's own, or somebody who reads along: this machine cannot tell
+    ADDRESS = "address"  # of a host that was given by its address, which the certificate does not have
     OTHER = "other"
     PORTAL = "portal"
     TURNED_AWAY = "turned_away"
@@ -166,18 +173,34 @@ def _failed(relay: Relay, greeting: Attempt, tls: Attempt) -> tuple[What, str]:
 
 def _certificate(relay: Relay, shown: Presented, banner: str) -> tuple[What, str]:
     whose = shown.subject or ", ".join(shown.names) or "nobody in particular"
+    unknown = any(words in shown.problem.lower() for words in _UNKNOWN_AUTHORITY)
     if shown.key and shown.key in relay.keys:
-        return What.CERTIFICATE, (
+        return What.UNKNOWN_AUTHORITY if unknown else What.CERTIFICATE, (
             f"the relay's own key, but its certificate is not accepted here: {shown.problem} (it is for {whose}, "
             f"issued by {shown.issuer or 'nobody'}, until {shown.expires})"
         )
     host = relay.host.lower()
+    if _is_address(host) and "address mismatch" in shown.problem.lower():
+        return What.ADDRESS, f"answers with a valid certificate for {whose}: give that name in place of its address"
+    if unknown and not relay.keys and host in (whose.lower(), *map(str.lower, shown.names)):
+        return What.UNKNOWN_AUTHORITY, (
+            f"a certificate for {whose} of an authority that this machine does not know: {shown.issuer or 'nobody'}; "
+            "the relay's own, or of somebody who reads along"
+        )
     if banner and host not in banner.lower().split() and host not in (whose, *shown.names):
         return What.OTHER, f"answered by somebody else: “{banner}”, with a certificate for {whose}"
     return What.CERTIFICATE, (
         f"not our certificate: it is for {whose}, issued by {shown.issuer or 'nobody'} ({shown.problem}). Somebody "
         "reads along, or it is another machine: do not sign in"
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_tls(relay: Relay, greeting: Attempt) -> tuple[What, str]:

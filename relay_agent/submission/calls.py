@@ -121,10 +121,10 @@ class CallCommands(SessionState):
         client = Connection(host, self.hostname, self.service.site_timeouts)
         turned = TurnedConnection(cast(asyncio.Transport, transport), client, self._sign_of_life, self.connection_lost)
         self._turned = turned
-        sent, problem = 0, ""
+        sent, problem = 0, "the connection was lost"  # with which this task is cancelled
         try:
-            problem = await turned.begin(already_said)
-            for store in [] if problem else stores:
+            found = await turned.begin(already_said)
+            for store in [] if found else stores:
 
                 async def use(line: str, store: int = store) -> tuple[int, bool]:
                     return await sites.collect(store, call, line, host, peer)
@@ -132,8 +132,9 @@ class CallCommands(SessionState):
                 more, complete = await turned.lend(use)
                 sent += more
                 if not complete:
-                    problem = "the site hung up, or a worker ended"
+                    found = "the site hung up, or a worker ended"
                     break
+            problem = found
             if not problem:
                 await turned.end()
         except SitesBusyError as error:

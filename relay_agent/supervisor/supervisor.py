@@ -16,7 +16,6 @@ from typing import Any
 import relay_agent
 from relay_agent.board import Board
 from relay_agent.control.handlers import control_handlers
-from relay_agent.control.protocol import ControlError
 from relay_agent.control.server import ControlServer, Handler
 from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
@@ -33,6 +32,7 @@ from relay_agent.supervisor.replacement import SIGNALS, received_state, release,
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
 from relay_agent.supervisor.shared import Shared
 from relay_agent.supervisor.sites import site_commands
+from relay_agent.supervisor.staff import Staff
 from relay_agent.supervisor.status import listening, state_of, workers_status
 from relay_agent.supervisor.stores import Stores
 from relay_agent.supervisor.suppressing import Suppressing
@@ -42,9 +42,6 @@ __all__ = ["Supervisor", "run"]
 
 _LOOK = 2.0  # seconds between looks at what nobody told
 _STOPS_WITHIN = 60.0  # seconds; a worker's own grace is half of it
-_QUICK = 1.0  # seconds: a worker that ends so soon is not just replaced, or the host would do nothing else
-_LONGEST_WAIT = 30.0
-_GENERATIONS = 4  # of replaced workers whose sessions go on as they like; those of older ones end after a message
 
 
 class Supervisor:
@@ -62,23 +59,31 @@ class Supervisor:
         self._crew = Crew(self._commands, self._worker_gone)
         self._stores = Stores(settings.config.queue.directory, self._crew)
         self._shared = Shared(self._crew, lambda: self._settings.config.policy)
-        self._board = Board()
         self._suppressing = Suppressing(settings.config, log, self._suppression_changed)
         self._reputation = ReputationWatch(settings.config, log)
         self._certificate = CertificateWatch(settings.config, log)
         self._started = time.time()
         self._past: Counter[str] = Counter()  # of workers that have ended
-        self._accounts = 0
-        self._quick_ends = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
-        self._complete = asyncio.Event()  # every worker of this program takes mail
         self._reloading = False
         self._reload_again = False
         self._reloads = {"done": 0, "refused": 0}
         self._refused: list[str] = []  # why the last reload came to nothing
         self._failure = ""
         self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
+        self._staff = Staff(
+            self._crew,
+            self._stores,
+            self._shared,
+            Board(),
+            log,
+            settings=settings,
+            listening=(ports.descriptors, ports.by_listener),
+            stop=self._stop,
+            spawn_task=self._in_background,
+            failed=self._not_started,
+        )
 
     async def run(self) -> int:
         """Work until SIGTERM or SIGINT. Returns the exit status; a second signal does not wait for anyone."""
@@ -101,12 +106,12 @@ class Supervisor:
             self._reputation.start()
             self._certificate.start()
             await self._question_old_workers()
-            self._top_up()
+            self._staff.top_up()
             await self._monitoring.start()
             background = asyncio.create_task(self._stores.run(_LOOK))
             for warning in host_warnings(self._settings):
                 log.event("config_warning", level="warning", problem=warning)
-            await self._either(self._complete, self._stop)
+            await self._either(self._staff.complete, self._stop)
             if not self._stop.is_set():
                 self._begun()
             await self._stop.wait()
@@ -138,7 +143,7 @@ class Supervisor:
         else:
             self._reloads["done"] += 1
             self._refused = []
-            self._log.event("reloaded", version=relay_agent.__version__, accounts=self._accounts)
+            self._log.event("reloaded", version=relay_agent.__version__, accounts=self._staff.accounts)
         if self._settings.drained is not None:
             self._log.event("drained", level="warning", because=self._settings.drained.because)
             notify("READY=1", "STATUS=Drained: takes no mail, carries on what is queued")
@@ -199,91 +204,19 @@ class Supervisor:
 
     # ---- workers --------------------------------------------------------------------------------------
 
-    @property
-    def _current(self) -> list[WorkerProcess]:
-        return [each for each in self._crew.workers if not each.old and not each.leaving]
+    def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
+        self._monitoring.gone(worker, status)
+        self._staff.gone(worker, status)
 
-    def _top_up(self) -> None:
-        """Have as many workers as are wanted."""
-        while not self._stop.is_set() and len(self._current) < self._settings.workers:
-            try:
-                worker = self._crew.spawn(self._stores.first_free(), [*self._ports.descriptors, self._board.fd])
-            except OSError as error:
-                self._log.event("worker_not_started", level="error", error=str(error))
-                self._top_up_later()
-                return
-            self._in_background(self._start(worker))
-
-    def _top_up_later(self) -> None:
-        self._quick_ends += 1
-        delay = min(_LONGEST_WAIT, 0.1 * 2.0**self._quick_ends)
-        asyncio.get_running_loop().call_later(delay, self._top_up)
-
-    async def _start(self, worker: WorkerProcess) -> None:
-        first = next(iter(worker.stores))
-        try:
-            answer = await worker.channel.call(
-                "start",
-                text=self._settings.text,
-                path=str(self._settings.path),
-                workers=self._settings.workers,
-                store=first,
-                listening=self._ports.by_listener,
-                board=[self._board.fd, worker.serial],
-                **self._shared.for_worker(),
-                within=3600.0,  # a damaged store of a million messages takes its time to be saved
-            )
-        except (ControlError, TimeoutError) as error:
-            if not self._stop.is_set():
-                self._not_started(worker, str(error))
-            return
-        worker.stores.discard(first)
-        worker.ready = True
-        worker.since = time.monotonic()
-        self._stores.opened(worker, answer["store"])
-        self._accounts = answer["accounts"]
-        if sum(each.ready for each in self._current) >= self._settings.workers and not self._complete.is_set():
-            self._complete.set()
-            self._let_old_ones_go()
-        self._stores.look()
-
-    def _not_started(self, worker: WorkerProcess, problem: str) -> None:
-        self._log.event("worker_not_started", level="error", pid=worker.pid, error=problem)
-        if self._complete.is_set():
-            return
-        if self._state is None and not any(each.ready for each in self._crew.workers):
-            # At the first start a person looks on: say it, and end.
-            self._failure = problem
-            self._stop.set()
-        elif self._state is not None:
+    def _not_started(self, problem: str) -> None:
+        if self._state is not None:
             self._reloads["refused"] += 1
             self._refused = [f"the new workers do not start: {problem}"]
             notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
-
-    def _let_old_ones_go(self) -> None:
-        leaving = [each for each in self._crew.workers if each.old]
-        for worker in leaving:
-            if not worker.leaving:
-                worker.leaving = True
-                worker.channel.notice("replaced" if worker.ready else "stop")
-        for worker in leaving[: -_GENERATIONS * self._settings.workers]:
-            worker.channel.notice("stop")
-
-    def _worker_gone(self, worker: WorkerProcess, status: int) -> None:
-        self._shared.forget(worker)
-        self._board.leave(worker.serial)
-        self._monitoring.gone(worker, status)
-        if not worker.leaving:
-            cause = signal.Signals(-status).name if status < 0 else f"status {status}"
-            self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
-            if worker.old:
-                pass
-            elif time.monotonic() - worker.since < _QUICK or status > 0:
-                self._top_up_later()
-            else:
-                self._quick_ends = 0
-                self._top_up()
-        self._stores.look()
+        elif not any(each.ready for each in self._crew.workers):
+            # At the first start a person looks on: say it, and end.
+            self._failure = problem
+            self._stop.set()
 
     def _commands(self, worker: WorkerProcess) -> dict[str, Any]:
         """What a worker may ask for."""
@@ -322,7 +255,7 @@ class Supervisor:
         renewals = self._certificate.renewals()
         return State(
             self._started,
-            self._accounts,
+            self._staff.accounts,
             trouble,
             self._suppressing.book.counts(),
             self._reputation.findings,
@@ -338,7 +271,7 @@ class Supervisor:
             "version": relay_agent.__version__,
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
-            "reloading": self._reloading or self._reload_again or not self._complete.is_set(),
+            "reloading": self._reloading or self._reload_again or not self._staff.complete.is_set(),
             "reloads": {**self._reloads, "problems": self._refused},
             "program": self._release[0],
             "config_sha256": self._settings.digest,
@@ -346,7 +279,7 @@ class Supervisor:
             "suppressed": self._suppressing.book.counts().total(),
             "reputation": self._reputation.status(),
             "certificate": self._certificate.status(),
-            "accounts": self._accounts,
+            "accounts": self._staff.accounts,
             **await workers_status(self._crew.workers, self._past),
         }
 
@@ -385,7 +318,7 @@ class Supervisor:
         """
         if self._stop.is_set():
             return "the agent is stopping"
-        if self._reloading or not self._complete.is_set():
+        if self._reloading or not self._staff.complete.is_set():
             self._reload_again = True
             return None
         self._reloading, self._reload_again = True, False

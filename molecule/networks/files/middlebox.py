@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What networks put between a traveller and the relay, on a router that redirects connections here.
 
-    middlebox strip        carries everything on, and takes STARTTLS out of what the relay offers
+    middlebox strip        carries everything on, takes STARTTLS out of what the relay offers, and keeps every sign-in
+                           that it sees in the clear in /run/overheard
     middlebox own FILE     ends TLS with a certificate of its own (FILE: certificate and key), and carries on in TLS
     middlebox portal       answers every browser with the way to a login page, and nobody else
 
@@ -15,7 +16,9 @@ import ssl
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 
+_OVERHEARD = Path("/run/overheard")
 _ORIGINAL = 80  # SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST
 _LOGIN = b"HTTP/1.1 302 Found\r\nLocation: http://login.hotel.test/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -32,10 +35,20 @@ def destination(connection: socket.socket) -> tuple[str, int]:
     return socket.inet_ntop(socket.AF_INET6, packed), port
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, strip: bool = False) -> None:
+def overheard(data: bytes) -> None:
+    """Keep it."""
+    with _OVERHEARD.open("ab") as file:
+        file.write(data)
+
+
+async def carry(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, strip: bool = False, listen: bool = False
+) -> None:
     """Pass on what comes until it ends."""
     with suppress(OSError, ssl.SSLError):
         while data := await reader.read(65536):
+            if listen and b"AUTH " in data.upper():
+                overheard(data)
             if strip:
                 data = data.replace(b"250-STARTTLS\r\n", b"").replace(b"250 STARTTLS\r\n", b"250 HELP\r\n")
             writer.write(data)
@@ -64,7 +77,8 @@ async def serve(mode: str, reader: asyncio.StreamReader, writer: asyncio.StreamW
     except OSError:
         writer.close()
         return
-    await asyncio.gather(carry(reader, onward_writer), carry(onward_reader, writer, strip=mode == "strip"))
+    strip = mode == "strip"
+    await asyncio.gather(carry(reader, onward_writer, listen=strip), carry(onward_reader, writer, strip=strip))
 
 
 async def main() -> None:

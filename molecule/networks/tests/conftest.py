@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from traffic.fixtures import AUTHORITY, STATE, compose, lab, laptop, mailboxes, on, passwords, power, relays, submit
+from traffic.operator import play
 
-__all__ = ["compose", "lab", "laptop", "mailboxes", "on", "passwords", "power", "relays", "submit"]
+__all__ = ["compose", "lab", "laptop", "mailboxes", "on", "passwords", "play", "power", "relays", "submit"]
 
 _MIDDLEBOX = Path(__file__).resolve().parent.parent / "files/middlebox.py"
 _SSH = ["ssh", "-F", str(STATE / "ssh/config")]

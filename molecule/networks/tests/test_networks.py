@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from traffic.fixtures import AUTHORITY
-from traffic.mail_programs import PROGRAMS, Submission
+from traffic.mail_programs import EVERY_PROGRAM as PROGRAMS
+from traffic.mail_programs import Submission
 from traffic.mailboxes import Mailboxes
 
 Network = Callable[..., AbstractContextManager[None]]

@@ -142,8 +142,9 @@ class Lifecycle:
     def stop(self, name: str, *, hard: bool = False) -> None:
         """Switch a host off in good order, or ``hard``: kill every process in it at once."""
         host = self._lab.host(name)
-        self._close_shared_connection(host)
         self._podman("stop", "--time=0" if hard else "--time=20", host.container)
+        # Not before: whoever uses it would lose the connection to a host that is still alive, and may still act on it.
+        self._close_shared_connection(host)
 
     def start(self, name: str) -> None:
         """Switch a host on and wait until it is up."""

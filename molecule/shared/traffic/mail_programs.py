@@ -4,10 +4,28 @@
 import shlex
 from dataclasses import dataclass
 from email.utils import formatdate
+from urllib.parse import quote
 
-__all__ = ["PROGRAMS", "Submission", "command_line"]
+__all__ = ["EVERY_PROGRAM", "PROGRAMS", "Submission", "command_line"]
 
+#: These send a message as it is.
 PROGRAMS = ("swaks", "msmtp", "curl")
+#: All that the laptop has; s-nail makes the message's header by itself.
+EVERY_PROGRAM = (*PROGRAMS, "s-nail", "smtplib")
+
+_SMTPLIB = """\
+import smtplib, ssl, sys
+host, port, kind, authority, account, password, sender, recipient = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority)
+if kind == "implicit":
+    session = smtplib.SMTP_SSL(host, int(port), timeout=30, context=context)
+else:
+    session = smtplib.SMTP(host, int(port), timeout=30)
+    session.starttls(context=context)
+session.login(account, password)
+session.sendmail(sender, [recipient], sys.stdin.read())
+session.quit()
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,23 @@ def command_line(submission: Submission, password: str, authority: str) -> str:
             words += ["--ssl-reqd", "--cacert", authority, "--user", f"{one.account}:{password}", "--crlf"]
             words += ["--mail-from", one.sender, "--mail-rcpt", one.recipient, "--max-time", "30"]
             words += ["--upload-file", "-"]
+        case "s-nail":
+            settings = ["v15-compat", "sendwait", "nosave", "norecord", "hostname=laptop.postroad.test"]
+            settings += [
+                "tls-verify=strict",
+                f"tls-ca-file={authority}",
+                "tls-ca-no-defaults",
+                "socket-connect-timeout=30",
+            ]
+            login = f"{quote(one.account, safe='')}:{quote(password, safe='')}"
+            settings += [f"mta={'smtps' if implicit else 'smtp'}://{login}@{one.relay}:{one.port}"]
+            settings += [] if implicit else ["smtp-use-starttls"]
+            words = ["s-nail", "-:/", *(f"-S{each}" for each in settings), "-r", one.sender]
+            words += ["-s", f"{one.program} by {one.relay}", "-.", one.recipient]
+            return f"printf %s {shlex.quote('A line.')} | {shlex.join(words)}"
+        case "smtplib":
+            words = ["python3", "-c", _SMTPLIB, one.relay, str(one.port), one.tls, authority, one.account, password]
+            words += [one.sender, one.recipient]
         case _:
-            raise ValueError(f"{one.program} is none of {', '.join(PROGRAMS)}")
+            raise ValueError(f"{one.program} is none of {', '.join(EVERY_PROGRAM)}")
     return f"printf %s {shlex.quote(one.text)} | {shlex.join(words)}"

@@ -214,3 +214,16 @@ def agent(tmp_path: Path, sink: Sink) -> Iterator[Agent]:
         assert agent.process is not None
         agent.process.kill()
         agent.process.wait()
+
+
+@pytest.fixture(scope="module")
+def lasting_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """One that runs for all tests of a file which only talk to it; nothing listens at its next hop."""
+    directory = tmp_path_factory.mktemp("agent")
+    agent = Agent(directory, make_certificate(directory, "relay.test"), Sink(directory))
+    agent.configure()
+    agent.start()
+    yield agent
+    assert agent.process is not None
+    agent.process.kill()
+    agent.process.wait()

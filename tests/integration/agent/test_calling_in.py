@@ -214,6 +214,7 @@ def test_a_site_that_hangs_up_gets_the_rest_the_next_time(agent: Agent, sink: Si
 
 def test_a_worker_that_dies_in_the_middle_ends_the_connection(agent: Agent) -> None:
     start(agent, free_port())
+    wait_for(lambda: len(agent.events("started")) == 1, what="both workers")
     status = json.loads(agent.command("status", "--json", "--config", str(agent.config)).stdout)
     first, second = (each["pid"] for each in sorted(status["workers"], key=lambda each: each["stores"]))
     submit(agent, first, "one", "large " * 300_000)

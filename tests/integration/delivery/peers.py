@@ -20,14 +20,9 @@ from pathlib import Path
 
 from tests.integration.certificates import Certificate
 
+from .postfix_instance import PostfixInstance, program
+
 __all__ = ["NameServer", "Received", "Sink", "Smarthost", "free_port", "listens", "program", "wait_for"]
-
-
-def program(name: str) -> str:
-    """Path of a program of the test packages; the test fails, with what to run, when it is missing."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    assert found is not None, f"{name} is missing: run scripts/test-packages.sh"
-    return found
 
 
 def free_port() -> int:
@@ -169,18 +164,10 @@ zone:
             self.process = None
 
 
-def _each_once(settings: str) -> str:
-    """The last value of each setting. Postfix warns of the others in every process; many warnings before its log is
-    open fill the socket that leads there, and master waits for itself."""
-    lines = (line for line in settings.splitlines() if line.strip())
-    return "".join(f"{line}\n" for line in {line.partition("=")[0].strip(): line for line in lines}.values())
-
-
 @dataclass
-class Smarthost:
+class Smarthost(PostfixInstance):
     """A Postfix that relays for who signs in over TLS; what it takes goes on to `relayhost`."""
 
-    directory: Path
     address: str
     starttls_port: int
     implicit_port: int
@@ -192,33 +179,11 @@ class Smarthost:
     mechanisms: str = "PLAIN LOGIN"
 
     def start(self) -> Smarthost:
-        assert os.geteuid() == 0, "Postfix's master runs as root only: run the integration tests as root"
-        for part in ("", "queue", "queue/pid", "sasl"):
-            (self.directory / part).mkdir(exist_ok=True)
-            (self.directory / part).chmod(0o755)
-        data = self.directory / "data"
-        data.mkdir()
-        shutil.chown(data, "postfix")
+        (self.directory / "sasl").mkdir(parents=True, exist_ok=True)
         self._accounts()
-        services = Path(program("postconf")).parent
-        (self.directory / "main.cf").write_text(
-            _each_once(f"""compatibility_level = 3.6
-queue_directory = {self.directory}/queue
-data_directory = {data}
-command_directory = {services}
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = smart.test
-mydestination =
-local_recipient_maps =
-alias_maps =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+        settings = f"""myhostname = smart.test
 smtp_host_lookup = native
 relayhost = {self.relayhost}
-maillog_file = {self.directory}/log
-maillog_file_prefixes = {self.directory}
 smtpd_tls_cert_file = {self.certificate.certificate}
 smtpd_tls_key_file = {self.certificate.key}
 smtpd_tls_security_level = encrypt
@@ -229,26 +194,12 @@ cyrus_sasl_config_path = {self.directory}/sasl
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 {self.extra}
-""")
-        )
-        master = [
+"""
+        listeners = [
             f"{self.address}:{self.starttls_port} inet n - n - - smtpd",
             f"{self.address}:{self.implicit_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",
-            "postlog unix-dgram n - n - 1 postlogd",
-            "cleanup unix n - n - 0 cleanup",
-            "qmgr unix n - n 300 1 qmgr",
-            "tlsmgr unix - - n 1000? 1 tlsmgr",
-            "rewrite unix - - n - - trivial-rewrite",
-            *(f"{name} unix - - n - 0 bounce" for name in ("bounce", "defer", "trace")),
-            "flush unix n - n 1000? 0 flush",
-            *(f"{name} unix - - n - - {name}" for name in ("smtp", "error")),
-            *(f"{name} unix - - n - 1 {name}" for name in ("anvil", "scache")),
         ]
-        (self.directory / "master.cf").write_text("\n".join(master) + "\n")
-        done = subprocess.run(
-            [program("postfix"), "-c", str(self.directory), "start"], capture_output=True, text=True, timeout=30
-        )
-        assert done.returncode == 0, f"postfix did not start: {done.stdout}{done.stderr}{self.log()}"
+        self.launch(settings, listeners)
         wait_for(lambda: listens(self.address, self.starttls_port), "the smarthost")
         return self
 
@@ -264,14 +215,4 @@ smtpd_recipient_restrictions = permit_sasl_authenticated, reject
         shutil.chown(database, "postfix")
         (self.directory / "sasl" / "smtpd.conf").write_text(
             f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: {self.mechanisms}\n"
-        )
-
-    def log(self) -> str:
-        """Postfix's own log."""
-        log = self.directory / "log"
-        return log.read_text() if log.exists() else ""
-
-    def stop(self) -> None:
-        subprocess.run(
-            [program("postfix"), "-c", str(self.directory), "stop"], capture_output=True, check=False, timeout=30
         )

@@ -32,6 +32,16 @@ def test_by_port_80() -> None:
     assert lego_environment(settings()) == {}
 
 
+def test_by_a_web_server_at_port_80_as_soon_as_it_has_the_port(tmp_path: Path) -> None:
+    wanted = settings(acme={"webroot": str(tmp_path / "acme")})
+    shared = lego_command(wanted, Path("/state"), Path("/csr"), lambda: False)
+    assert shared[-4:] == ["--http", "--http.webroot", str(tmp_path / "acme"), "run"]
+    first = lego_command(wanted, Path("/state"), Path("/csr"), lambda: True)
+    assert first[-4:] == ["--http", "--http.port", ":80", "run"]
+    issue(wanted, new_key(), tmp_path, Lego(tmp_path, (0, "")))
+    assert (tmp_path / "acme").stat().st_mode & 0o777 == 0o755
+
+
 def test_by_dns_no_secret_is_in_the_command() -> None:
     wanted = settings(acme={"challenge": "dns"}, dns=DNS)
     assert "c2VjcmV0" not in " ".join(lego_command(wanted, Path("/state"), Path("/csr")))

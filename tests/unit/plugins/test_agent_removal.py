@@ -19,6 +19,7 @@ _FILES = (
     "etc/postroad/agent.toml",
     "etc/postroad/drained.json",
     "etc/postroad-failover.toml",
+    "etc/postroad-settings/pages/reach.json",
     "opt/postroad/current/bin/relay-agent",
     "usr/local/bin/relay-agent",
     "var/lib/postroad/queue/0/queue.db",

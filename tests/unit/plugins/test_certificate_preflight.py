@@ -145,7 +145,7 @@ def test_acme(files: Path) -> None:
 def test_a_listener_at_port_80_and_the_challenge_that_needs_it(files: Path) -> None:
     assert acme(files, ports=[587, 80]) == [
         "relay_tls_certificate.acme.challenge: http needs port 80, and a listener in relay_agent_listeners has it; "
-        "take that listener to another port, or choose the challenge dns"
+        "take that listener to another port, share the port with relay_settings (web), or choose the challenge dns"
     ]
 
 

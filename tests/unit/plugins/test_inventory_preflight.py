@@ -132,3 +132,30 @@ def test_no_password_is_printed(tmp_path: Path, password: str) -> None:
     assert status != 0
     assert "relay_agent_accounts[0].pasword: is not a known key; did you mean password?" in output
     assert "s3cret" not in output
+
+
+def test_settings_that_nobody_could_be_given(tmp_path: Path) -> None:
+    acme = {"mode": "acme", "acme": {"email": "me@example.org"}}
+    web = "127.0.0.1:880"
+    shared = [{"port": 443, "tls": "implicit", "web": web}, {"port": 80, "tls": "starttls", "web": web}]
+    hosts = {
+        "one.example": {"relay_settings_service": {"domains": ["example.org"]}},
+        "two.example": {"relay_settings_service": {"domain": ["example.org"]}, "relay_agent_listeners": shared},
+        "three.example": {"relay_agent_listeners": shared, "relay_tls_certificate": acme},
+        "four.example": {
+            "relay_settings_service": {"domains": ["example.org"]},
+            "relay_agent_listeners": shared,
+            "relay_tls_certificate": acme,
+        },
+    }
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps({"relays": {"hosts": hosts}}))
+    status, output = preflight(tmp_path, inventory)
+    assert status != 0
+    for problem in (
+        "one.example: relay_settings_service: browsers cannot come to it; relay_agent_listeners needs {port: 443,",
+        "two.example: relay_settings_service.domain: is not a known key; did you mean domains?",
+        "three.example: relay_tls_certificate.acme.challenge: http needs port 80",
+    ):
+        assert problem in output
+    assert "four.example: relay" not in output

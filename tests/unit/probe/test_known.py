@@ -39,4 +39,33 @@ def test_it_is_where_such_things_are(monkeypatch: pytest.MonkeyPatch, platform: 
     monkeypatch.setattr(sys, "platform", platform)
     for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    assert part in default_file().parts
+    file = default_file()
+    assert file is not None
+    assert part in file.parts
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "value", "place"),
+    [
+        ("win32", "LOCALAPPDATA", "/local", "/local/postroad/relays.json"),
+        ("linux", "XDG_STATE_HOME", "/state", "/state/postroad/relays.json"),
+        ("linux", "XDG_STATE_HOME", "relative", "/home/bob/.local/state/postroad/relays.json"),
+        ("darwin", "XDG_STATE_HOME", "/state", "/home/bob/Library/Application Support/postroad/relays.json"),
+    ],
+)
+def test_the_user_may_name_the_place(
+    monkeypatch: pytest.MonkeyPatch, platform: str, name: str, value: str, place: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("HOME", "/home/bob")
+    monkeypatch.setenv(name, value)
+    assert default_file() == Path(place)
+
+
+def test_a_user_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    assert default_file() is None

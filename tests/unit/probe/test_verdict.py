@@ -141,3 +141,27 @@ def test_why_names_what_does_not_get_through() -> None:
     setting = choose(HOST, [verdict(443, "TLS"), verdict(587)])
     assert setting is not None
     assert setting.why.startswith("nearly every network lets this port through; it begins with TLS")
+
+
+@pytest.mark.parametrize("problem", ["unable to get local issuer certificate", "self-signed certificate in chain"])
+def test_an_authority_that_this_machine_does_not_know(problem: str) -> None:
+    """Who has met the relay before can tell; who has not, is told what to do."""
+    theirs = Presented(problem, "theirs", HOST, "Private", (HOST,), "2030-01-01", "TLSv1.3")
+    own = Presented(problem, "ours", HOST, "Private", (HOST,), "2030-01-01", "TLSv1.3")
+    nothing = tried(mode="tls", end=End.NOT_TLS)
+    unmet = Relay(HOST, set(), {})
+    assert judge(unmet, tried(certificate=theirs), nothing).what is What.UNKNOWN_AUTHORITY
+    assert judge(RELAY, tried(certificate=theirs), nothing).what is What.CERTIFICATE
+    known = judge(RELAY, tried(certificate=own), nothing)
+    assert known.what is What.UNKNOWN_AUTHORITY
+    assert known.words.startswith("the relay's own key")
+    elsewhere = Presented(problem, "theirs", "proxy.isp.test", "ISP", (), "2030-01-01", "TLSv1.3")
+    assert judge(unmet, tried(certificate=elsewhere), nothing).what is What.CERTIFICATE
+
+
+def test_a_host_that_was_given_by_its_address() -> None:
+    problem = "IP address mismatch, certificate is not valid for '192.0.2.1'."
+    shown = Presented(problem, "ours", HOST, "Private", (HOST,), "2030-01-01", "TLSv1.3")
+    nothing = tried(mode="tls", end=End.NOT_TLS)
+    assert judge(Relay("192.0.2.1", set(), {}), tried(certificate=shown), nothing).what is What.ADDRESS
+    assert judge(Relay(HOST, set(), {}), tried(certificate=shown), nothing).what is not What.ADDRESS

@@ -174,6 +174,7 @@ async def test_a_move_that_is_refused_can_be_made_again(
             await call
     await store.record([Update(kept[1].queue_id, 0, None)])  # what leaves the queue leaves it
     assert (await store.counts()).messages == 2
+    await store._journal.settle()
     assert set(await found(crashed(tmp_path))) == {kept[0].queue_id, kept[2].queue_id}
     gate.error = None
     await store.record([deferred(kept[0])])

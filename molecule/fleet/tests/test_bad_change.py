@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release that passes its own tests, starts and takes mail, and then cannot deliver any."""
+"""Changes that every check lets through and that do not work: the canary goes back, the others see nothing of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,13 @@ GREET = "    async def greet(self) -> None:\n"
 DEAF = "        raise TimeoutError('a release that hears no greeting')\n"
 
 
-@pytest.fixture(scope="module")
-def story(rolled_out: Callable[..., Story], patched: Callable[[str, str, str], Path]) -> Story:
+@pytest.fixture(scope="module", params=["configuration", "release"])
+def story(
+    request: pytest.FixtureRequest, rolled_out: Callable[..., Story], patched: Callable[[str, str, str], Path]
+) -> Story:
+    """A password of the upstream relay that is wrong; a release that starts, takes mail, and cannot deliver any."""
+    if request.param == "configuration":
+        return rolled_out({"fleet_upstream_password": "wrong"})
     return rolled_out({}, patched("delivery/client.py", GREET, GREET + DEAF))
 
 
@@ -21,6 +26,7 @@ def test_the_rollout_fails_and_says_what_and_where(story: Story) -> None:
     assert story.rollout.returncode != 0
     said = story.rollout.stdout
     assert "relay1: 6 of 6 probe messages did not arrive" in said
+    assert "ports 587, 2525, 8025, 465, 2465, 443" in said
     assert "were put back; the agent runs." in said
     assert "relay2, relay3: not touched" in said
 

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugin reach_try: every port of every relay, tried from the host that the task is delegated to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach_program import ReachError, answer, command, program
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach_relays import relays_of
+
+ARGUMENTS: dict[str, Any] = {
+    "hosts": {"type": "list", "elements": "str", "required": True},
+    "vantage": {"type": "str", "required": True},
+    "listeners": {"type": "list", "elements": "dict", "required": True},
+    "ports": {"type": "list", "elements": "int", "default": []},
+    "authorities": {"type": "str", "default": ""},
+    "within": {"type": "float", "default": 9.5},
+}
+
+
+class ActionModule(ActionBase):
+    """Sends a program to the vantage's Python; nothing is written there, so there is nothing to be removed."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """See plugins/modules/reach_try.py."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        known: Mapping[str, Any] = task_vars or {}
+        vantage: str = options["vantage"]
+        relays = relays_of(options["hosts"], known["hostvars"], options["listeners"], options["ports"])
+        asked = [{"name": one.name, "host": one.host, "ports": list(one.ports)} for one in relays]
+        done = self._low_level_execute_command(
+            command(self._interpreter(known, vantage)),
+            sudoable=False,
+            in_data=program(asked, options["authorities"], options["within"]),
+        )
+        result["changed"] = False
+        try:
+            return result | answer(vantage, done["rc"], done["stdout"], done["stderr"])
+        except ReachError as error:
+            return result | {"failed": True, "msg": str(error)}
+
+    def _interpreter(self, known: Mapping[str, Any], vantage: str) -> str:
+        """The Python that is named for the vantage; "" when it is to be looked for."""
+        if self._connection.transport == "local":
+            return sys.executable
+        delegated = known.get("ansible_delegated_vars", {}).get(vantage, {})
+        named = str(delegated.get("ansible_python_interpreter") or "")
+        return named if named.startswith("/") else ""

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The probe's tries as a program that a vantage runs from its standard input: no file of it is written anywhere."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.postroad.relay.plugins.plugin_utils.agent_package import ROOT
+
+__all__ = ["OLDEST_PYTHON", "ReachError", "answer", "command", "program"]
+
+OLDEST_PYTHON = (3, 11)
+# In the order in which each finds what it imports.
+_MODULES = ("", "probe", "probe.attempt", "probe.wire", "probe.tries", "probe.vantage")
+_NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
+_BEGIN = "postroad-reach:"
+
+# Runs with any Python 3, to say that it is too old.
+_LOADER = """\
+import json, sys, types
+given = json.load(sys.stdin)
+for name, source in given["modules"]:
+    module = types.ModuleType(name)
+    module.__path__ = []
+    sys.modules[name] = module
+    exec(compile(source, name, "exec"), module.__dict__)
+print(given["begin"] + json.dumps(sys.modules["relay_agent.probe.vantage"].run(given["request"])))
+"""
+_OLD_ENOUGH = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+
+
+class ReachError(Exception):
+    """A vantage could not try anything; the text says why, and what to do."""
+
+
+def command(interpreter: str = "") -> str:
+    """The command for the vantage's shell. interpreter: the inventory's, if it names one; it is looked at first."""
+    candidates = " ".join(shlex.quote(each) for each in [*filter(None, [interpreter]), *_NEWEST_FIRST])
+    return (
+        f"for python in {candidates}; do "
+        f'if command -v "$python" >/dev/null 2>&1 && "$python" -c {shlex.quote(_OLD_ENOUGH)} 2>/dev/null; then '
+        f'exec "$python" -I -c {shlex.quote(_LOADER)}; fi; done; cat >/dev/null; '
+        f'echo {_BEGIN}; python3 --version 2>&1 || echo "no Python"'
+    )
+
+
+def program(relays: Sequence[Mapping[str, Any]], authorities: str, within: float) -> bytes:
+    """What the command reads: the modules, and the request (see relay_agent/probe/vantage.py)."""
+    modules = []
+    for name in _MODULES:
+        path = ROOT / "relay_agent" / name.replace(".", "/")
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        modules.append((f"relay_agent.{name}".rstrip("."), source.read_text(encoding="utf-8")))
+    request = {"relays": list(relays), "authorities": authorities, "within": within}
+    return json.dumps({"modules": modules, "begin": _BEGIN, "request": request}).encode("ascii")
+
+
+def answer(vantage: str, status: int, output: str, errors: str) -> dict[str, Any]:
+    """What the vantage found. status, output, errors: of the command. Raises ReachError."""
+    # Whatever a login shell says before is not ours.
+    _, begun, told = output.rpartition(_BEGIN)
+    told = told.strip()
+    if begun and not told.startswith("{"):
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        raise ReachError(
+            f"{vantage} has {told.splitlines()[-1]}, and Python {wanted} or later is needed there: install it, or name "
+            "it in ansible_python_interpreter, or look from another host (relay_reach_from)"
+        )
+    try:
+        found: dict[str, Any] = json.loads(told) if begun else {}
+    except ValueError:
+        found = {}
+    if status or "relays" not in found:
+        last = (errors.strip() or output.strip() or "it said nothing").splitlines()[-1]
+        raise ReachError(f"{vantage} could not try the ports (exit status {status}): {last}")
+    return found

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service that an inventory's variables make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
+
+from .mail_service import Incoming, MailService
+
+__all__ = ["mail_service"]
+
+
+def mail_service(
+    wanted: Mapping[str, Any], listeners: Sequence[Mapping[str, Any]], hostname: str, authority: str = ""
+) -> MailService:
+    """The service of `relay_settings_service`, with its defaults.
+
+    listeners: as in `relay_agent_listeners`; those that only this host reaches, or that a balancer stands in front of,
+    are offered to nobody. authority: in PEM, "" for one that devices trust already.
+    """
+    name = wanted.get("name") or hostname
+    return MailService(
+        name=name,
+        title=wanted.get("title") or name,
+        domains=tuple(wanted["domains"]),
+        offers=tuple(offers(listener for listener in listeners if _is_public(listener))),
+        incoming=tuple(
+            Incoming(
+                kind=each.get("kind") or "imap",
+                host=each["host"],
+                port=993 if each.get("port") is None else int(each["port"]),
+                security=each.get("security") or "implicit",
+                username=each.get("username") or "address",
+            )
+            for each in wanted.get("incoming") or ()
+        ),
+        authority=authority,
+        support=wanted.get("support") or "",
+    )
+
+
+def _is_public(listener: Mapping[str, Any]) -> bool:
+    address = str(listener.get("address") or "")
+    return not (listener.get("proxy_from") or address.startswith("127.") or address == "::1")

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many workers there are, with workers that are not processes: they answer, refuse and end as the test says."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from relay_agent.control.protocol import FAILED, ControlError
+from relay_agent.observability.log import MailLog
+from relay_agent.supervisor.crew import WorkerProcess
+from relay_agent.supervisor.staff import Staff
+from relay_agent.supervisor.stores import Stores
+
+
+class Wire:
+    """A worker's channel."""
+
+    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+        self.answer = answer
+        self.notices: list[str] = []
+
+    async def call(self, command: str, **arguments: Any) -> Any:
+        assert command == "start"
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {**self.answer, "store": arguments["store"]}
+
+    def notice(self, command: str) -> None:
+        self.notices.append(command)
+
+
+class Yard:
+    """Where the workers come from; what each will say is in `answers`, the last one again and again."""
+
+    def __init__(self, tmp_path: Path, wanted: int = 2) -> None:
+        self.workers: list[WorkerProcess] = []
+        self.answers: list[dict[str, Any] | Exception] = [{"accounts": 3}]
+        self.spawned = 0
+        self.problems: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.stop = asyncio.Event()
+        board = SimpleNamespace(fd=9, leave=lambda serial: None)
+        shared = SimpleNamespace(for_worker=dict, forget=lambda worker: None)
+        self.staff = Staff(
+            cast("Any", self),
+            Stores(tmp_path, cast("Any", self)),
+            cast("Any", shared),
+            cast("Any", board),
+            MailLog(),
+            settings=cast("Any", SimpleNamespace(workers=wanted, text="", path=tmp_path)),
+            listening=([7], [[7]]),
+            stop=self.stop,
+            spawn_task=self._task,
+            failed=self.problems.append,
+        )
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.ensure_future(work))
+
+    def spawn(self, store: int, descriptors: list[int]) -> WorkerProcess:
+        assert descriptors == [7, 9]
+        return self.add(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], store)
+
+    def add(self, answer: dict[str, Any] | Exception, store: int, **state: Any) -> WorkerProcess:
+        self.spawned += 1
+        worker = WorkerProcess(self.spawned, 1000 + self.spawned, cast("Any", Wire(answer)), {store}, 0.0, **state)
+        self.workers.append(worker)
+        return worker
+
+    def end(self, worker: WorkerProcess, status: int) -> None:
+        self.workers.remove(worker)
+        self.staff.gone(worker, status)
+
+    async def settle(self) -> None:
+        await asyncio.gather(*self.tasks)
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Callable[[], Yard]:
+    return lambda: Yard(tmp_path)
+
+
+def notices(worker: WorkerProcess) -> list[str]:
+    return cast("Wire", worker.channel).notices
+
+
+async def test_all_take_mail_each_with_a_store_of_its_own(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.staff.top_up()
+    assert not here.staff.complete.is_set()
+    await here.settle()
+    assert here.staff.complete.is_set()
+    assert here.staff.accounts == 3
+    assert [worker.stores for worker in here.workers] == [{0}, {1}]
+
+
+async def test_one_that_is_killed_is_replaced_at_once(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.staff.top_up()
+    await here.settle()
+    here.workers[0].since -= 60
+    here.end(here.workers[0], -9)
+    assert here.spawned == 3
+
+
+async def test_one_that_keeps_ending_by_itself_is_waited_for(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.staff.top_up()
+    await here.settle()
+    here.end(here.workers[0], 1)
+    assert here.spawned == 2
+    await asyncio.sleep(0.3)
+    assert here.spawned == 3
+
+
+async def test_those_of_a_replaced_program_go_when_all_new_ones_take_mail(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    ready = here.add({}, 0, old=True, ready=True)
+    never = here.add({}, 1, old=True)
+    here.staff.top_up()
+    assert notices(ready) == []
+    await here.settle()
+    assert notices(ready) == ["replaced"]
+    assert notices(never) == ["stop"]
+    here.end(ready, 0)
+    assert here.spawned == 4
+
+
+async def test_of_many_replaced_programs_the_oldest_end(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    old = [here.add({}, number, old=True, ready=True) for number in range(10)]
+    here.staff.top_up()
+    await here.settle()
+    assert [notices(worker) for worker in old] == [["replaced", "stop"]] * 2 + [["replaced"]] * 8
+
+
+async def test_one_that_cannot_start_is_told_of_until_all_are_there(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.answers = [{"accounts": 3}, ControlError(FAILED, "the store is damaged")]
+    here.staff.top_up()
+    await here.settle()
+    assert here.problems == ["the store is damaged"]
+    assert not here.staff.complete.is_set()
+
+
+async def test_nothing_is_started_while_the_agent_stops(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.staff.top_up()
+    await here.settle()
+    here.stop.set()
+    here.end(here.workers[0], -9)
+    assert here.spawned == 2
