@@ -35,7 +35,7 @@ def greets(settings: FailoverSettings, address: str) -> bool:
     )
     found = attempt(target, context, time.monotonic() + settings.timeout)
     # Turned away is who comes to a relay that is busy; without it the others would have its load on top of theirs.
-    return found.end is End.TURNED_AWAY or (found.end is End.SPOKE and found.certificate is not None)
+    return found.end is End.TURNED_AWAY or (found.end is End.SPOKE and found.shown is not None)
 
 
 def answers(settings: FailoverSettings) -> dict[str, bool]:

@@ -92,9 +92,8 @@ class ZoneServer:
             if not question.name.is_subdomain(self.zone):
                 answer.set_rcode(dns.rcode.REFUSED)
             elif self.records.get((owner, kind)):
-                for value, ttl in self.records[owner, kind].items():
-                    rrset = dns.rrset.from_text(owner, ttl, "IN", kind, value)
-                    answer.find_rrset(answer.answer, rrset.name, rrset.rdclass, rrset.rdtype, create=True).update(rrset)
+                values = self.records[owner, kind]
+                answer.answer.append(dns.rrset.from_text(owner, max(values.values()), "IN", kind, *values))
         return answer
 
     def _update(self, message: Any) -> dns.rcode.Rcode:

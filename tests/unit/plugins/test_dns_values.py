@@ -15,6 +15,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import (
     reverse_name,
     text_value,
 )
+from dns.rdtypes.ANY.TXT import TXT
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,7 @@ def test_a_text_comes_out_as_it_went_in(text: str) -> None:
     value = text_value(text)
     assert plain_text(value) == text
     rdata = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, value)
+    assert isinstance(rdata, TXT)
     assert all(len(string) <= 255 for string in rdata.strings)
     assert b"".join(rdata.strings) == text.encode()
     assert "\n" not in value
