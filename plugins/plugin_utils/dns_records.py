@@ -198,7 +198,8 @@ def _sender_records(fleet: Fleet, domains: Sequence[str]) -> Iterator[Record]:
             why = "the key that signatures are checked with (DKIM, RFC 6376)"
             yield Record(absolute(name), "TXT", (text_value(text),), why, fleet.ttl)
     if fleet.dmarc.get("enabled", True):
-        for domain in domains:
+        # A domain below another one has that one's policy (RFC 7489 6.6.3), which ours would weaken.
+        for domain in (each for each in domains if not any(each.endswith(f".{other}") for other in domains)):
             policy = f"v=DMARC1; p={fleet.dmarc.get('policy') or 'none'}"
             reports = fleet.dmarc.get("reports")
             proposal = text_value(policy + (f"; rua={_uri(reports)}" if reports else ""))

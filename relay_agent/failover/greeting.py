@@ -6,14 +6,13 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from relay_agent.failover.address_list import kind_of
 from relay_agent.failover.settings import FailoverSettings
 from relay_agent.probe.attempt import End, Target, attempt
 
-__all__ = ["answers", "greets", "reaches"]
+__all__ = ["answers", "greets", "reached"]
 
 _LOOPBACK = {"A": "127.0.0.1", "AAAA": "::1"}
 _MOST_AT_ONCE = 16
@@ -50,11 +49,29 @@ def answers(settings: FailoverSettings) -> dict[str, bool]:
     return found
 
 
-def reaches(witnesses: Iterable[tuple[str, int]], within: float) -> bool:
-    """Whether one of these hosts takes a connection (TCP)."""
-    for host, port in witnesses:
+def reached(settings: FailoverSettings) -> dict[str, bool]:
+    """For each kind of address whether something that is no relay takes a connection (TCP) by it.
+
+    Without witnesses that is the name server: by the other family it says nothing of this one.
+    """
+    witnesses = [(str(each.host), each.port) for each in settings.witness]
+    chosen = witnesses or [(str(settings.dns.server), settings.dns.port)]
+    return {
+        kind: any(_connects(host, port, family, settings.timeout) for host, port in chosen)
+        for kind, family in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6))
+    }
+
+
+def _connects(host: str, port: int, family: socket.AddressFamily, within: float) -> bool:
+    try:
+        places = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except OSError:
+        return False
+    for *_, place in places[:1]:
         try:
-            with socket.create_connection((host, port), timeout=within):
+            with socket.socket(family, socket.SOCK_STREAM) as connection:
+                connection.settimeout(within)
+                connection.connect(place)
                 return True
         except OSError:
             continue

@@ -36,7 +36,7 @@ class View:
     """One look. now: monotonic seconds. listed: the addresses in the list. held: those of relays that are drained.
 
     answers: of each address of the fleet, this host's among them, whether it greeted. outside: whether something that
-    is no relay of the fleet answered.
+    is no relay of the fleet answered by this address family. gone: addresses of relays that are dead by the other one.
     """
 
     now: float
@@ -44,6 +44,7 @@ class View:
     answers: Mapping[str, bool]
     held: frozenset[str] = frozenset()
     outside: bool = True
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,10 @@ class Judge:
         self._last = None
         for record in self._records.values():
             record.up = record.down = 0
+
+    def dead(self) -> frozenset[str]:
+        """The addresses that have missed so many looks in a row that they would be withdrawn."""
+        return frozenset(address for address, record in self._records.items() if record.down >= self._rules.failures)
 
     def look(self, view: View) -> Verdict:
         """Take in one look, and say what is to be done; `done` has to hear of it when it was."""
@@ -148,7 +153,7 @@ class Judge:
                 return Verdict("withdraw", address, f"this host's own port does not answer: {missed}")
             elif len(listed) > 1 and 2 * len(failing) > len(listed):
                 note = Verdict(because=f"{len(failing)} of {len(listed)} others do not answer: it may be this host")
-            elif len(listed) == 1 and not self._in_touch(view):
+            elif len(listed) == 1 and address not in view.gone and not self._in_touch(view):
                 note = Verdict(because="nobody else answers either: it may be this host that is cut off")
             else:
                 return Verdict("withdraw", address, missed)
@@ -164,7 +169,8 @@ class Judge:
             # What a host says of itself is no proof that others reach it. So only when nobody else is left to say it.
             others = view.listed & self._siblings
             alone = all(self._records[other].down >= self._rules.failures for other in others)
-            if alone and record.up >= self._needed(record) and self._in_touch(view):
+            known = self._in_touch(view) or (others and others <= view.gone)
+            if alone and known and record.up >= self._needed(record):
                 return Verdict("restore", address, "this host answers, and no other in the list does")
         return None
 

@@ -12,7 +12,7 @@ from pydantic import Field, IPvAnyAddress, ValidationError, model_validator
 
 from relay_agent.config.schema.values import Host, Hostname, Port, Section
 
-__all__ = ["DEFAULT_SETTINGS", "FailoverError", "FailoverSettings", "Member", "read_settings"]
+__all__ = ["DEFAULT_SETTINGS", "FailoverError", "FailoverSettings", "Member", "Witness", "read_settings"]
 
 # Not in /etc/postroad: that directory is the agent's, which talks to strangers and is not to see the key.
 DEFAULT_SETTINGS = Path("/etc/postroad-failover.toml")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from relay_agent.failover.address_list import AddressList, Listing, kind_of
-from relay_agent.failover.greeting import answers, reaches
+from relay_agent.failover.greeting import answers, reached
 from relay_agent.failover.judgement import Judge, Rules, Verdict, View
 from relay_agent.failover.settings import FailoverError, FailoverSettings, Member
 from relay_agent.notify import notify
@@ -33,7 +33,7 @@ def rules_of(settings: FailoverSettings) -> Rules:
 
 
 class Watcher:
-    """look: whether each address greets. outside: whether a witness answers. clock: monotonic seconds."""
+    """look: whether each address greets. outside: whether a witness answers by A and AAAA. clock: monotonic seconds."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Watcher:
         log: EventLog,
         *,
         look: Callable[[FailoverSettings], Mapping[str, bool]] = answers,
-        outside: Callable[[FailoverSettings], bool] | None = None,
+        outside: Callable[[FailoverSettings], Mapping[str, bool]] = reached,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._addresses = addresses
         self._log = log
         self._look = look
-        self._outside = outside or _outside
+        self._outside = outside
         self._clock = clock
         self._said: dict[str, str] = {}
         own = frozenset(map(str, own_member(settings).addresses))
@@ -82,12 +82,23 @@ class Watcher:
         self._say("list", "")
         held = frozenset(address for address, name in self._names.items() if name.lower() in listing.held)
         for kind, judge in self._judges.items():
-            view = View(self._clock(), frozenset(listing.found[kind].values), found, held, outside)
+            gone = self._gone(kind, outside)
+            view = View(self._clock(), frozenset(listing.found[kind].values), found, held, outside[kind], gone)
             verdict = judge.look(view)
             try:
                 self._act(kind, verdict, listing)
             except FailoverError as error:
                 self._say(kind, str(error))
+
+    def _gone(self, kind: str, outside: Mapping[str, bool]) -> frozenset[str]:
+        """The addresses of this kind whose relays are dead by the other one, where this host is not cut off by that."""
+        (other,) = set(_KINDS) - {kind}
+        if not outside[other]:
+            return frozenset()
+        dead = self._judges[other].dead()
+        there = [address for address in self._names if kind_of(address) == other]
+        names = {self._names[address] for address in there} - {self._names[a] for a in there if a not in dead}
+        return frozenset(address for address, name in self._names.items() if kind_of(address) == kind and name in names)
 
     def _blind(self, because: str) -> None:
         self._say("list", because)
@@ -137,10 +148,3 @@ def run(settings: FailoverSettings, log: EventLog) -> None:
         # Not all of the fleet at the same moment.
         pause = settings.interval * random.uniform(0.9, 1.1) - (time.monotonic() - begun)  # noqa: S311
         ending.wait(max(0.2, pause))
-
-
-def _outside(settings: FailoverSettings) -> bool:
-    """Whether something that is no relay answers; without witnesses the name server, which has just done so."""
-    if not settings.witness:
-        return True
-    return reaches(((str(each.host), each.port) for each in settings.witness), settings.timeout)

@@ -61,6 +61,8 @@ class ZoneServer:
             with connection:
                 connection.settimeout(5)
                 size = int.from_bytes(connection.recv(2), "big")
+                if size == 0:
+                    continue  # somebody who only looks whether anybody is here
                 wire = b""
                 while len(wire) < size:
                     wire += connection.recv(size - len(wire))

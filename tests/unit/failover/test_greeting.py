@@ -15,8 +15,8 @@ import pytest
 
 from relay_agent.certificates.chain import new_key
 from relay_agent.failover import greeting
-from relay_agent.failover.greeting import answers, greets, reaches
-from relay_agent.failover.settings import FailoverSettings
+from relay_agent.failover.greeting import answers, greets, reached
+from relay_agent.failover.settings import FailoverSettings, Witness
 from tests.unit.certificates.authority import chain_for
 
 HOST = "127.0.0.1"
@@ -150,10 +150,20 @@ def test_own_addresses_count_by_the_loopback_too(settings: FailoverSettings, mon
     }
 
 
-def test_witnesses() -> None:
+def witnesses(settings: FailoverSettings, *places: tuple[str, int]) -> FailoverSettings:
+    chosen = tuple(Witness(host=host, port=port) for host, port in places)
+    return settings.model_copy(update={"witness": chosen, "timeout": 1.0})
+
+
+def test_witnesses_by_each_family(settings: FailoverSettings) -> None:
     with socket.create_server((HOST, 0)) as free:
         closed = free.getsockname()[1]
-    with socket.create_server((HOST, 0)) as open_one:
-        assert reaches([(HOST, closed), (HOST, open_one.getsockname()[1])], 1.0)
-    assert not reaches([(HOST, closed)], 1.0)
-    assert not reaches([], 1.0)
+    with socket.create_server((HOST, 0)) as one, socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        four, six = one.getsockname()[1], other.getsockname()[1]
+        assert reached(witnesses(settings, (HOST, closed), (HOST, four))) == {"A": True, "AAAA": False}
+        assert reached(witnesses(settings, (HOST, closed), ("::1", six))) == {"A": False, "AAAA": True}
+    assert reached(witnesses(settings, (HOST, closed))) == {"A": False, "AAAA": False}
+
+
+def test_without_witnesses_it_is_the_name_server(settings: FailoverSettings) -> None:
+    assert reached(settings) == {"A": True, "AAAA": False}

@@ -35,7 +35,7 @@ class World:
         self.dead: set[str] = set()
         self.now = 100.0
         self.takes = 0.1
-        self.outside = True
+        self.outside = {"A": True, "AAAA": True}
         self.log = Log()
         self.watcher = Watcher(
             settings,
@@ -128,11 +128,30 @@ def test_a_host_that_slept_begins_anew(settings: FailoverSettings, zone: ZoneSer
 def test_nobody_outside_answers(settings: FailoverSettings, zone: ZoneServer) -> None:
     world = World(settings)
     world.dead = {"192.0.2.2", "2001:db8::2"}
-    world.outside = False
+    world.outside = {"A": False, "AAAA": False}
     world.rounds(10)
     assert zone.at(NAME, "A") == {"192.0.2.1", "192.0.2.2"}
     assert {fields["about"] for _, fields in world.log.events} == {"A", "AAAA"}
     assert world.log.names() == ["failover_waits"] * 2
+
+
+def test_a_host_whose_own_ipv6_is_broken_leaves_the_others_alone(settings: FailoverSettings, zone: ZoneServer) -> None:
+    """It reaches itself by the loopback address, and the name server by IPv4."""
+    world = World(settings)
+    world.dead = {"2001:db8::2"}
+    world.outside = {"A": True, "AAAA": False}
+    world.rounds(50)
+    assert zone.at(NAME, "AAAA") == {"2001:db8::1", "2001:db8::2"}
+
+
+def test_a_relay_that_is_dead_by_ipv4_goes_by_ipv6_too(settings: FailoverSettings, zone: ZoneServer) -> None:
+    """Where no witness has an IPv6 address, as a name server that is named by its IPv4 address."""
+    world = World(settings)
+    world.dead = {"192.0.2.2", "2001:db8::2"}
+    world.outside = {"A": True, "AAAA": False}
+    world.rounds(4)
+    assert zone.at(NAME, "A") == {"192.0.2.1"}
+    assert zone.at(NAME, "AAAA") == {"2001:db8::1"}
 
 
 def test_somebody_else_was_faster(settings: FailoverSettings, zone: ZoneServer) -> None:

@@ -123,6 +123,12 @@ def test_policies() -> None:
     assert record(wanted, "mta-sts.example.org.", "CNAME").values == ("www.example.org.",)
 
 
+def test_a_domain_below_another_keeps_that_one_s_policy() -> None:
+    wanted = fleet(domains=("news.example.org", "example.org", "notexample.org"))
+    owners = [each.owner for each in fleet_records(wanted) if each.owner.startswith("_dmarc")]
+    assert owners == ["_dmarc.example.org.", "_dmarc.notexample.org."]
+
+
 def test_what_was_not_asked_for() -> None:
     owners = " ".join(each.owner for each in fleet_records(fleet(spf={"enabled": False}, dmarc={"enabled": False})))
     assert "_dmarc" not in owners
