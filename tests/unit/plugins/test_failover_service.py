@@ -11,6 +11,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.postroad.relay.plugins.module_utils import managed_files
+from ansible_collections.postroad.relay.plugins.module_utils.failover_units import FailoverUnits
 from ansible_collections.postroad.relay.plugins.modules import failover_service
 
 SETTINGS = {
@@ -29,7 +30,7 @@ SECRET = "c2VjcmV0LXRoYXQtaXMtbG9uZw=="
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.setattr(managed_files, "OWNER", getpass.getuser())
     monkeypatch.setattr(AnsibleModule, "run_command", lambda _, __: (0, "", ""))
-    monkeypatch.setattr(failover_service, "FailoverUnits", partial(failover_service.FailoverUnits, root=tmp_path))
+    monkeypatch.setattr(failover_service, "FailoverUnits", partial(FailoverUnits, root=tmp_path))
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
 
     def module(**arguments: Any) -> dict[str, Any]:
