@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lab.topology import Lab
+from relay_agent.name_server import Change, NameServer, NameServerError, TsigKey
 from traffic.fixtures import CHECKOUT, LAB, STATE
 
 RECORDS = STATE / "inventory" / "dns-records"
@@ -28,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> Callable[..., tup
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
             "POSTROAD_LAB": LAB,
         }
         done = subprocess.run([*command, *options], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
@@ -97,9 +99,22 @@ def test_what_is_missing_or_wrong_is_told_and_mended(run: Callable[..., Any], kn
     assert run("dns_check")[0] == 0
 
 
+def test_the_relays_key_changes_the_list_and_nothing_else(lab: Lab) -> None:
+    """With the rights that docs/dns.md gives it."""
+    ((_, server),) = lab.hosts["ns"].networks
+    access = NameServer(server.ipv4, key=TsigKey("failover", (STATE / "failover.key").read_text().strip()))
+    foreign = frozenset({"198.18.7.62"})
+    for owner in ("relay1.roam.test.", "roam.test.", "_acme-challenge.roam.test."):
+        with pytest.raises(NameServerError, match="REFUSED"):
+            access.update("roam.test", [Change(owner, "A", add=foreign, ttl=3)])
+    with pytest.raises(NameServerError, match="REFUSED"):
+        access.update("roam.test", [Change("mail.roam.test.", "MX", add=frozenset({"0 relay1.roam.test."}), ttl=3)])
+
+
 def test_the_secret_is_in_no_output(run: Callable[..., Any]) -> None:
-    secret = (STATE / "tsig.key").read_text().strip()
+    secrets = [(STATE / name).read_text().strip() for name in ("tsig.key", "failover.key")]
     _, said, _ = run("dns", "--check", "--diff", "-vvv")
-    assert secret not in said
-    written = [path for path in RECORDS.iterdir() if secret in Path(path).read_text()]
-    assert written == []
+    assert "TASK" in said
+    for secret in secrets:
+        assert secret not in said
+        assert not [path for path in RECORDS.iterdir() if secret in Path(path).read_text()]

@@ -195,6 +195,6 @@ def test_the_key_is_root_s_alone(relays: dict[str, Relay]) -> None:
     for name in RELAYS:
         host = relays[name].host
         assert host.check_output("stat -c '%U %a' /etc/postroad-failover.toml") == "root 600"
-        secret = (STATE / "tsig.key").read_text().strip()
+        secret = (STATE / "failover.key").read_text().strip()
         assert secret not in host.check_output("journalctl --output=cat")
         assert host.run(f"grep -rlF '{secret}' /proc/$(systemctl show -P MainPID postroad-failover)/cmdline").rc == 1
