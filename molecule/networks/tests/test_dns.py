@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from lab.topology import Lab
-from relay_agent.name_server import Change, NameServer, NameServerError, TsigKey
 from traffic.fixtures import CHECKOUT, LAB, STATE
+
+from relay_agent.name_server import Change, NameServer, NameServerError, TsigKey
 
 RECORDS = STATE / "inventory" / "dns-records"
 
