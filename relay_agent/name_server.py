@@ -43,7 +43,10 @@ _UPDATE_REFUSED = {
     dns.rcode.NOTIMP: "it takes no updates at all (NOTIMP)",
 }
 _TSIG = (
-    (dns.tsig.PeerBadKey, "it does not know the key, or knows it with another algorithm (BADKEY)"),
+    (
+        dns.tsig.PeerBadKey,
+        "it does not know the key, knows it with another algorithm, or (as knot says it) does not let it do this (BADKEY)",
+    ),
     (dns.tsig.PeerBadSignature, "it has another secret for the key (BADSIG)"),
     (dns.tsig.PeerBadTime, "its clock and the one here are minutes apart (BADTIME)"),
     (dns.tsig.BadSignature, "its answer is not signed with the key: it is a resolver, or has another secret"),

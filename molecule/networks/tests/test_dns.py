@@ -106,9 +106,9 @@ def test_the_relays_key_changes_the_list_and_nothing_else(lab: Lab) -> None:
     access = NameServer(server.ipv4, key=TsigKey("failover", (STATE / "failover.key").read_text().strip()))
     foreign = frozenset({"198.18.7.62"})
     for owner in ("relay1.roam.test.", "roam.test.", "_acme-challenge.roam.test."):
-        with pytest.raises(NameServerError, match="REFUSED"):
+        with pytest.raises(NameServerError, match="does not let it do this"):
             access.update("roam.test", [Change(owner, "A", add=foreign, ttl=3)])
-    with pytest.raises(NameServerError, match="REFUSED"):
+    with pytest.raises(NameServerError, match="does not let it do this"):
         access.update("roam.test", [Change("mail.roam.test.", "MX", add=frozenset({"0 relay1.roam.test."}), ttl=3)])
 
 
