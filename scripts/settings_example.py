@@ -22,8 +22,8 @@ from streaming import ROOT
 sys.path.append(str(ROOT / ".venv/collections"))
 
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
-from ansible_collections.postroad.relay.plugins.plugin_utils.mail_service import Incoming, MailService
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_page import settings_page
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.mail_service import Incoming, MailService
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.page import settings_page
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -19,9 +19,9 @@ from streaming import ROOT
 
 sys.path.append(str(ROOT / ".venv/collections"))
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement import Thresholds, judge
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import RelayState, read_state
-from ansible_collections.postroad.relay.plugins.plugin_utils.status_page import page
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.judgement import Thresholds, judge
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.page import page
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.state import RelayState, read_state
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

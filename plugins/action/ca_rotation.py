@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.postroad.relay.plugins.plugin_utils.ca_rotation import CaRotation
-from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.ca_rotation import CaRotation
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.certificate import CertificateError
 
 ARGUMENTS: dict[str, Any] = {
     "stage": {"type": "str", "required": True, "choices": ["status", "prepare", "switch", "finish", "cancel"]},

@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
-from ansible_collections.postroad.relay.plugins.plugin_utils.certificate_preflight import certificate_problems
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.certificate import CertificateError
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.preflight import certificate_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.firewall_preflight import firewall_problems
 from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check import (
     AGENT_ROLE,
@@ -21,7 +21,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check imp
     spec_problems,
     unknown_variables,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_preflight import settings_problems
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.preflight import settings_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 FIREWALL_ROLE = "relay_firewall"

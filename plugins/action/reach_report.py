@@ -12,11 +12,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement import FAIL_ON, failing
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_judgement import judge
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_matrix import read_matrix
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_relays import relays_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_table import as_record, render, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.judgement import judge
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.matrix import read_matrix
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.relays import relays_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.table import as_record, render, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.judgement import FAIL_ON, failing
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_program import ReachError, answer, command, program
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach_relays import relays_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.program import ReachError, answer, command, program
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.relays import relays_of
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import CertificateError
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_autodiscover import autodiscover_answers
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_documents import site_files
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_preflight import settings_problems
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_profile import profile
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_server import server_configuration, web_addresses
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_service import mail_service
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.certificate import CertificateError
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.autodiscover import autodiscover_answers
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.documents import site_files
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.preflight import settings_problems
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.profile import profile
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.server import server_configuration, web_addresses
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.service import mail_service
 from cryptography.hazmat.primitives.serialization import Encoding
 
 MODULE = "postroad.relay.settings_host"

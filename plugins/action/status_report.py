@@ -11,17 +11,17 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_judgement import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.judgement import (
     FAIL_ON,
     Thresholds,
     failing,
     judge,
     verdict,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_record import as_record, last_run
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import Finding, RelayState, read_state
-from ansible_collections.postroad.relay.plugins.plugin_utils.status_page import page
-from ansible_collections.postroad.relay.plugins.plugin_utils.status_table import render
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.page import page
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.record import as_record, last_run
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.state import Finding, RelayState, read_state
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.table import render
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.certificate import (
     CertificateError,
     check_provided,
     describe,
@@ -18,7 +18,11 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.certificate import 
     parse_chain,
     private_key_matches,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa, renewal_reason, subject_for
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import (
+    PrivateCa,
+    renewal_reason,
+    subject_for,
+)
 from cryptography import x509
 
 MODULE = "postroad.relay.tls_files"

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.postroad.relay.plugins.module_utils.agent_reading import comparable_settings, settings_digest
 from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import SettingsError, build_settings
 from ansible_collections.postroad.relay.plugins.module_utils.toml_text import dump_toml
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_difference import different_values
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.difference import different_values
 
 __all__ = [
     "HostPreview",

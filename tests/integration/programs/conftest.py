@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.mail_service import MailService
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_page import settings_page
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.mail_service import MailService
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.page import settings_page
 from browser import Tab, browser
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

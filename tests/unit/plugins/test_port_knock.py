@@ -12,9 +12,9 @@ import pytest
 import yaml
 from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback, knock, knock_all
 from ansible_collections.postroad.relay.plugins.modules import port_knock
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
 
-from tests.unit.plugins.certificates import issue
+from tests.unit.plugins.issued import issue
 
 SECONDS = 5.0
 NAME = "localhost"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
 
-from tests.unit.plugins.certificates import issue
+from tests.unit.plugins.issued import issue
 from tests.unit.plugins.machine import Machine
 
 UNITS = {

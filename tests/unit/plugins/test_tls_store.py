@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.tls_store import CERTIFICATE, KEY, TlsStore, TlsStoreError
-from ansible_collections.postroad.relay.plugins.plugin_utils.private_ca import PrivateCa
+from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the files are root's")
 

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings_page import settings_page
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.page import settings_page
 from settings_example import SERVICE, main, private
 
 

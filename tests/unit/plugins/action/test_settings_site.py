@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.plugins.machine import Machine, Play
-from tests.unit.plugins.settings import LISTENERS
+from tests.unit.plugins.offered import LISTENERS
 
 SERVICE: dict[str, Any] = {
     "title": "Example mail",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible_collections.postroad.relay.plugins.action import status_report as action
 from ansible_collections.postroad.relay.plugins.modules import agent_status, status_report
-from ansible_collections.postroad.relay.plugins.plugin_utils.fleet_state import read_state
+from ansible_collections.postroad.relay.plugins.plugin_utils.status.state import read_state
 from status_example import knocked, reading
 
 READ = reading()

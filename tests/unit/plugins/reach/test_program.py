@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that a vantage runs from its standard input, run by a shell here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.program import ReachError, answer, command, program
+
+RELAYS = [{"name": "one", "host": "localhost", "ports": [1]}]
+
+
+def shell(words: str, path: str, given: bytes = b"") -> tuple[int, str, str]:
+    done = subprocess.run(
+        ["/bin/sh", "-c", words], input=given, capture_output=True, env={"PATH": path, "HOME": "/nonexistent"}, cwd="/"
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def bin_directory(tmp_path: Path) -> Path:
+    """A PATH with cat alone."""
+    (tmp_path / "cat").symlink_to("/bin/cat")
+    return tmp_path
+
+
+def script(file: Path, text: str) -> None:
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+def test_the_standard_library_is_enough(tmp_path: Path) -> None:
+    # -I hides this environment's user packages; a Python without any packages is needed to be sure.
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    done = shell(command(str(bare / "bin/python")), os.environ["PATH"], program(RELAYS, "", 3))
+    found = answer("laptop", *done)
+    assert {each["end"] for each in found["relays"]["one"]["attempts"]} == {"refused"}
+
+
+def test_the_inventory_s_interpreter_goes_first_and_the_newest_then(bin_directory: Path) -> None:
+    for name in ("mine", "python3", "python3.12", "python3.13"):
+        script(bin_directory / name, f'if [ "$1" = -c ]; then exit 0; fi; cat >/dev/null; echo {name}')
+    assert shell(command(str(bin_directory / "mine")), str(bin_directory))[1] == "mine\n"
+    assert shell(command(), str(bin_directory))[1] == "python3.13\n"
+
+
+def test_one_that_is_too_old_is_passed_over(bin_directory: Path) -> None:
+    script(bin_directory / "python3.13", "exit 1")
+    script(bin_directory / "python3", f'exec {sys.executable} "$@"')
+    found = answer("laptop", *shell(command("/missing/python"), str(bin_directory), program(RELAYS, "", 3)))
+    assert list(found["relays"]) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [('test "$1" = --version && echo Python 3.9.2', "laptop has Python 3.9.2, and"), ("", "laptop has no Python, and")],
+)
+def test_without_a_python_that_is_new_enough_it_is_said(bin_directory: Path, python: str, words: str) -> None:
+    if python:
+        script(bin_directory / "python3", python)
+    done = shell(command(), str(bin_directory), program(RELAYS, "", 3))
+    with pytest.raises(ReachError) as caught:
+        answer("laptop", *done)
+    assert str(caught.value).startswith(f"{words} Python 3.11 or later is needed there: install it")
+
+
+def test_what_a_login_shell_says_first_is_not_the_answer() -> None:
+    told = json.dumps({"python": "3.11.2", "relays": {}})
+    assert answer("laptop", 0, f'Welcome!\n{{"relays": 1}}\npostroad-reach:{told}\n', "")["python"] == "3.11.2"
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "errors", "words"),
+    [
+        (1, "", "Traceback\nMemoryError\n", "(exit status 1): MemoryError"),
+        (0, "This account is locked\n", "", "(exit status 0): This account is locked"),
+        (0, 'postroad-reach:{"cut": ', "", "(exit status 0): postroad-reach:"),
+        (255, "", "", "it said nothing"),
+    ],
+)
+def test_what_goes_wrong_there_is_said(status: int, output: str, errors: str, words: str) -> None:
+    with pytest.raises(ReachError) as caught:
+        answer("laptop", status, output, errors)
+    assert words in str(caught.value)
