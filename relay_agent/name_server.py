@@ -45,7 +45,7 @@ _UPDATE_REFUSED = {
 _TSIG = (
     (
         dns.tsig.PeerBadKey,
-        "it does not know the key, knows it with another algorithm, or (as knot says it) does not let it do this (BADKEY)",
+        "it does not know the key, has it with another algorithm, or (knot) does not let it do this (BADKEY)",
     ),
     (dns.tsig.PeerBadSignature, "it has another secret for the key (BADSIG)"),
     (dns.tsig.PeerBadTime, "its clock and the one here are minutes apart (BADTIME)"),

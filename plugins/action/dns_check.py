@@ -10,11 +10,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_findings import as_json, compare, render, verdict
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import FLEET_ARGUMENTS, read_fleet
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_lookup import Lookup, LookupFailed, own_resolvers
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
-from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.findings import as_json, compare, render, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import FLEET_ARGUMENTS, read_fleet
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.lookup import Lookup, LookupFailed, own_resolvers
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import SpfError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
 ARGUMENTS: dict[str, Any] = FLEET_ARGUMENTS | {
     "at": {"type": "str", "choices": ["authoritative", "resolver"], "default": "authoritative"},

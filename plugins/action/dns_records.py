@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import (
     FLEET_ARGUMENTS,
     by_zone,
     certificate_warnings,
     read_fleet,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_output import nsupdate_script, terraform, zone_file
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_plan import Judged, judge, leftovers
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record, zones_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError, host_text
-from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.output import nsupdate_script, terraform, zone_file
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.plan import Judged, judge, leftovers
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record, zones_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import SpfError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError, host_text
 
 from relay_agent.name_server import Answer, Change, NameServer, NameServerError, TsigKey
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Fleet, relay_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
-from ansible_collections.postroad.relay.plugins.plugin_utils.failover_settings import watcher_settings
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.failover import watcher_settings
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Fleet, relay_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
 MODULE = "postroad.relay.failover_service"
 ARGUMENTS: dict[str, Any] = {

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from ansible_collections.postroad.relay.plugins.action import dns_check as action
 from ansible_collections.postroad.relay.plugins.modules import dns_check
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_lookup import Lookup
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import fleet_records
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.lookup import Lookup
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import fleet_records
 
 from relay_agent.name_server import Answer
-from tests.unit.plugins.dns_fleet_example import facts, fleet
+from tests.unit.plugins.zone_example import facts, fleet
 
 RELAYS = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
 

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.postroad.relay.plugins.action import dns_records as action
 from ansible_collections.postroad.relay.plugins.modules import dns_records
 
-from tests.unit.plugins.dns_fleet_example import facts
+from tests.unit.plugins.zone_example import facts
 from tests.unit.zone_server import KEY, KEY_NAME, ZoneServer
 
 

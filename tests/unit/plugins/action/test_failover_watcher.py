@@ -14,7 +14,7 @@ from ansible_collections.postroad.relay.plugins.modules import (
     failover_watcher,
 )
 
-from tests.unit.plugins.dns_fleet_example import facts
+from tests.unit.plugins.zone_example import facts
 
 RELAYS = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
 SERVER = {"server": "ns1.example.org", "key_name": "relays", "key_secret": "c2VjcmV0"}

@@ -9,16 +9,16 @@ from pathlib import Path
 import dns.rdatatype
 import dns.zone
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import by_zone
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_output import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import by_zone
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.output import (
     nsupdate_script,
     terraform,
     zone_file,
     zone_lines,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record, fleet_records
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record, fleet_records
 
-from tests.unit.plugins.dns_fleet_example import facts, fleet
+from tests.unit.plugins.zone_example import facts, fleet
 
 FLEET = fleet(
     facts(1),

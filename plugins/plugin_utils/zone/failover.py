@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import (
     Fleet,
     Record,
     common_offers,
     zones_of,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError, absolute, ip_address
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError, absolute, ip_address
 
 __all__ = ["watcher_settings"]
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import Offer, offers
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import default_spf
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import (
     DnsValueError,
     absolute,
     canonical,
@@ -17,7 +18,6 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import (
     reverse_name,
     text_value,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.spf import default_spf
 
 __all__ = ["Fleet", "Record", "Relay", "Rule", "common_offers", "fleet_records", "relay_of", "zones_of"]
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import plain_text
 from ansible_collections.postroad.relay.plugins.plugin_utils.plain_words import plain
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import plain_text
 
 __all__ = ["nsupdate_script", "terraform", "zone_file", "zone_lines"]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Fleet, Record, fleet_records, relay_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import zones_of as _zones_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Fleet, Record, fleet_records, relay_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import zones_of as _zones_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
 __all__ = ["FLEET_ARGUMENTS", "by_zone", "certificate_warnings", "read_fleet"]
 

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
+import dns.exception
+from ansible_collections.postroad.relay.plugins.plugin_utils import agent_package  # noqa: F401  finds relay_agent
 
-import dns.exception  # noqa: E402
-
-from relay_agent.delivery.domain import ascii_domain  # noqa: E402
-from relay_agent.name_server import canonical as _canonical  # noqa: E402
+from relay_agent.delivery.domain import ascii_domain
+from relay_agent.name_server import canonical as _canonical
 
 __all__ = [
     "DnsValueError",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of what is published, and what mends it."""
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_findings import as_json, compare, render, verdict
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.findings import as_json, compare, render, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record
 
 from relay_agent.name_server import Answer
 

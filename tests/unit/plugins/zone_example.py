@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Fleet, Record, fleet_records, relay_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Fleet, Record, fleet_records, relay_of
 
 __all__ = ["LISTENERS", "facts", "fleet", "record"]
 

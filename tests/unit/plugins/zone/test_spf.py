@@ -2,7 +2,7 @@
 """SPF policies: one of our own, and ours put into somebody's."""
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError, default_spf, merged_spf
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import SpfError, default_spf, merged_spf
 
 OURS = ("ip4:192.0.2.1", "ip6:2001:db8::1")
 

@@ -4,10 +4,10 @@
 from typing import Any
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_fleet import by_zone, certificate_warnings, read_fleet
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import by_zone, certificate_warnings, read_fleet
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
-from tests.unit.plugins.dns_fleet_example import facts, fleet
+from tests.unit.plugins.zone_example import facts, fleet
 
 HOSTVARS = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
 OPTIONS: dict[str, Any] = {

@@ -4,10 +4,10 @@
 from typing import Any
 
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import fleet_records, zones_of
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import fleet_records, zones_of
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
-from tests.unit.plugins.dns_fleet_example import facts, fleet, record
+from tests.unit.plugins.zone_example import facts, fleet, record
 
 
 def test_addresses_of_each_relay_and_of_all_together() -> None:

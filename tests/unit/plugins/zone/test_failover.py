@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.failover_units import settings_text
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import DnsValueError
-from ansible_collections.postroad.relay.plugins.plugin_utils.failover_settings import watcher_settings
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.failover import watcher_settings
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
 from relay_agent.failover.settings import read_settings
-from tests.unit.plugins.dns_fleet_example import facts, fleet
+from tests.unit.plugins.zone_example import facts, fleet
 
 SERVER = {"server": "ns1.example.org", "key_name": "relays", "key_secret": "c2VjcmV0"}
 

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_output import zone_lines
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_plan import judge
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import ROOT
+from ansible_collections.postroad.relay.plugins.plugin_utils import agent_package  # noqa: F401  finds relay_agent
 from ansible_collections.postroad.relay.plugins.plugin_utils.plain_words import plain
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.output import zone_lines
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.plan import judge
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record
 
 from relay_agent.name_server import Answer
 
 __all__ = ["Row", "as_json", "compare", "render", "verdict"]
-
-assert ROOT  # imported first: it is by which relay_agent is found
 
 HEADINGS = ("name", "type", "asked", "state")
 _STATES = {"good": "as it should be", "missing": "MISSING", "wrong": "WRONG", "unknown": "UNKNOWN"}

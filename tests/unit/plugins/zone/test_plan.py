@@ -3,8 +3,8 @@
 
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_plan import judge, leftovers
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.plan import judge, leftovers
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record
 
 A, B, X = "192.0.2.1", "192.0.2.2", "203.0.113.9"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dns.resolver
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_lookup import Lookup, LookupFailed, own_resolvers
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.lookup import Lookup, LookupFailed, own_resolvers
 
 from relay_agent.name_server import Answer, NameServerError
 

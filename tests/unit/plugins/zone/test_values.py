@@ -5,7 +5,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import pytest
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import (
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import (
     DnsValueError,
     absolute,
     canonical,

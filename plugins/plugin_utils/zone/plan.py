@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_records import Record
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import plain_text, text_value
-from ansible_collections.postroad.relay.plugins.plugin_utils.spf import SpfError, merged_spf
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Record
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import SpfError, merged_spf
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import plain_text, text_value
 
 __all__ = ["Judged", "Published", "judge", "leftovers"]
 

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dns.resolver
-from ansible_collections.postroad.relay.plugins.plugin_utils.dns_values import ROOT
+from ansible_collections.postroad.relay.plugins.plugin_utils import agent_package  # noqa: F401  finds relay_agent
 
 from relay_agent.name_server import Answer, NameServer, NameServerError
 
 __all__ = ["Lookup", "LookupFailed", "own_resolvers"]
-
-assert ROOT  # imported first: it is by which relay_agent is found
 
 
 class LookupFailed(Exception):
