@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from lab.topology import Lab
 from traffic.fixtures import CHECKOUT, LAB, STATE
+from traffic.relays import Relay
 
 from relay_agent.name_server import Change, NameServer, NameServerError, TsigKey
 
@@ -119,3 +120,34 @@ def test_the_secret_is_in_no_output(run: Callable[..., Any]) -> None:
     for secret in secrets:
         assert secret not in said
         assert not [path for path in RECORDS.iterdir() if secret in Path(path).read_text()]
+
+
+def test_the_script_for_nsupdate(laptop: Any, knot: Callable[..., None]) -> None:
+    """Taken by a server as it is written; policies that are there stay."""
+    knot("unset _submission._tcp SRV", "unset _dmarc TXT")
+    text = laptop.check_output("dig +short TXT roam.test")
+    place, script = "/root/nsupdate", (RECORDS / "roam.test.nsupdate").read_text()
+    secret = (STATE / "tsig.key").read_text().strip()
+    laptop.check_output("umask 077 && mkdir -p %s", place)
+    laptop.check_output('printf \'key "roam" { algorithm hmac-sha256; secret "%%s"; };\' %s > %s/key', secret, place)
+    laptop.check_output("printf %%s %s > %s/script", script, place)
+    laptop.run(f"nsupdate -k {place}/key {place}/script")
+    assert len(laptop.check_output("dig +short SRV _submission._tcp.roam.test").splitlines()) == 5
+    assert "v=DMARC1" in laptop.check_output("dig +short TXT _dmarc.roam.test")
+    assert laptop.check_output("dig +short TXT roam.test") == text
+
+
+def test_a_signing_key_comes_and_goes(run: Callable[..., Any], relays: dict[str, Relay], laptop: Any) -> None:
+    """Its record is put in as it is, in strings that fit, and taken out again because it was from here."""
+    made = json.loads(relays["relay1"].host.check_output("relay-agent dkim new roam.test --selector lab --json"))
+    try:
+        assert run("dns")[0] == 0
+        for key in made:
+            strings = laptop.check_output(f"dig +short TXT {key['name']}").split('" "')
+            assert "".join(strings).strip('"') == key["value"]
+    finally:
+        for key in made:
+            relays["relay1"].host.check_output(f"relay-agent dkim delete roam.test {key['selector']} --force")
+    assert run("dns")[0] == 0
+    for key in made:
+        assert laptop.check_output(f"dig +short TXT {key['name']}") == ""

@@ -155,7 +155,8 @@ def test_it_comes_back_by_itself(power_cut: Story) -> None:
 @pytest.mark.parametrize("what", ["power_cut", "drained"])
 def test_no_message_failed_twice(what: str, request: pytest.FixtureRequest) -> None:
     story: Story = request.getfixturevalue(what)
-    assert len(story.submissions.accepted()) >= 20
+    # The client whose relay died waits half a minute for its answer; the other one goes on.
+    assert len(story.submissions.accepted()) >= 10
     assert story.submissions.failed() == []
 
 
