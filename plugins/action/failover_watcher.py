@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.failover import watcher_settings
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import FAILOVER_ARGUMENT
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import Fleet, relay_of
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
@@ -18,7 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "domains": {"type": "list", "elements": "str", "default": []},
     "zones": {"type": "list", "elements": "str", "default": []},
     "server": {"type": "dict", "default": {}},
-    "failover": {"type": "dict", "default": {}},
+    "failover": FAILOVER_ARGUMENT,
 }
 
 

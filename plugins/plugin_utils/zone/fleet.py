@@ -10,10 +10,27 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.records import zones_of as _zones_of
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
 
-__all__ = ["FLEET_ARGUMENTS", "by_zone", "certificate_warnings", "read_fleet"]
+__all__ = ["FAILOVER_ARGUMENT", "FLEET_ARGUMENTS", "by_zone", "certificate_warnings", "read_fleet"]
 
 _STRINGS = {"type": "list", "elements": "str", "default": []}
 
+FAILOVER_ARGUMENT: dict[str, Any] = {
+    "type": "dict",
+    "default": {},
+    "options": {
+        "enabled": {"type": "bool", "default": False},
+        "ttl": {"type": "int", "default": 30},
+        "interval": {"type": "float"},
+        "timeout": {"type": "float"},
+        "failures": {"type": "int"},
+        "successes": {"type": "int"},
+        "port": {"type": "int"},
+        "witnesses": {"type": "list", "elements": "dict", "default": []},
+        "key_name": {"type": "str", "no_log": False},
+        "key_algorithm": {"type": "str", "no_log": False},
+        "key_secret": {"type": "str", "no_log": True},
+    },
+}
 FLEET_ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
     "relays": {"type": "list", "elements": "str", "required": True},
@@ -25,10 +42,26 @@ FLEET_ARGUMENTS: dict[str, Any] = {
     "settings_host": {"type": "str", "default": ""},
     "certificate_names": _STRINGS,
     "ttl": {"type": "int", "default": 3600},
-    "failover": {"type": "dict", "default": {}},
+    "failover": FAILOVER_ARGUMENT,
     "tlsa": {"type": "bool", "default": False},
-    "spf": {"type": "dict", "default": {}},
-    "dmarc": {"type": "dict", "default": {}},
+    "spf": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "enabled": {"type": "bool", "default": True},
+            "mechanisms": _STRINGS,
+            "all": {"type": "str"},
+        },
+    },
+    "dmarc": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "enabled": {"type": "bool", "default": True},
+            "policy": {"type": "str"},
+            "reports": {"type": "str"},
+        },
+    },
     "mta_sts": {"type": "list", "elements": "dict", "default": []},
     "tls_reports": {"type": "str", "default": ""},
     "reverse": {"type": "bool", "default": True},

@@ -59,6 +59,7 @@ def test_a_watcher_is_told_who_it_is(run: Any) -> None:
 def test_none_where_it_is_not_enabled(run: Any) -> None:
     assert run(failover={})[1] == {"state": "absent"}
     assert run(failover={"enabled": False})[1] == {"state": "absent"}
+    assert run(failover={"enabled": "no"})[1] == {"state": "absent"}, "text of an inventory, as a template gives it"
 
 
 def test_what_cannot_work_is_told_by_its_variable(run: Any) -> None:
