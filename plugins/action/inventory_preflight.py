@@ -21,7 +21,10 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.inventory_check imp
     spec_problems,
     unknown_variables,
 )
-from ansible_collections.postroad.relay.plugins.plugin_utils.settings.preflight import settings_problems
+from ansible_collections.postroad.relay.plugins.plugin_utils.settings.preflight import (
+    are_listeners,
+    settings_problems,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FIREWALL_ROLE = "relay_firewall"
@@ -82,10 +85,14 @@ class ActionModule(ActionBase):
             listeners = templar.template(templar.available_variables[f"{AGENT_ROLE}_listeners"])
             # What is wrong with a listener itself is told with the agent's variables.
             # The web server of the settings answers challenges at the ports that it shares.
-            settings = templar.template(templar.available_variables["relay_settings_service"])
+            service, state = (
+                templar.template(templar.available_variables[f"{SETTINGS_ROLE}_{name}"])
+                for name in ("service", "state")
+            )
+            settings = service and state != "absent"
             ports = {
                 int(each["port"])
-                for each in listeners
+                for each in (listeners if isinstance(listeners, list) else ())
                 if isinstance(each, dict) and str(each.get("port")).isdecimal() and not (settings and each.get("web"))
             }
             wanted = values["relay_tls_certificate"]
@@ -101,13 +108,13 @@ class ActionModule(ActionBase):
             for names in ((f"{AGENT_ROLE}_hostname", f"{AGENT_ROLE}_listeners"), (f"{TLS_ROLE}_certificate",))
         )
         hostname, listeners = agent.values()
-        # What is wrong with a listener itself is told with the agent's variables.
-        if not all(
-            isinstance(each, dict) and str(each.get("port")).isdecimal() and each.get("tls") for each in listeners
-        ):
+        # What is wrong with any of these itself is told with the variables of its role.
+        given = certificate["relay_tls_certificate"]
+        if not are_listeners(listeners) or not isinstance(given, dict):
+            return []
+        if values["relay_settings_state"] == "absent":
             return []
         wanted = values["relay_settings_service"]
-        given = certificate["relay_tls_certificate"]
         provided = given.get("mode") == "provided" and not given.get("names")
         names = () if provided else given.get("names") or [hostname]
         return list(settings_problems(wanted, listeners, hostname, names, hsts=values["relay_settings_hsts"]))

@@ -32,6 +32,10 @@ class ActionModule(ActionBase):
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         known: Mapping[str, Any] = task_vars or {}
         vantage: str = options["vantage"]
+        result["changed"] = False
+        for port in options["ports"]:
+            if not 0 < port < 65536:
+                return result | {"failed": True, "msg": f"relay_reach_ports: {port} is no port (expected 1 to 65535)"}
         relays = relays_of(options["hosts"], known["hostvars"], options["listeners"], options["ports"])
         asked = [{"name": one.name, "host": one.host, "ports": list(one.ports)} for one in relays]
         done = self._low_level_execute_command(
@@ -39,7 +43,6 @@ class ActionModule(ActionBase):
             sudoable=False,
             in_data=program(asked, options["authorities"], options["within"]),
         )
-        result["changed"] = False
         try:
             return result | answer(vantage, done["rc"], done["stdout"], done["stderr"])
         except ReachError as error:

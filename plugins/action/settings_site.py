@@ -112,7 +112,13 @@ class ActionModule(ActionBase):
         result = self._module(MODULE, arguments)
         if result.get("missing_package"):
             # Debian starts what it installs, here on port 80, which may be the agent's.
-            installed = self._module("ansible.builtin.apt", {"name": result["missing_package"], "policy_rc_d": 101})
+            wanted = {
+                "name": result["missing_package"],
+                "policy_rc_d": 101,
+                "update_cache": True,
+                "cache_valid_time": 3600,
+            }
+            installed = self._module("ansible.builtin.apt", wanted)
             if installed.get("failed"):
                 text = f"nginx is not on this host, and its package could not be installed: {installed.get('msg')}"
                 return {"failed": True, "msg": text}

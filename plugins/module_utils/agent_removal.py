@@ -45,16 +45,23 @@ class AgentRemoval:
         systemd = self._root / "etc/systemd/system"
         found = [
             *systemd.glob("relay-agent.*"),
-            *systemd.glob("postroad-*"),
+            *self._besides(),
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
             self._root / "etc/postroad",
             # Of services beside the agent: settings, pages, a key of the name server.
             *(self._root / "etc").glob("postroad-*"),
+            self._root / "run/postroad-profile",
             self._root / "var/lib/postroad",
+            self._root / "var/lib/postroad-certificate",
             self._opt,
         ]
         return [path for path in found if path.is_symlink() or path.exists()]
+
+    def _besides(self) -> list[Path]:
+        """Units beside the agent's own two."""
+        systemd = self._root / "etc/systemd/system"
+        return [*systemd.glob("postroad-*"), *systemd.glob("relay-certificate.*")]
 
     def check(self, *, discard_mail: bool) -> None:
         """Raise RemovalError unless the host takes no mail and has none."""
@@ -102,7 +109,7 @@ class AgentRemoval:
         except RemovalError:
             self._run(["systemctl", "start", "relay-agent.service"])
             raise
-        for path in (self._root / "etc/systemd/system").glob("postroad-*"):
+        for path in self._besides():
             self._run(["systemctl", "disable", "--now", "--quiet", path.name])
         removed += self._set_damaged_aside()
         HostDrain(self._run, self._queue, path=self._drained, units=self._root / "etc/systemd/system").forget()

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Offer", "offers"]
+__all__ = ["MODES", "Offer", "offers"]
 
 _FIRST = ((443, "implicit"), (465, "implicit"), (587, "starttls"))
 _NEVER = 25
 # What a listener's mode lets a program choose.
 _SECURITY = {"implicit": ("implicit",), "starttls": ("starttls",), "auto": ("implicit", "starttls"), "none": ()}
+MODES = tuple(_SECURITY)
+"""Every mode of TLS that a listener can have."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import time
@@ -46,6 +47,8 @@ class SettingsHost:
         self._directory = root / "etc/postroad-settings"
         self._units = root / "etc/systemd/system"
         self._profile = root / _PROFILE
+        self._configuration = self._directory / "nginx.conf"
+        self._record = self._directory / "taken-up"
 
     # ---- what is wanted, and what differs from it --------------------------------------------------------
 
@@ -62,14 +65,29 @@ class SettingsHost:
         wanted += [ManagedFile(self._directory / "answers" / path, text) for path, text in answers.items()]
         if profile is not None:
             wanted.append(ManagedFile(self._directory / "profile.plist", profile))
-        wanted.append(ManagedFile(self._directory / "nginx.conf", configuration))
+        wanted.append(ManagedFile(self._configuration, configuration))
         return wanted + [ManagedFile(self._units / name, text) for name, text in units.items()]
 
     def superfluous(self, wanted: list[ManagedFile]) -> list[Path]:
         """What an earlier run wrote and nobody wants any more."""
         kept = {file.path for file in wanted}
         there = [path for path in self._directory.rglob("*") if path.is_symlink() or not path.is_dir()]
-        return sorted(path for path in there if path not in kept)
+        return sorted(path for path in there if path not in kept and path != self._record)
+
+    def taken_up(self, wanted: list[ManagedFile]) -> ManagedFile:
+        """The record to write when everything runs with these files.
+
+        A file that is in place does not say that it is in use: a run may have ended between the two.
+        """
+        hashes = {file.path: hashlib.sha256(file.content.encode()).hexdigest() for file in wanted}
+        used = [path for path in hashes if path == self._configuration or path.parent == self._units]
+        return ManagedFile(self._record, "".join(f"{hashes[path]} {path.name}\n" for path in used))
+
+    def not_taken_up(self, wanted: list[ManagedFile]) -> set[str]:
+        """Names of the files that no run has seen in use as they are wanted."""
+        record = self.taken_up(wanted)
+        seen = (record.current() or "").splitlines()
+        return {line.partition(" ")[2] for line in record.content.splitlines() if line not in seen}
 
     def directories(self, wanted: list[ManagedFile]) -> list[ManagedDirectory]:
         """The directories of the files, the upper ones first."""
@@ -123,8 +141,8 @@ class SettingsHost:
     def put_to_use(self, changed: set[str], *, address: str, signs: bool) -> None:
         """Start what does not run, and have the rest take up what has changed.
 
-        changed: names of the files that were written. address: where the web server answers. signs: whether there is a
-        profile to sign. Raises SettingsError.
+        changed: names of the files that are not in use yet. address: where the web server answers. signs: whether
+        there is a profile to sign. Raises SettingsError.
         """
         if changed & set(_UNITS):
             self._systemctl("daemon-reload")

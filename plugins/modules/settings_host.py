@@ -95,6 +95,10 @@ def present(module: AnsibleModule, host: SettingsHost, *, installed: bool) -> di
         diff.append(one_line("units", "(not all run, and from boot on)", "(all run, and from boot on)"))
     if signs and not host.is_signed():
         diff.append(one_line("signature of the profile", "(missing, or older than what is signed)", "(new)"))
+    waiting = host.not_taken_up(wanted)
+    unseen = sorted(waiting - {file.path.name for file in differing})
+    if unseen:
+        diff.append(one_line(f"use of {', '.join(unseen)}", "(not seen: a run broke off)", "(in use)"))
     result = {"changed": bool(diff), "diff": diff}
     if not diff:
         return result
@@ -102,7 +106,8 @@ def present(module: AnsibleModule, host: SettingsHost, *, installed: bool) -> di
         host.check(params["configuration"])
     if not module.check_mode:
         host.write(host.directories(wanted), differing, superfluous)
-        host.put_to_use({file.path.name for file in differing}, address=params["address"], signs=signs)
+        host.put_to_use(waiting, address=params["address"], signs=signs)
+        host.taken_up(wanted).write()
     return result
 
 

@@ -66,7 +66,9 @@ def _one(host: str, authorities: bytes, arguments: argparse.Namespace) -> dict[s
         # Not by way of `exit`, which waits for tries that wait for silent ports.
         os._exit(EXIT_INTERRUPTED)
     watch.clear()
-    if file is not None and found.key and (found.signed or not known.keys):
+    # A key that was merely trusted here may be that of a company that reads along. Once remembered, it would pass for
+    # the relay's in every network.
+    if file is not None and found.signed:
         try:
             remember(file, found.host, found.key, found.ports)
         except OSError as error:

@@ -107,12 +107,16 @@ class _Wire:
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self.socket = connection
-        self._deadline = deadline
+        self._deadline = self._until = deadline
         self._buffer = b""
 
     def within(self, seconds: float) -> None:
-        """What comes next may take so long."""
-        left = min(seconds, self._deadline - time.monotonic())
+        """What comes next may take so long, as a whole: a byte now and then does not lengthen it."""
+        self._until = min(time.monotonic() + seconds, self._deadline)
+        self._wait()
+
+    def _wait(self) -> None:
+        left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError("out of time")
         self.socket.settimeout(left)
@@ -121,6 +125,7 @@ class _Wire:
         while b"\n" not in self._buffer:
             if len(self._buffer) > _LONGEST_REPLY:
                 raise _Ended(End.NOT_SMTP, "a line without an end")
+            self._wait()
             piece = self.socket.recv(4096)
             if not piece:
                 raise ConnectionResetError(errno.ECONNRESET, "closed by the other side")

@@ -6,12 +6,24 @@ from __future__ import annotations
 import contextlib
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from relay_agent.probe.attempt import Attempt, Presented, Shown
 from relay_agent.probe.statement import key_of
 
 __all__ = ["describe", "presented"]
+
+_LONGEST = 200  # characters of a name: a stranger's certificate is not to fill the screen
+#: What `cryptography` raises for certificates that strangers make up; most of it is no ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def describe(found: Attempt) -> Attempt:
@@ -40,7 +52,7 @@ def presented(shown: Shown) -> Presented:
             certificate.not_valid_after_utc.strftime("%Y-%m-%d"),
             shown.version,
         )
-    except ValueError as error:
+    except _UNREADABLE as error:
         return Presented(shown.problem or f"cannot be read: {error}", "", "", "", (), "", shown.version)
 
 
@@ -48,5 +60,5 @@ def _name(name: x509.Name) -> str:
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         found = name.get_attributes_for_oid(kind)
         if found:
-            return str(found[0].value)
-    return name.rfc4514_string()
+            return str(found[0].value)[:_LONGEST]
+    return name.rfc4514_string()[:_LONGEST]

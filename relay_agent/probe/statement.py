@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
@@ -26,6 +26,19 @@ _VALID = 86_400.0  # seconds
 _LONGEST = 32_768  # characters of a statement
 _MODES = frozenset({"starttls", "implicit", "auto", "none"})
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+
+#: What reading raises for what somebody made up: anybody can sign numbers beyond all bounds with a key of their own.
+_NONE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    binascii.Error,
+)
 
 
 class StatementError(Exception):
@@ -88,7 +101,7 @@ def read_statement(text: str, now: float) -> Statement:
             raise ValueError("another version")
         if statement.key != key_of(certificate):
             raise ValueError("the key is another")
-    except (ValueError, TypeError, KeyError, RecursionError, InvalidSignature, binascii.Error) as error:
+    except _NONE as error:
         raise StatementError(f"not a statement of a relay: {error}") from error
     if not statement.at - _VALID < now < statement.until + _VALID:
         raise StatementError("the statement is out of date, or this machine's clock is wrong")

@@ -19,7 +19,7 @@ from relay_agent.probe.statement import Statement, StatementError, key_of, read_
 from relay_agent.probe.tries import SurveyError, Tries, addresses, trust
 from relay_agent.probe.verdict import Relay, Setting, Verdict, choose, judge
 
-__all__ = ["PORTS", "Survey", "SurveyError", "proved", "survey"]
+__all__ = ["PORTS", "Survey", "SurveyError", "all_proved", "proved", "survey"]
 
 #: Tried when the relay has not said which ports it has: those of submission, those that relays take besides, and
 #: those that hardly any network blocks.
@@ -82,21 +82,28 @@ def survey(
 
 
 def proved(attempts: Sequence[Attempt], keys: Sequence[str], authorities: bytes) -> Statement | None:
-    """A statement that is the relay's: its key has shown a trusted certificate here, was known before, or is certified
-    by one of the authorities given."""
+    """The latest statement of `all_proved`."""
+    return next(iter(all_proved(attempts, keys, authorities)), None)
+
+
+def all_proved(attempts: Sequence[Attempt], keys: Sequence[str], authorities: bytes) -> list[Statement]:
+    """The statements that are the relay's, the latest first: its key has shown a trusted certificate here, was known
+    before, or is certified by one of the authorities given. Where one is certified, only those are: a company that
+    reads along has put an authority of its own on its machines, and can sign a statement, too."""
     trusted = {*keys}
     for each in attempts:
         if each.certificate is not None and not each.certificate.problem:
             trusted.add(each.certificate.key)
-    best: Statement | None = None
+    found: list[tuple[bool, float, Statement]] = []
     for each in attempts:
         for text in each.statements:
             with suppress(StatementError):
                 said = read_statement(text, time.time())
-                ours = said.key in trusted or _certified(said.certificate, each.target.host, authorities)
-                if ours and (best is None or said.at > best.at):
-                    best = said
-    return best
+                certified = _certified(said.certificate, each.target.host, authorities)
+                if certified or said.key in trusted:
+                    found.append((certified, said.at, said))
+    found.sort(key=lambda one: one[:2], reverse=True)
+    return [said for certified, _, said in found if certified == found[0][0]]
 
 
 def _certified(certificate: bytes, host: str, authorities: bytes) -> bool:

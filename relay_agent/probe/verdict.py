@@ -172,7 +172,7 @@ def _failed(relay: Relay, greeting: Attempt, tls: Attempt) -> tuple[What, str]:
 
 
 def _certificate(relay: Relay, shown: Presented, banner: str) -> tuple[What, str]:
-    whose = shown.subject or ", ".join(shown.names) or "nobody in particular"
+    whose = shown.subject or ", ".join(shown.names[:3]) or "nobody in particular"
     unknown = any(words in shown.problem.lower() for words in _UNKNOWN_AUTHORITY)
     if shown.key and shown.key in relay.keys:
         return What.UNKNOWN_AUTHORITY if unknown else What.CERTIFICATE, (

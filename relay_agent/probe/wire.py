@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from relay_agent.probe.attempt import Attempt, End, Shown, Target
 
 __all__ = ["as_json", "read_attempt"]
+
+_LONGEST = 500  # characters of a text, as an attempt keeps them: who sends it may be a stranger
 
 
 def as_json(found: Attempt) -> dict[str, Any]:
@@ -33,23 +36,35 @@ def as_json(found: Attempt) -> dict[str, Any]:
 
 
 def read_attempt(host: str, told: Mapping[str, Any]) -> Attempt:
-    """The attempt again. host: the relay's name. Raises KeyError, TypeError, ValueError for what is none."""
-    target = Target(host, told["family"], str(told["address"]), int(told["port"]), told["mode"])
+    """The attempt again, its texts cut. host: the relay's name.
+
+    Raises KeyError, TypeError, ValueError, OverflowError for what is none.
+    """
+
+    def text(name: str) -> str:
+        return str(told.get(name, ""))[:_LONGEST]
+
+    target = Target(host, told["family"], text("address"), int(told["port"]), told["mode"])
     if target.family not in ("ipv4", "ipv6") or target.mode not in ("greeting", "tls"):
         raise ValueError(f"no attempt: {target}")
+    seconds = float(told["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"no time: {seconds}")
     shown = None
     if one := told.get("shown"):
-        shown = Shown(str(one["problem"]), base64.b64decode(one["der"], validate=True), str(one["version"]))
+        shown = Shown(
+            str(one["problem"])[:_LONGEST], base64.b64decode(one["der"], validate=True), str(one["version"])[:_LONGEST]
+        )
     return Attempt(
         target,
         End(told["end"]),
-        float(told["seconds"]),
-        banner=str(told.get("banner", "")),
+        seconds,
+        banner=text("banner"),
         starttls=bool(told.get("starttls")),
-        starttls_failed=str(told.get("starttls_failed", "")),
+        starttls_failed=text("starttls_failed"),
         auth=tuple(map(str, told.get("auth", ()))),
         shown=shown,
         statements=[str(each) for each in told.get("statements", ())],
-        said=str(told.get("said", "")),
-        location=str(told.get("location", "")),
+        said=text("said"),
+        location=text("location"),
     )

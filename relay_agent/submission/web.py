@@ -20,8 +20,11 @@ _UNAVAILABLE = (
 
 def proxy_header(peer: str, port: int, own: str, own_port: int) -> bytes:
     """A PROXY header of version 1 (HAProxy's proxy-protocol.txt, 2.1), by which the web server knows the browser."""
-    if not peer or (":" in peer) != (":" in own):
+    if not peer:
         return b"PROXY UNKNOWN\r\n"
+    if (":" in peer) != (":" in own):
+        # A balancer told of the one. The web server has to learn the port all the same, by which it knows of TLS.
+        peer, own = (each if ":" in each else f"::ffff:{each}" for each in (peer, own))
     return f"PROXY TCP{6 if ':' in peer else 4} {peer} {own} {port} {own_port}\r\n".encode("ascii")
 
 

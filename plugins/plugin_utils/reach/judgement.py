@@ -146,6 +146,21 @@ def _siblings_with(matrix: Matrix, relay: Relay, one: Seen, missing: Sequence[st
 
 
 def _statement(matrix: Matrix, relay: Relay) -> Iterator[Finding]:
+    if relay.name in matrix.contested:
+        where: dict[str, list[str]] = {}
+        for one in matrix.seen:
+            if one.relay == relay.name and one.key and one.vantage not in where.setdefault(one.key, []):
+                where[one.key].append(one.vantage)
+        sides = " and another ".join(f"from {_names(vantages)}" for vantages in where.values())
+        yield Finding(
+            relay.name,
+            TROUBLE,
+            "key",
+            f"several keys speak for it, one {sides}, each trusted where it was seen: a proxy reads along at one of "
+            "them, or its certificate has just been renewed. Only the relay's own authority could tell which is its "
+            "own (relay_reach_ca_file)",
+        )
+        return
     said = matrix.said.get(relay.name)
     works = any(one.verdict.works for one in matrix.seen if one.relay == relay.name)
     if said is None:

@@ -15,11 +15,13 @@ from relay_agent.probe import verdict as probe_verdict
 from relay_agent.probe.attempt import Attempt
 from relay_agent.probe.presented import describe
 from relay_agent.probe.statement import Statement
-from relay_agent.probe.survey import proved
+from relay_agent.probe.survey import all_proved
 from relay_agent.probe.verdict import Verdict, What
 from relay_agent.probe.wire import read_attempt
 
 __all__ = ["Matrix", "Seen", "Vantage", "read_matrix"]
+
+_LONGEST = 300  # characters of why there is nothing, in a vantage's words
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ class Seen:
 @dataclass(frozen=True)
 class Matrix:
     """unknown: for a relay and a vantage, why the relay could not be tried from there. said: the relays' own signed
-    words, where they got through somewhere."""
+    words, where they got through somewhere. contested: relays for which several keys spoke, all trusted where they were
+    seen and none certified by an authority of the operator's: nothing tells which is the relay's."""
 
     relays: tuple[Relay, ...]
     vantages: tuple[Vantage, ...]
     seen: tuple[Seen, ...]
     unknown: Mapping[tuple[str, str], str]
     said: Mapping[str, Statement]
+    contested: frozenset[str] = frozenset()
 
     @property
     def looking(self) -> list[str]:
@@ -76,31 +80,58 @@ def read_matrix(relays: Sequence[Relay], tried: Sequence[Mapping[str, Any]], aut
     unknown: dict[tuple[str, str], str] = {}
     for vantage, one in zip(vantages, tried, strict=True):
         for relay in relays:
-            told = (one.get("relays") or {}).get(relay.name) or {}
-            if "attempts" in told:
-                attempts = [describe(read_attempt(relay.host, each)) for each in told["attempts"]]
-                found[relay.name][vantage.name] = attempts
-            elif not vantage.problem:
-                unknown[relay.name, vantage.name] = str(told.get("problem") or "it was not tried")
+            if vantage.problem:
+                continue
+            try:
+                found[relay.name][vantage.name] = _attempts(relay, one["relays"].get(relay.name) or {})
+            except _UntriedError as error:
+                unknown[relay.name, vantage.name] = str(error)
     seen: list[Seen] = []
     said: dict[str, Statement] = {}
+    contested: set[str] = set()
     for relay in relays:
         everywhere = [attempt for attempts in found[relay.name].values() for attempt in attempts]
-        statement = proved(everywhere, (), authorities.encode("ascii", "replace"))
-        if statement is not None:
-            said[relay.name] = statement
-        keys = {statement.key} if statement is not None else {_trusted(each) for each in everywhere} - {""}
+        statements = all_proved(everywhere, (), authorities.encode("ascii", "replace"))
+        keys = {each.key for each in statements} or {_trusted(each) for each in everywhere} - {""}
+        if statements and len(keys) == 1:
+            said[relay.name] = statements[0]
+        elif statements:
+            contested.add(relay.name)
         known = probe_verdict.Relay(relay.host, keys, dict(relay.listeners))
         for vantage_name, attempts in found[relay.name].items():
             seen += _judged(relay, vantage_name, known, attempts)
-    return Matrix(tuple(relays), vantages, tuple(seen), unknown, said)
+    return Matrix(tuple(relays), vantages, tuple(seen), unknown, said, frozenset(contested))
+
+
+class _UntriedError(Exception):
+    """There are no attempts; the text says why."""
+
+
+def _attempts(relay: Relay, told: Any) -> list[Attempt]:
+    """What a vantage tried, with both tries of each port and family, and nothing of ports that it was not asked for.
+
+    Raises _UntriedError, also for what is no answer: one vantage that talks nonsense does not cost the others' report.
+    """
+    try:
+        if "attempts" not in told:
+            raise _UntriedError(str(told.get("problem") or "it was not tried")[:_LONGEST])
+        attempts = [describe(read_attempt(relay.host, each)) for each in told["attempts"]]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _UntriedError(f"its answer cannot be read: {str(error)[:_LONGEST]}") from None
+    asked = [each for each in attempts if each.target.port in relay.ports]
+    modes: dict[tuple[int, str], set[str]] = {}
+    for each in asked:
+        modes.setdefault((each.target.port, each.target.family), set()).add(each.target.mode)
+    if not all(len(each) == len(("greeting", "tls")) for each in modes.values()):
+        raise _UntriedError("its answer cannot be read: a port was tried in one way only")
+    return asked
 
 
 def _vantage(result: Mapping[str, Any]) -> Vantage:
     name = str(result.get("item", ""))
     if "relays" in result:
         return Vantage(name, python=str(result.get("python", "")))
-    words = str(result.get("msg") or "it gave no answer").strip().splitlines()[-1]
+    words = (str(result.get("msg") or "").strip() or "it gave no answer").splitlines()[-1]
     return Vantage(name, f"it cannot be reached: {words}" if result.get("unreachable") else words)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils.agent_package import ROOT
+from ansible_collections.postroad.relay.plugins.plugin_utils.plain_words import plain
 
 __all__ = ["OLDEST_PYTHON", "ReachError", "answer", "command", "program"]
 
@@ -17,6 +18,7 @@ OLDEST_PYTHON = (3, 11)
 _MODULES = ("", "probe", "probe.attempt", "probe.wire", "probe.tries", "probe.vantage")
 _NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
 _BEGIN = "postroad-reach:"
+_LONGEST = 300  # characters of what a vantage says in place of an answer
 
 # Runs with any Python 3, to say that it is too old.
 _LOADER = """\
@@ -59,21 +61,31 @@ def program(relays: Sequence[Mapping[str, Any]], authorities: str, within: float
 
 
 def answer(vantage: str, status: int, output: str, errors: str) -> dict[str, Any]:
-    """What the vantage found. status, output, errors: of the command. Raises ReachError."""
-    # Whatever a login shell says before is not ours.
-    _, begun, told = output.rpartition(_BEGIN)
+    """What the vantage found: `python` and `relays`. status, output, errors: of the command. Raises ReachError.
+
+    A vantage is a stranger's laptop at worst: of what it says nothing else becomes part of a task's result, in which
+    Ansible would take facts and hosts for its inventory from it.
+    """
+    # Whatever a login shell says before is not ours. What comes behind is, and quotes servers that may say anything.
+    _, begun, told = output.partition(_BEGIN)
     told = told.strip()
-    if begun and not told.startswith("{"):
+    if told and not told.startswith("{"):
         wanted = ".".join(map(str, OLDEST_PYTHON))
         raise ReachError(
-            f"{vantage} has {told.splitlines()[-1]}, and Python {wanted} or later is needed there: install it, or name "
+            f"{vantage} has {_last(told)}, and Python {wanted} or later is needed there: install it, or name "
             "it in ansible_python_interpreter, or look from another host (relay_reach_from)"
         )
     try:
-        found: dict[str, Any] = json.loads(told) if begun else {}
-    except ValueError:
-        found = {}
-    if status or "relays" not in found:
-        last = (errors.strip() or output.strip() or "it said nothing").splitlines()[-1]
+        found = json.loads(told) if begun else None
+    except (ValueError, RecursionError):
+        found = None
+    if status or not isinstance(found, dict) or not isinstance(found.get("relays"), dict):
+        last = _last(errors) or _last(output) or "it said nothing"
         raise ReachError(f"{vantage} could not try the ports (exit status {status}): {last}")
-    return found
+    return {"python": str(found.get("python", ""))[:_LONGEST], "relays": found["relays"]}
+
+
+def _last(text: str) -> str:
+    """The last line, as much of it as a person reads."""
+    lines = text.strip().splitlines()
+    return plain(lines[-1])[:_LONGEST] if lines else ""

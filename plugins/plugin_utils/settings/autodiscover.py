@@ -3,7 +3,7 @@
 
 Outlook signs in with the part before the @ where the answer names nobody, so the answer has to name the address that
 was asked with. The web server puts it in place of a placeholder, and only when it consists of letters that mean
-nothing in XML (`settings_server`); there is an answer without a name for all others.
+nothing in XML (`server`); there is an answer without a name for all others.
 """
 
 from __future__ import annotations

@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from ansible_collections.postroad.relay.plugins.module_utils.port_order import MODES
+
 from .server import web_addresses
 from .service import mail_service
 
-__all__ = ["settings_problems"]
+__all__ = ["are_listeners", "settings_problems"]
 
 VARIABLE = "relay_settings_service"
 _HOSTNAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
@@ -33,6 +35,9 @@ def settings_problems(
     hsts: seconds.
     """
     if all(value is None for value in wanted.values()):
+        return
+    if not are_listeners(listeners):
+        yield f"relay_agent_listeners: one has no port, or a tls that is none (expected {', '.join(MODES)})"
         return
     service = mail_service({**wanted, "domains": wanted.get("domains") or ["?"]}, listeners, hostname)
     if not wanted.get("domains"):
@@ -62,6 +67,13 @@ def settings_problems(
     yield from _listener_problems(listeners)
 
 
+def are_listeners(given: Any) -> bool:
+    """Whether each has a port and a mode of TLS, so that the rest of them can be looked at."""
+    return isinstance(given, list) and all(
+        isinstance(each, dict) and str(each.get("port")).isdecimal() and each.get("tls") in MODES for each in given
+    )
+
+
 def _covers(name: str, wanted: str) -> bool:
     return name.lower() == wanted.lower() or (name.startswith("*.") and name[2:] == wanted.partition(".")[2])
 
@@ -69,7 +81,10 @@ def _covers(name: str, wanted: str) -> bool:
 def _is_here(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        return ip_address(host.strip("[]")).is_loopback and port.isdecimal() and 0 < int(port) < 65536
+        # A scope (RFC 4007 11) is any text, which would get into the web server's configuration.
+        return (
+            "%" not in host and ip_address(host.strip("[]")).is_loopback and port.isdecimal() and 0 < int(port) < 65536
+        )
     except ValueError:
         return False
 

@@ -57,7 +57,8 @@ http {
     send_timeout 10s;
     keepalive_timeout 20s;
     reset_timedout_connection on;
-    client_max_body_size 1k;
+    # One for all: what Outlook posts is measured again where it is sent on to.
+    client_max_body_size 16k;
     large_client_header_buffers 4 4k;
     limit_conn_zone $binary_remote_addr zone=clients:1m;
 
@@ -141,7 +142,6 @@ http {
         # Static files are not posted to: of what was, the body is read for the copy that nobody gets, and the refusal
         # is replaced by the answer.
         location ~* ^/autodiscover/autodiscover[.]xml$ {
-            client_max_body_size 16k;
             client_body_buffer_size 16k;
             client_body_in_single_buffer on;
             mirror /nobody;

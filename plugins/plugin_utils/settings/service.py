@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
 
 from .mail_service import Incoming, MailService
@@ -26,7 +27,9 @@ def mail_service(
         name=name,
         title=wanted.get("title") or name,
         domains=tuple(wanted["domains"]),
-        offers=tuple(offers(listener for listener in listeners if _is_public(listener))),
+        offers=tuple(
+            offers(listener for listener in listeners if not (is_loopback(listener) or listener.get("proxy_from")))
+        ),
         incoming=tuple(
             Incoming(
                 kind=each.get("kind") or "imap",
@@ -40,8 +43,3 @@ def mail_service(
         authority=authority,
         support=wanted.get("support") or "",
     )
-
-
-def _is_public(listener: Mapping[str, Any]) -> bool:
-    address = str(listener.get("address") or "")
-    return not (listener.get("proxy_from") or address.startswith("127.") or address == "::1")

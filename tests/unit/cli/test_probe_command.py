@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from relay_agent.cli import probe
 from relay_agent.cli.main import main
 from relay_agent.cli.probe_command import add_probe
+from relay_agent.probe.known import load
+from relay_agent.probe.survey import Survey
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,13 @@ def test_mistakes_say_what_to_write(words: list[str], problem: str, capsys: pyte
         main(["probe", *words])
     assert ended.value.code == 2
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("signed", "kept"), [(True, ("ab",)), (False, ())])
+def test_only_a_key_that_the_relay_has_signed_for_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signed: bool, kept: tuple[str, ...]
+) -> None:
+    found = Survey("relay.test", (), (), None, signed, "ab", (), 0.1)
+    monkeypatch.setattr(probe, "survey", lambda *_, **__: found)
+    main(["probe", "relay.test", "--json", "--known", str(tmp_path / "relays.json")])
+    assert load(tmp_path / "relays.json", "relay.test").keys == kept

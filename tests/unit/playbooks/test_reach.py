@@ -25,7 +25,7 @@ def reach(directory: Path, *options: str, vantages: dict[str, Any] | None = None
             *("-e", f"relay_reach_json={record}", *options, str(ROOT / "playbooks/reach.yml")),
         ],
         cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        env=os.environ | {"HOME": str(directory), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -59,6 +59,18 @@ def test_check_mode_writes_nothing_and_the_exit_status_is_settable(tmp_path: Pat
     assert (rc, told) == (0, {}), output
     assert "refused" in output
     assert "reach.json was not written" in output
+
+
+def test_names_after_commas_and_an_authority_below_the_home_are_found(tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca/ca.pem").write_text("no authority\n")
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    authority = json.dumps({"relay_tls_certificate": {"ca_directory": "~/ca"}})
+    _, output, told = reach(
+        tmp_path, "-e", authority, "-e", json.dumps({"relay_reach_from": "localhost, here,"}), vantages={"here": local}
+    )
+    assert [(each["vantage"], each["problem"]) for each in told["vantages"]] == [("localhost", None), ("here", None)]
+    assert "the file of authorities has no certificates" in output
 
 
 def test_a_misspelt_variable_is_refused_before_anything_is_tried(tmp_path: Path) -> None:

@@ -51,13 +51,14 @@ def seen(
     says: bool = True,
     said_ports: tuple[dict[str, Any], ...] | None = None,
     shows: str = "",
+    signs: bool = False,
     **ends: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The attempts at a relay where all is well, but for those named: p443={"end": "silent"}, p443_ipv4={...}.
 
-    shows: whose certificate it is, if not the relay's own.
+    shows: whose certificate it is, if not the relay's own. signs: its owner makes statements, too.
     """
-    chain, key = _pair(f"{name}.test")
+    chain, key = _pair(shows if signs else f"{name}.test")
     ports = [(each["port"], each["tls"]) for each in (said_ports or listeners)]
     statement = make_statement(f"{name}.test", ports, chain, key, time.time())
     other = x509.load_pem_x509_certificate(_pair(shows or f"{name}.test")[0]).public_bytes(Encoding.DER)

@@ -14,6 +14,7 @@ _FILES = (
     "etc/systemd/system/relay-agent.socket",
     "etc/systemd/system/relay-agent.socket.d/drained.conf",
     "etc/systemd/system/postroad-firewall.service",
+    "etc/systemd/system/relay-certificate.timer",
     "etc/systemd/system/nftables.service.d/postroad.conf",
     "etc/systemd/system/ssh.service",
     "etc/postroad/agent.toml",
@@ -21,7 +22,9 @@ _FILES = (
     "etc/postroad-failover.toml",
     "etc/postroad-settings/pages/reach.json",
     "opt/postroad/current/bin/relay-agent",
+    "run/postroad-profile/postroad.mobileconfig",
     "usr/local/bin/relay-agent",
+    "var/lib/postroad-certificate/accounts/key.pem",
     "var/lib/postroad/queue/0/queue.db",
 )
 

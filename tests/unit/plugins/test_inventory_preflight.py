@@ -138,7 +138,7 @@ def test_settings_that_nobody_could_be_given(tmp_path: Path) -> None:
     acme = {"mode": "acme", "acme": {"email": "me@example.org"}}
     web = "127.0.0.1:880"
     shared = [{"port": 443, "tls": "implicit", "web": web}, {"port": 80, "tls": "starttls", "web": web}]
-    hosts = {
+    hosts: dict[str, dict[str, object]] = {
         "one.example": {"relay_settings_service": {"domains": ["example.org"]}},
         "two.example": {"relay_settings_service": {"domain": ["example.org"]}, "relay_agent_listeners": shared},
         "three.example": {"relay_agent_listeners": shared, "relay_tls_certificate": acme},
@@ -148,14 +148,31 @@ def test_settings_that_nobody_could_be_given(tmp_path: Path) -> None:
             "relay_tls_certificate": acme,
         },
     }
+    # Nobody serves anything any more, the settings and the challenges neither.
+    gone = {"relay_settings_service": {"domains": ["example.org"]}, "relay_settings_state": "absent"}
+    hosts["five.example"] = gone | {"relay_agent_listeners": [{"port": 587, "tls": "starttls"}]}
+    hosts["six.example"] = gone | {"relay_agent_listeners": shared, "relay_tls_certificate": acme}
+    # What is wrong with another role's variables is told there, and not by an error of this.
+    mistakes: tuple[dict[str, object], ...] = (
+        {"relay_agent_listeners": [*shared, {"port": 587, "tls": "startls"}]},
+        {"relay_agent_listeners": 5},
+        {"relay_tls_certificate": "acme", "relay_agent_listeners": shared},
+    )
+    for number, wrong in enumerate(mistakes):
+        hosts[f"wrong{number}.example"] = wrong | {"relay_settings_service": {"domains": ["example.org"]}}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"relays": {"hosts": hosts}}))
     status, output = preflight(tmp_path, inventory)
     assert status != 0
     for problem in (
+        "wrong0.example: relay_agent_listeners[2].tls: 'startls' is not a choice",
+        "wrong1.example: relay_agent_listeners[0]: '5' is not a table",
+        "wrong2.example: relay_tls_certificate: (secret) is not a table",
         "one.example: relay_settings_service: browsers cannot come to it; relay_agent_listeners needs {port: 443,",
         "two.example: relay_settings_service.domain: is not a known key; did you mean domains?",
         "three.example: relay_tls_certificate.acme.challenge: http needs port 80",
+        "six.example: relay_tls_certificate.acme.challenge: http needs port 80",
     ):
         assert problem in output
     assert "four.example: relay" not in output
+    assert "five.example: relay" not in output

@@ -9,8 +9,11 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils import managed_files
 from ansible_collections.postroad.relay.plugins.module_utils.managed_files import ManagedFile
 from ansible_collections.postroad.relay.plugins.module_utils.settings_host import (
@@ -21,6 +24,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.settings_host impor
     SettingsHost,
     answers,
 )
+from ansible_collections.postroad.relay.plugins.modules.settings_host import present
 
 UNITS = {SERVICE: "[Service]\n", PROFILE_SERVICE: "[Service]\n", PATH: "[Path]\n"}
 ADDRESS = "127.0.0.1:880"
@@ -75,9 +79,10 @@ def put(host: SettingsHost, files: list[ManagedFile], *, signs: bool = True) -> 
     """What the module does."""
     differing = [file for file in files if file.differs()]
     host.write(host.directories(files), differing, host.superfluous(files))
-    changed = {file.path.name for file in differing}
-    host.put_to_use(changed, address=ADDRESS, signs=signs)
-    return changed
+    waiting = host.not_taken_up(files)
+    host.put_to_use(waiting, address=ADDRESS, signs=signs)
+    host.taken_up(files).write()
+    return {file.path.name for file in differing}
 
 
 def test_from_nothing_to_pages_that_are_served(host: SettingsHost, systemd: Systemd, tmp_path: Path) -> None:
@@ -102,6 +107,36 @@ def test_another_page_disturbs_nobody_and_another_configuration_is_reloaded(
     assert put(host, wanted(host, configuration="other")) == {"nginx.conf"}
     changes = [line for line in systemd.asked if "is-active" not in line and "enable" not in line]
     assert changes == [f"systemctl reload {SERVICE}", f"systemctl start {PATH}"]
+
+
+def test_what_a_run_that_broke_off_left_is_taken_up_by_the_next(host: SettingsHost, systemd: Systemd) -> None:
+    put(host, wanted(host))
+    files = wanted(host, configuration="other")
+    systemd.refuses = {f"reload {SERVICE}": "no"}
+    with pytest.raises(SettingsError, match="reload"):
+        put(host, files)
+    assert not any(file.differs() for file in files)
+    assert host.not_taken_up(files) == {"nginx.conf"}
+    systemd.refuses = {}
+    systemd.asked.clear()
+    put(host, files)
+    assert f"systemctl reload {SERVICE}" in systemd.asked
+    assert host.not_taken_up(files) == set()
+    assert host.superfluous(files) == []
+
+
+def test_check_mode_says_that_a_run_broke_off_and_does_nothing(host: SettingsHost, systemd: Systemd) -> None:
+    files = wanted(host)
+    put(host, files)
+    host.taken_up(files).path.unlink()
+    systemd.asked.clear()
+    params = {"configuration": "good", "profile": "plist", "units": UNITS, "address": ADDRESS}
+    params |= {"pages": {"mail/config.xml": "<a/>", "reach.json": "{}"}, "answers": {"a.xml": "<b/>"}}
+    module = cast(AnsibleModule, SimpleNamespace(params=params, check_mode=True))
+    result = present(module, host, installed=False)
+    assert result["changed"] is True
+    assert any("(not seen: a run broke off)" in each["before"] for each in result["diff"])
+    assert not any(word in line for line in systemd.asked for word in ("restart", "reload", "enable --quiet"))
 
 
 def test_what_nobody_wants_any_more_goes(host: SettingsHost, systemd: Systemd, tmp_path: Path) -> None:

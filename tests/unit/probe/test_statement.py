@@ -82,3 +82,31 @@ def test_a_statement_is_for_a_day_and_clocks_may_be_wrong_by_another(elliptic: t
 def test_anything_else_is_an_error_in_words(text: str) -> None:
     with pytest.raises(StatementError, match="not a statement of a relay"):
         read_statement(text, NOW)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        '"ports":[[Infinity,"starttls"]]',
+        f'"at":1{"0" * 400}',
+        f'"ports":{"[" * 9000}{"]" * 9000}',
+    ],
+)
+def test_numbers_beyond_all_bounds_are_no_statement(elliptic: tuple[bytes, bytes], change: str) -> None:
+    chain, key = elliptic
+    certificate = x509.load_pem_x509_certificate(chain).public_bytes(serialization.Encoding.DER)
+    said = f'{{"v":1,"host":"a","ports":[],"key":"{key_of(certificate)}","at":1,"until":2,{change}}}'.encode()
+    signer = serialization.load_pem_private_key(key, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    parts = (said, signer.sign(said, ec.ECDSA(hashes.SHA256())), certificate)
+    text = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    with pytest.raises(StatementError):
+        read_statement(text, NOW)
+
+
+def test_a_certificate_of_a_version_that_there_is_none_of_is_no_statement(elliptic: tuple[bytes, bytes]) -> None:
+    content, signature, certificate = make_statement("relay.test", PORTS, *elliptic, NOW).split(".")
+    der = base64.urlsafe_b64decode(certificate + "=" * (-len(certificate) % 4))
+    other = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020107"), 1)
+    with pytest.raises(StatementError):
+        read_statement(".".join((content, signature, base64.urlsafe_b64encode(other).decode().rstrip("="))), NOW)

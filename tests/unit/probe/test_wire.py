@@ -32,8 +32,22 @@ def test_what_arrives_is_what_was_sent(found: Attempt) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"family": "ipx"}, {"mode": "none"}, {"end": "well"}, {"port": "x"}, {"shown": {"problem": ""}}]
+    "change",
+    [
+        {"family": "ipx"},
+        {"mode": "none"},
+        {"end": "well"},
+        {"port": "x"},
+        {"seconds": "nan"},
+        {"shown": {"problem": ""}},
+    ],
 )
 def test_what_is_no_attempt_is_refused(change: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError)):
         read_attempt("relay.test", as_json(WHOLE) | change)
+
+
+@pytest.mark.parametrize("name", ["banner", "starttls_failed", "said", "location", "address"])
+def test_a_text_without_end_is_cut(name: str) -> None:
+    read = read_attempt("relay.test", as_json(WHOLE) | {name: "x" * 9999})
+    assert len(read.target.address if name == "address" else getattr(read, name)) == 500

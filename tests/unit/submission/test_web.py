@@ -11,7 +11,8 @@ from relay_agent.submission.web import proxy_header
     [
         ("192.0.2.9", "198.51.100.1", b"PROXY TCP4 192.0.2.9 198.51.100.1 4000 443\r\n"),
         ("2001:db8::9", "2001:db8::1", b"PROXY TCP6 2001:db8::9 2001:db8::1 4000 443\r\n"),
-        ("192.0.2.9", "2001:db8::1", b"PROXY UNKNOWN\r\n"),
+        ("192.0.2.9", "::ffff:10.0.0.1", b"PROXY TCP6 ::ffff:192.0.2.9 ::ffff:10.0.0.1 4000 443\r\n"),
+        ("2001:db8::9", "10.0.0.1", b"PROXY TCP6 2001:db8::9 ::ffff:10.0.0.1 4000 443\r\n"),
         ("", "198.51.100.1", b"PROXY UNKNOWN\r\n"),
     ],
 )

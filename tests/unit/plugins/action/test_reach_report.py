@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,7 +73,9 @@ class Vantage:
         self._shell = SimpleNamespace(tmpdir="")
 
 
-def look(monkeypatch: pytest.MonkeyPatch, transport: str, **delegated: str) -> tuple[dict[str, Any], list[str]]:
+def look(
+    monkeypatch: pytest.MonkeyPatch, transport: str, *, ports: Sequence[int] = (), **delegated: str
+) -> tuple[dict[str, Any], list[str]]:
     """The plugin's result, and the commands that it ran."""
     commands: list[str] = []
 
@@ -84,7 +87,7 @@ def look(monkeypatch: pytest.MonkeyPatch, transport: str, **delegated: str) -> t
 
     monkeypatch.setattr(reach_try.ActionModule, "_low_level_execute_command", execute)
     listeners = [{"port": 1, "tls": "starttls"}]
-    arguments = {"hosts": ["a"], "vantage": "home", "listeners": listeners, "within": 3.0}
+    arguments = {"hosts": ["a"], "vantage": "home", "listeners": listeners, "within": 3.0, "ports": list(ports)}
     task = SimpleNamespace(args=arguments, check_mode=True, async_val=0, diff=False)
     plugin = reach_try.ActionModule(task, Vantage(transport), SimpleNamespace(), None, None, None)
     known = {"hostvars": {"a": {"relay_agent_hostname": "localhost"}}, "ansible_delegated_vars": {"home": delegated}}
@@ -110,6 +113,13 @@ def test_what_cannot_look_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch)
     result, _ = look(monkeypatch, "ssh")
     assert result["failed"] is True
     assert result["msg"] == "home could not try the ports (exit status 3): gone away"
+
+
+@pytest.mark.parametrize("port", [0, 65536])
+def test_what_is_no_port_is_told_before_anybody_looks(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    result, commands = look(monkeypatch, "ssh", ports=[443, port])
+    assert (result["failed"], commands) == (True, [])
+    assert result["msg"] == f"relay_reach_ports: {port} is no port (expected 1 to 65535)"
 
 
 @pytest.mark.parametrize(

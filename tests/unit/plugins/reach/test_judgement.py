@@ -158,3 +158,11 @@ def test_ports_that_are_none_of_the_relay_s_are_no_findings() -> None:
     )
     assert judge(made) == []
     assert [one.port for one in made.at("a", "home") if one.verdict.family == "ipv4"] == [587, 465, 443, 25]
+
+
+def test_two_who_are_trusted_and_speak_for_a_relay_are_told_of() -> None:
+    home, hotel = tried("home", a=seen("a")), tried("hotel", a=seen("a", shows="proxy.test", signs=True))
+    asked = relays_of(("a",), relays("a"), LISTENERS, ())
+    (found,) = judge(read_matrix(asked, (home, hotel), ""))
+    assert (found.level, found.about) == ("trouble", "key")
+    assert "one from home and another from hotel" in found.text

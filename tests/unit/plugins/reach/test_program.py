@@ -80,9 +80,25 @@ def test_what_a_login_shell_says_first_is_not_the_answer() -> None:
         (0, "This account is locked\n", "", "(exit status 0): This account is locked"),
         (0, 'postroad-reach:{"cut": ', "", "(exit status 0): postroad-reach:"),
         (255, "", "", "it said nothing"),
+        (0, "postroad-reach:", "", "(exit status 0): postroad-reach:"),
+        (0, "postroad-reach:[1]", "", "laptop has [1], and"),
+        (0, 'postroad-reach:{"relays": []}', "", "(exit status 0): "),
+        (0, 'postroad-reach:{"relays": ' + "[" * 99999, "", "(exit status 0): "),
+        (1, "", "\x1b]0;title\x07 red\n", "(exit status 1):  ]0;title  red"),
     ],
 )
 def test_what_goes_wrong_there_is_said(status: int, output: str, errors: str, words: str) -> None:
     with pytest.raises(ReachError) as caught:
         answer("laptop", status, output, errors)
     assert words in str(caught.value)
+
+
+def test_nothing_else_of_an_answer_gets_into_the_task_s_result() -> None:
+    # Ansible takes facts, and hosts for its inventory, from a result.
+    told = {"python": "3.11.2", "relays": {}, "ansible_facts": {"a": 1}, "add_host": {}, "failed": False}
+    assert answer("laptop", 0, f"postroad-reach:{json.dumps(told)}", "") == {"python": "3.11.2", "relays": {}}
+
+
+def test_a_server_that_says_the_word_for_the_beginning_hides_nothing() -> None:
+    told = {"python": "3.11.2", "relays": {"one": {"attempts": [{"banner": "postroad-reach: Python 3.9"}]}}}
+    assert answer("laptop", 0, f"postroad-reach:{json.dumps(told)}", "") == told

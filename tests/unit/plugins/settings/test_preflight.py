@@ -60,6 +60,7 @@ def test_faults(wanted: dict[str, Any], said: str) -> None:
         ({"web": "0.0.0.0:880"}, "web is '0.0.0.0:880', and not a place on this host"),
         ({"web": "127.0.0.1:880; evil"}, "web is '127.0.0.1:880; evil', and not a place on this host"),
         ({"web": "127.0.0.1"}, "web is '127.0.0.1', and not a place on this host"),
+        ({"web": "[::1%x;evil]:880"}, "web is '[::1%x;evil]:880', and not a place on this host"),
         ({"tls": "auto"}, "port 443 has web and tls: auto"),
         ({"tls": "starttls"}, "browsers cannot come to it"),
     ],

@@ -56,6 +56,10 @@ def test_only_an_address_that_can_stand_in_xml_is_taken(body: str, taken: str | 
     assert (found[1] if found else None) == taken
 
 
+def test_a_long_question_of_outlook_is_not_too_long_for_where_it_is_sent_on_to() -> None:
+    assert directives(server_configuration(service(), LISTENERS), "client_max_body_size") == ["16k"]
+
+
 def test_each_address_of_a_web_server_once() -> None:
     assert web_addresses(LISTENERS) == ["127.0.0.1:880"]
     assert web_addresses([{"port": 587, "tls": "starttls"}]) == []

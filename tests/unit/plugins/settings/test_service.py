@@ -15,6 +15,8 @@ def test_a_service_has_the_relay_s_name_and_its_public_ports() -> None:
         *LISTENERS,
         {"port": 2587, "tls": "starttls", "address": "127.0.0.1"},
         {"port": 2588, "tls": "starttls", "address": "::1"},
+        {"port": 2590, "tls": "starttls", "address": "0:0:0:0:0:0:0:1"},
+        {"port": 2591, "tls": "starttls", "address": "localhost"},
         {"port": 2589, "tls": "starttls", "proxy_from": ["192.0.2.1"]},
     ]
     made = mail_service(

@@ -37,7 +37,7 @@ def test_it_is_installed_and_nothing_of_it_starts(monkeypatch: pytest.MonkeyPatc
     host = Host()
     assert on_host(host, monkeypatch) == {"changed": True}
     assert host.asked[1:3] == [
-        (_APT, {"name": "nginx", "policy_rc_d": 101}),
+        (_APT, {"name": "nginx", "policy_rc_d": 101, "update_cache": True, "cache_valid_time": 3600}),
         (_SYSTEMD, {"name": "nginx.service", "enabled": False}),
     ]
     assert host.asked[3] == host.asked[0]
