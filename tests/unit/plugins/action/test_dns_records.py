@@ -145,7 +145,12 @@ def test_a_list_that_is_remembered_too_long_is_mended(controller: Controller, zo
 
 
 def test_values_of_templates_are_text(controller: Controller, zone: ZoneServer) -> None:
-    texts = {"failover": {"enabled": "False"}, "spf": {"enabled": "False"}, "dmarc": {"enabled": "no"}, "ttl": "120"}
+    texts: dict[str, Any] = {
+        "failover": {"enabled": "False"},
+        "spf": {"enabled": "False"},
+        "dmarc": {"enabled": "no"},
+        "ttl": "120",
+    }
     controller.run(**texts)
     assert zone.records["mail.example.org.", "A"] == {"192.0.2.1": 120, "192.0.2.2": 120}
     assert zone.at("example.org.", "TXT") | zone.at("_dmarc.example.org.", "TXT") == set()
