@@ -49,7 +49,8 @@ class AgentRemoval:
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
             self._root / "etc/postroad",
-            self._root / "etc/postroad-settings",
+            # Of services beside the agent: settings, pages, a key of the name server.
+            *(self._root / "etc").glob("postroad-*"),
             self._root / "run/postroad-profile",
             self._root / "var/lib/postroad",
             self._root / "var/lib/postroad-certificate",

@@ -87,12 +87,17 @@ def tlsa(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.settings) if arguments.settings.exists() else None
     hostname = settings.names[0] if settings is not None else config.hostname
     ttl = arguments.ttl or (settings.dns.ttl if settings is not None and settings.dns is not None else _TTL)
-    present, following = read_leaf(_chain(config)).key, key_digest(Pairs(_directory(config)).next_key())
+    pairs = Pairs(_directory(config))
+    # One that is not there yet is made, unless only what there is was asked for.
+    following = key_digest(pairs.next_key()) if pairs.has_next_key() or not arguments.existing else ""
+    present = read_leaf(_chain(config)).key
     names = owners(hostname, config.listener)
     if arguments.json:
         print_json({"names": names, "present": present, "next": following, "ttl": ttl})
         return 0
     for what, key in (("the key in use", present), ("the key that comes next", following)):
+        if not key:
+            continue
         print(f"; {what}")
         for line in zone_lines(names, [key], ttl):
             print(line)

@@ -45,6 +45,7 @@ def add_certificate(commands: Any) -> None:
         ["relay-agent certificate tlsa >> zone", "relay-agent certificate tlsa --ttl 300"],
     )
     tlsa.add_argument("--ttl", type=int, metavar="SECONDS", help="default: that of the settings, or 3600")
+    tlsa.add_argument("--existing", action="store_true", help="make no next key where there is none")
     renew = command(
         actions,
         "renew",

@@ -23,6 +23,7 @@ from relay_agent.cli.commands import config_option as _config_option
 from relay_agent.cli.commands import examples_text as _examples
 from relay_agent.cli.commands import json_option as _json_option
 from relay_agent.cli.dkim_commands import add_dkim
+from relay_agent.cli.failover_commands import add_failover
 from relay_agent.cli.probe_command import add_probe
 from relay_agent.cli.queue_commands import add_queue, add_trace
 from relay_agent.cli.shut_out_commands import add_shut_out
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_certificate(commands)
     add_shut_out(commands)
     add_probe(commands)
+    add_failover(commands)
     return parser
 
 
@@ -280,7 +282,7 @@ def _report(error: Exception) -> int:
         for line in str(error).splitlines():
             print_problem(line)
         return EXIT_BAD_CONFIG
-    if isinstance(error, AccountsError) or type(error).__name__ in ("DkimError", "CertificateError"):
+    if isinstance(error, AccountsError) or type(error).__name__ in ("DkimError", "CertificateError", "FailoverError"):
         for line in str(error).splitlines():
             print_problem(line)
     elif isinstance(error, AgentNotRunningError | ControlError):

@@ -26,6 +26,7 @@ class Attempt:
     token: str
     how: str
     error: str | None
+    first_error: str | None = None  # of a first try, after which there was another
 
 
 @dataclass
@@ -49,16 +50,29 @@ class Submissions:
 
 
 class Load:
-    """Clients on the laptop, a host of testinfra: two for each relay."""
+    """Clients on the laptop, a host of testinfra: two for each relay.
 
-    def __init__(self, laptop: Any, password: str, authority: str, relays: Sequence[str]) -> None:
+    zone: of the relays' names. retries: how often a client tries a message again, each time with another session.
+    """
+
+    def __init__(
+        self,
+        laptop: Any,
+        password: str,
+        authority: str,
+        relays: Sequence[str],
+        *,
+        zone: str = "postroad.test",
+        retries: int = 0,
+    ) -> None:
         self._laptop = laptop
         self._relays = list(relays)
         self._settings = {
             "account": "alice",
             "password": password,
             "authority": authority,
-            "relays": [f"{relay}.postroad.test" for relay in relays],
+            "relays": [f"{relay}.{zone}" for relay in relays],
+            "retries": retries,
             "ports": {str(port): tls for port, tls in LISTENERS.items()},
             "domains": ["alpha.test", "beta.test"],
         }

@@ -2,7 +2,7 @@
 """Runs on the laptop: submits to several relays at once until a file appears, and writes down what became of each.
 
 Half of the clients keep their session, the others open one for each message. Each line that is printed is one
-attempt: relay, token, how ("kept" or "fresh"), and the error or null.
+message: relay, token, how ("kept" or "fresh"), the error or null, and that of the first try where it was tried again.
 """
 
 import contextlib
@@ -42,19 +42,27 @@ def client(settings: dict, relay: str, kept: bool, stop: Path) -> None:  # type:
         if stop.exists():
             break
         token = f"{settings['run']}-{relay.partition('.')[0]}-{'kept' if kept else 'fresh'}-{number}"
-        error = None
-        try:
-            if session is None:
-                session = signed_in(settings, relay, *next(ports))
-            submit(session, token, next(domains))
-        except (OSError, smtplib.SMTPException) as problem:
-            error = f"{type(problem).__name__}: {problem}"
+        domain = next(domains)
+        errors: list[str] = []
+        for _ in range(1 + settings["retries"]):
+            try:
+                if session is None:
+                    session = signed_in(settings, relay, *next(ports))
+                submit(session, token, domain)
+                error = None
+            except (OSError, smtplib.SMTPException) as problem:
+                error = f"{type(problem).__name__}: {problem}"
+                errors.append(error)
+            if session is not None and (error is not None or not kept):
+                with contextlib.suppress(OSError, smtplib.SMTPException):
+                    session.quit()
+                session = None
+            if error is None:
+                break
+        first = errors[0] if errors and settings["retries"] else None
         how = "kept" if kept else "fresh"
-        print(json.dumps({"relay": relay, "token": token, "how": how, "error": error}), flush=True)
-        if session is not None and (error is not None or not kept):
-            with contextlib.suppress(OSError, smtplib.SMTPException):
-                session.quit()
-            session = None
+        attempt = {"relay": relay, "token": token, "how": how, "error": error, "first_error": first}
+        print(json.dumps(attempt), flush=True)
         time.sleep(PAUSES[kept])
     if session is not None:
         with contextlib.suppress(OSError, smtplib.SMTPException):

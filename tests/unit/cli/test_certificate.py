@@ -133,3 +133,17 @@ def test_without_tls(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(config.read_text() + '\n[submission]\ntrusted_networks = ["127.0.0.0/8"]\n')
     assert run(config, "show") == 1
     assert "has no certificate" in capsys.readouterr().err
+
+
+def test_tlsa_makes_no_key_when_only_asked_for_what_there_is(
+    config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_in_use(pairs, 60)
+    assert run(config, "tlsa", "--existing", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["next"] == ""
+    assert not pairs.has_next_key()
+    assert run(config, "tlsa", "--existing") == 0
+    assert "the key that comes next" not in capsys.readouterr().out
+    following = key_digest(pairs.next_key())
+    assert run(config, "tlsa", "--existing", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["next"] == following

@@ -19,6 +19,7 @@ _FILES = (
     "etc/systemd/system/ssh.service",
     "etc/postroad/agent.toml",
     "etc/postroad/drained.json",
+    "etc/postroad-failover.toml",
     "etc/postroad-settings/pages/reach.json",
     "opt/postroad/current/bin/relay-agent",
     "run/postroad-profile/postroad.mobileconfig",

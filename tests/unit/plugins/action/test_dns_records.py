@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""dns_records: the files, and a name server that takes updates; what is changed, and what is left alone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dns.rcode
+import pytest
+import yaml
+from ansible_collections.postroad.relay.plugins.action import dns_records as action
+from ansible_collections.postroad.relay.plugins.modules import dns_records
+
+from tests.unit.plugins.zone_example import facts
+from tests.unit.zone_server import KEY, KEY_NAME, ZoneServer
+
+
+@pytest.fixture
+def zone() -> Iterator[ZoneServer]:
+    server = ZoneServer()
+    yield server
+    server.close()
+
+
+class Controller:
+    """Runs the action with two relays, as dns.yml does."""
+
+    def __init__(self, directory: Path, zone: ZoneServer) -> None:
+        self.directory = directory
+        self.relays = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
+        self.options: dict[str, Any] = {
+            "domains": ["example.org"],
+            "service": "mail.example.org",
+            "server": {"server": "127.0.0.1", "port": zone.port, "key_name": KEY_NAME, "key_secret": KEY},
+        }
+
+    def run(self, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        hosts = list(self.relays)
+        arguments = {
+            "hosts": hosts,
+            "relays": hosts,
+            "facts": "_facts",
+            "directory": str(self.directory),
+            **self.options,
+            **options,
+        }
+        arguments = {key: value for key, value in arguments.items() if value is not None}
+        task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, diff=True)
+        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=""))
+        plugin = action.ActionModule(task, connection, SimpleNamespace(), None, None, None)
+        result: dict[str, Any] = plugin.run(task_vars={"hostvars": self.relays})
+        assert KEY not in str(result)
+        return result
+
+
+@pytest.fixture
+def controller(tmp_path: Path, zone: ZoneServer) -> Controller:
+    return Controller(tmp_path / "dns-records", zone)
+
+
+def test_files_alone(controller: Controller) -> None:
+    result = controller.run(server=None)
+    assert result["changed"] is True
+    names = {path.name for path in controller.directory.iterdir()}
+    assert names == {"example.org.zone", "example.org.nsupdate", "elsewhere.zone", "relays.tf.json"}
+    assert controller.run(server=None)["changed"] is False
+
+
+def test_records_are_put_in_once(controller: Controller, zone: ZoneServer) -> None:
+    first = controller.run()
+    assert first["changed"] is True
+    assert zone.at("mail.example.org.", "A") == {"192.0.2.1", "192.0.2.2"}
+    assert zone.at("_submission._tcp.example.org.", "SRV")
+    updates = len(zone.updates)
+    second = controller.run()
+    assert second["changed"] is False
+    assert second["diff"] == []
+    assert len(zone.updates) == updates
+
+
+def test_check_mode_shows_what_a_run_does_and_does_nothing(controller: Controller, zone: ZoneServer) -> None:
+    checked = controller.run(check_mode=True)
+    assert zone.updates == []
+    assert not controller.directory.exists()
+    assert checked["diff"] == controller.run()["diff"]
+
+
+def test_what_is_not_ours_stays_and_is_told(controller: Controller, zone: ZoneServer) -> None:
+    zone.put("_submission._tcp.example.org.", "SRV", "0 1 587 smtp.example.net.")
+    zone.put("example.org.", "TXT", '"v=spf1 mx -all"', '"site-verification=1"')
+    zone.put("_dmarc.example.org.", "TXT", '"v=DMARC1; p=reject"')
+    result = controller.run()
+    assert "0 1 587 smtp.example.net." in zone.at("_submission._tcp.example.org.", "SRV")
+    assert any("there is 0 1 587 smtp.example.net. instead" in text for text in result["warnings"])
+    ours = "ip4:192.0.2.1 ip6:2001:db8::1 ip4:192.0.2.2 ip6:2001:db8::2"
+    assert zone.at("example.org.", "TXT") == {f'"v=spf1 mx {ours} -all"', '"site-verification=1"'}
+    assert zone.at("_dmarc.example.org.", "TXT") == {'"v=DMARC1; p=reject"'}
+
+
+def test_what_was_ours_goes_when_it_is_not_wanted_any_more(controller: Controller, zone: ZoneServer) -> None:
+    controller.run()
+    zone.records["relay2.example.org.", "A"]["203.0.113.9"] = 60
+    del controller.relays["relay2"]
+    controller.relays["relay1"]["_facts"]["dkim"] = []
+    result = controller.run()
+    assert zone.at("mail.example.org.", "A") == {"192.0.2.1"}
+    assert zone.at("2026._domainkey.example.org.", "TXT") == set()
+    assert zone.at("relay2.example.org.", "A") == {"203.0.113.9"}, "that was somebody else's"
+    assert any("203.0.113.9" in text for text in result["warnings"])
+
+
+def test_without_its_memory_nothing_is_removed(controller: Controller, zone: ZoneServer) -> None:
+    controller.run()
+    (controller.directory / "published.json").unlink()
+    del controller.relays["relay2"]
+    controller.run()
+    assert zone.at("mail.example.org.", "A") == {"192.0.2.1", "192.0.2.2"}
+
+
+def test_a_memory_that_is_damaged_is_told(controller: Controller) -> None:
+    controller.run()
+    (controller.directory / "published.json").write_text('[["a"]]')
+    assert "published.json is damaged" in controller.run()["msg"]
+
+
+def test_the_address_list_is_left_to_the_relays(controller: Controller, zone: ZoneServer) -> None:
+    controller.options["failover"] = {"enabled": True, "ttl": 30}
+    controller.run()
+    assert zone.records["mail.example.org.", "A"] == {"192.0.2.1": 30, "192.0.2.2": 30}
+    del zone.records["mail.example.org.", "A"]["192.0.2.2"]
+    assert controller.run()["changed"] is False
+    assert zone.at("mail.example.org.", "A") == {"192.0.2.1"}
+
+
+def test_a_list_that_is_remembered_too_long_is_mended(controller: Controller, zone: ZoneServer) -> None:
+    controller.run()
+    controller.options["failover"] = {"enabled": True, "ttl": 30}
+    result = controller.run()
+    assert zone.records["mail.example.org.", "A"] == {"192.0.2.1": 30, "192.0.2.2": 30}
+    shown = next(each for each in result["diff"] if each["before_header"].startswith("zone "))
+    assert "mail.example.org. 3600 IN A 192.0.2.1\n" in shown["before"]
+    assert "mail.example.org. 30 IN A 192.0.2.1\n" in shown["after"]
+
+
+def test_values_of_templates_are_text(controller: Controller, zone: ZoneServer) -> None:
+    texts: dict[str, Any] = {
+        "failover": {"enabled": "False"},
+        "spf": {"enabled": "False"},
+        "dmarc": {"enabled": "no"},
+        "ttl": "120",
+    }
+    controller.run(**texts)
+    assert zone.records["mail.example.org.", "A"] == {"192.0.2.1": 120, "192.0.2.2": 120}
+    assert zone.at("example.org.", "TXT") | zone.at("_dmarc.example.org.", "TXT") == set()
+
+
+def test_somebody_changes_the_zone_at_the_same_moment(
+    controller: Controller, zone: ZoneServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zone, "_update", lambda _: dns.rcode.NXRRSET)
+    result = controller.run()
+    assert result["failed"] is True
+    assert "at the same moment" in result["msg"]
+
+
+@pytest.mark.parametrize(("rcode", "said"), [(dns.rcode.REFUSED, "(REFUSED)"), (dns.rcode.SERVFAIL, "(SERVFAIL)")])
+def test_a_server_that_refuses(controller: Controller, zone: ZoneServer, rcode: int, said: str) -> None:
+    zone.rcode = rcode
+    result = controller.run()
+    assert result["failed"] is True
+    assert said in result["msg"]
+
+
+def test_a_relay_that_is_left_out(controller: Controller) -> None:
+    result = controller.run(relays=["relay1", "relay2", "relay3"])
+    assert result["failed"] is True
+    assert "relay3 cannot be asked or is left out by --limit" in result["msg"]
+
+
+def test_values_that_mean_more_than_they_say(controller: Controller, zone: ZoneServer) -> None:
+    controller.relays["relay1"]["_facts"]["name"] = "relay1.example.org. 60 IN A 192.0.2.66\nx"
+    result = controller.run()
+    assert result["failed"] is True
+    assert "is no name for the DNS" in result["msg"]
+    assert zone.updates == []
+
+
+def test_what_was_published_is_kept_in_a_form_for_people(controller: Controller) -> None:
+    controller.run()
+    entries = json.loads((controller.directory / "published.json").read_text())
+    assert ["mail.example.org.", "A", ["192.0.2.1", "192.0.2.2"]] in entries
+
+
+def test_documentation_names_every_option() -> None:
+    assert yaml.safe_load(dns_records.DOCUMENTATION)["options"].keys() == action.ARGUMENTS.keys()
