@@ -12,20 +12,6 @@ description:
     wrong, and the lines of a zone file that mend it. Fails when something is missing or wrong.
   - Runs on the controller. What each option means is in the variables of the role C(relay_dns).
 options:
-  hosts:
-    description: The relays of the play.
-    type: list
-    elements: str
-    required: true
-  relays:
-    description: All relays of the inventory.
-    type: list
-    elements: str
-    required: true
-  facts:
-    description: Name of the variable in which each relay has the result of M(postroad.relay.dns_facts).
-    type: str
-    required: true
   at:
     description: Whether the zones' name servers are asked, or only the resolver.
     type: str
@@ -43,67 +29,8 @@ options:
   json:
     description: Write the outcome to this file on the controller, too.
     type: path
-  zones:
-    description: C(relay_dns_zones).
-    type: list
-    elements: str
-    default: []
-  domains:
-    description: C(relay_dns_domains).
-    type: list
-    elements: str
-    default: []
-  service:
-    description: C(relay_dns_service).
-    type: str
-    default: ''
-  incoming:
-    description: C(relay_dns_incoming).
-    type: list
-    elements: dict
-    default: []
-  settings_host:
-    description: C(relay_dns_settings_host).
-    type: str
-    default: ''
-  certificate_names:
-    description: C(relay_tls_certificate.names).
-    type: list
-    elements: str
-    default: []
-  ttl:
-    description: C(relay_dns_ttl).
-    type: int
-    default: 3600
-  failover:
-    description: C(relay_dns_failover).
-    type: dict
-    default: {}
-  tlsa:
-    description: C(relay_dns_tlsa).
-    type: bool
-    default: false
-  spf:
-    description: C(relay_dns_spf).
-    type: dict
-    default: {}
-  dmarc:
-    description: C(relay_dns_dmarc).
-    type: dict
-    default: {}
-  mta_sts:
-    description: C(relay_dns_mta_sts).
-    type: list
-    elements: dict
-    default: []
-  tls_reports:
-    description: C(relay_dns_tls_reports).
-    type: str
-    default: ''
-  reverse:
-    description: C(relay_dns_reverse).
-    type: bool
-    default: true
+extends_documentation_fragment:
+  - postroad.relay.fleet_dns
 attributes:
   check_mode:
     support: full

@@ -11,6 +11,7 @@ import dns.rcode
 import pytest
 import yaml
 from ansible_collections.postroad.relay.plugins.action import dns_records as action
+from ansible_collections.postroad.relay.plugins.doc_fragments import fleet_dns
 from ansible_collections.postroad.relay.plugins.modules import dns_records
 
 from tests.unit.plugins.zone_example import facts
@@ -194,4 +195,6 @@ def test_what_was_published_is_kept_in_a_form_for_people(controller: Controller)
 
 
 def test_documentation_names_every_option() -> None:
-    assert yaml.safe_load(dns_records.DOCUMENTATION)["options"].keys() == action.ARGUMENTS.keys()
+    own, shared = (dns_records.DOCUMENTATION, fleet_dns.ModuleDocFragment.DOCUMENTATION)
+    named = [*yaml.safe_load(own)["options"], *yaml.safe_load(shared)["options"]]
+    assert sorted(named) == sorted(action.ARGUMENTS)
