@@ -64,7 +64,7 @@ def test_what_sharing_costs(first_byte: Callable[..., tuple[float, float]]) -> N
     browser, _ = first_byte(443, "--browser")
     print(f"first byte: {alone:.3f} s at 465, {shared:.3f} s at 443, {browser:.3f} s for a browser")
     assert 0.2 < shared - alone < 0.3
-    assert browser < 0.1
+    assert browser < shared - alone  # it waits for nothing
 
 
 def test_a_web_server_that_is_down(
