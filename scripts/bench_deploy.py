@@ -40,7 +40,8 @@ def kept() -> str:
 
 def last_test_run() -> Figure:
     """The row of `make test`, of the last whole run."""
-    limit, target = 20 * 60.0, "20 min"
+    # Twenty minutes were for the scenario `default` alone; there are nine by now.
+    limit, target = 45 * 60.0, "45 min"
     if not TEST_RECORD.exists():
         return Figure("make test, everything", target, limit, None, "run `make test` first")
     record = json.loads(TEST_RECORD.read_text())
