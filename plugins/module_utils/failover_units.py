@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.postroad.relay.plugins.module_utils.managed_files import ManagedFile
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner
 from ansible_collections.postroad.relay.plugins.module_utils.toml_text import dump_toml
+from ansible_collections.postroad.relay.plugins.module_utils.unit_sandbox import sandbox
 
 __all__ = ["FailoverUnitError", "FailoverUnits", "settings_text"]
 
@@ -51,30 +52,7 @@ LimitCORE=0
 DynamicUser=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
-NoNewPrivileges=true
-ProtectSystem=strict
-ProtectHome=true
-PrivateTmp=true
-PrivateDevices=true
-DevicePolicy=closed
-ProtectProc=invisible
-ProcSubset=pid
-ProtectClock=true
-ProtectHostname=true
-ProtectKernelLogs=true
-ProtectKernelModules=true
-ProtectKernelTunables=true
-ProtectControlGroups=true
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=true
-RestrictRealtime=true
-RestrictSUIDSGID=true
-LockPersonality=true
-MemoryDenyWriteExecute=true
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
+{sandbox}
 
 [Install]
 WantedBy=multi-user.target
@@ -100,7 +78,7 @@ class FailoverUnits:
         self._run_command = run_command
         self._wanted = text is not None
         settings = root / "etc/postroad-failover.toml"
-        unit = _UNIT.format(agent=_AGENT, settings=settings)
+        unit = _UNIT.format(agent=_AGENT, settings=settings, sandbox=sandbox("AF_INET AF_INET6 AF_UNIX"))
         self._files = [
             ManagedFile(settings, text or "", mode=0o600, secret=True),
             ManagedFile(root / "etc/systemd/system" / SERVICE, unit),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.postroad.relay.plugins.module_utils.nft_live import NftError, write_file
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner
+from ansible_collections.postroad.relay.plugins.module_utils.unit_sandbox import sandbox
 
 __all__ = ["SETTINGS", "ShutOutUnits", "files"]
 
@@ -70,30 +71,7 @@ LimitCORE=0
 DynamicUser=yes
 AmbientCapabilities=CAP_NET_ADMIN
 CapabilityBoundingSet=CAP_NET_ADMIN
-NoNewPrivileges=true
-ProtectSystem=strict
-ProtectHome=true
-PrivateTmp=true
-PrivateDevices=true
-DevicePolicy=closed
-ProtectProc=invisible
-ProcSubset=pid
-ProtectClock=true
-ProtectHostname=true
-ProtectKernelLogs=true
-ProtectKernelModules=true
-ProtectKernelTunables=true
-ProtectControlGroups=true
-RestrictAddressFamilies=AF_UNIX AF_NETLINK
-RestrictNamespaces=true
-RestrictRealtime=true
-RestrictSUIDSGID=true
-LockPersonality=true
-MemoryDenyWriteExecute=true
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
+{sandbox("AF_UNIX AF_NETLINK")}
 
 [Install]
 WantedBy=multi-user.target

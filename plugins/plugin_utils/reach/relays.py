@@ -16,8 +16,8 @@ __all__ = ["Relay", "relays_of"]
 class Relay:
     """name: in the inventory. host: as mail programs know it. siblings: with whom it is compared.
 
-    listeners: port and TLS mode, in the inventory's order, less those that only the relay itself can reach. others:
-    ports that are tried besides.
+    listeners: port and TLS mode, in the inventory's order, less those that only the relay itself or a balancer
+    (`proxy_from`) can reach. others: ports that are tried besides.
     """
 
     name: str
@@ -42,7 +42,8 @@ def relays_of(
     relays = []
     for name in hosts:
         known = hostvars[name]
-        ours = [each for each in known.get("relay_agent_listeners") or listeners if not is_loopback(each)]
+        given = known.get("relay_agent_listeners") or listeners
+        ours = [each for each in given if not (is_loopback(each) or each.get("proxy_from"))]
         ports = {int(each["port"]): str(each.get("tls") or "starttls") for each in ours}
         relays.append(
             Relay(

@@ -17,3 +17,9 @@ def test_the_relay_s_own_ports_or_the_role_s() -> None:
     assert one.ports == (587, 443, 25)
     # What listens on loopback is nobody's business elsewhere.
     assert two == Relay("two", "two.test", "tests", ((2525, "auto"),), (25, 443))
+
+
+def test_a_port_behind_a_balancer_is_not_tried_past_it() -> None:
+    own = [{"port": 587, "tls": "starttls"}, {"port": 10587, "tls": "starttls", "proxy_from": ["192.0.2.0/24"]}]
+    (one,) = relays_of(["one"], {"one": {"relay_agent_listeners": own}}, DEFAULTS, [])
+    assert one.ports == (587,)
