@@ -66,7 +66,7 @@ def test_the_rollout_fails_and_says_what_and_where(story: Story) -> None:
 
 
 def test_the_canary_comes_up_with_what_has_proved_itself(story: Story) -> None:
-    assert "were put back" in story.journal, story.said
+    assert "were put back" in story.journal, f"the host's journal: {story.journal!r}\n{story.said}"
     assert story.after["relay1"].splitlines()[PROCESS_LINES:] == story.before["relay1"].splitlines()[PROCESS_LINES:]
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lab import power
 from lab.errors import LabError
 from lab.files import HostFile, collect, pack, values_for
 from lab.host import allow_hosts
@@ -142,9 +143,18 @@ class Lifecycle:
     def stop(self, name: str, *, hard: bool = False) -> None:
         """Switch a host off in good order, or ``hard``: kill every process in it at once."""
         host = self._lab.host(name)
-        self._podman("stop", "--time=0" if hard else "--time=20", host.container)
+        if hard:
+            power.cut(self._first_process(host.container))
+        self._podman("stop", "--time=20", host.container)
         # Not before: whoever uses it would lose the connection to a host that is still alive, and may still act on it.
         self._close_shared_connection(host)
+
+    def _first_process(self, container: str) -> int:
+        """Its process id here; raises LabError when the container does not run."""
+        pid = int(self._podman.inspect("container", [container])[0]["State"]["Pid"])
+        if pid == 0:
+            raise LabError(f"{container} does not run: it has no power to cut")
+        return pid
 
     def start(self, name: str) -> None:
         """Switch a host on and wait until it is up."""

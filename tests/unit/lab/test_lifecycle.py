@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from lab import lifecycle
+from lab import lifecycle, power
 from lab.lifecycle import Lifecycle
 from lab.state import State
 from lab.topology import load_lab
@@ -19,16 +19,21 @@ def test_a_host_keeps_its_connections_until_it_is_off(
 ) -> None:
     called: list[str] = []
 
-    def podman(*command: str) -> None:
-        called.append(command[0])
+    class Podman:
+        def __call__(self, *command: str) -> None:
+            called.append(command[0])
+
+        def inspect(self, *_: object) -> list[dict[str, Any]]:
+            return [{"State": {"Pid": 4321}}]
 
     def succeeds(command: list[str]) -> bool:
         called.append(" ".join(command[-3:-1]))
         return True
 
     monkeypatch.setattr(lifecycle, "succeeds", succeeds)
+    monkeypatch.setattr(power, "cut", lambda pid: called.append(f"cut {pid}"))
     lab = load_lab(ROOT / "molecule/shared/topology.toml", "test")
     state = State(tmp_path, lab, sockets=tmp_path)
-    Lifecycle(lab, state, {}, tmp_path, cast("Any", podman), cast("Any", None)).stop("relay1", hard=hard)
+    Lifecycle(lab, state, {}, tmp_path, cast("Any", Podman()), cast("Any", None)).stop("relay1", hard=hard)
     # A playbook that lost its connection before would go on over a new one, to a host that is about to lose power.
-    assert called == ["stop", "-O exit"]
+    assert called == [*(["cut 4321"] if hard else []), "stop", "-O exit"]
