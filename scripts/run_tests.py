@@ -168,10 +168,6 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
     def with_images(work: Callable[[], int]) -> int:
         return prepare.wait_images() or work()
 
-    def after_images(work: Callable[[], int]) -> int:
-        prepare.wait_images()  # how they went, the stages that need them say
-        return work()
-
     def in_lab(scenario: str) -> int:
         return with_images(lambda: molecule(stream, scenario).status)
 
@@ -187,8 +183,8 @@ def run_stages(stream: Stream, wanted: tuple[str, ...], chosen: Sequence[str]) -
         stage("packages", packages, counts=False)
     runs: dict[str, Callable[[], int]] = {
         "lint": lambda: stream.run("lint", [sys.executable, "scripts/lint.py"]).status,
-        # Not beside the image builds: these tests look at the clock, those of unit by the deadline for each example.
-        "unit": lambda: after_images(lambda: pytest(stream, "unit", "tests/unit").status),
+        "unit": lambda: pytest(stream, "unit", "tests/unit").status,
+        # Not beside the image builds: these tests look at the clock.
         "integration": lambda: with_images(
             lambda: pytest(stream, "integration", "tests", "--ignore=tests/unit").status
         ),

@@ -22,6 +22,7 @@ import pytest
 
 from relay_agent.accounts.hashing import hash_password
 from tests.integration.certificates import Certificate, make_certificate
+from tests.integration.dumps import whole_dumps
 
 PASSWORD = "s3cret"
 SECURE = """
@@ -98,7 +99,7 @@ class Sink:
 
     def messages(self) -> list[bytes]:
         """The messages that came, whole ones only."""
-        return [path.read_bytes() for path in sorted(self.directory.iterdir()) if path.stat().st_size]
+        return [path.read_bytes() for path in sorted(whole_dumps(self.directory, self.process))]
 
 
 @dataclass

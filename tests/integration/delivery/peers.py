@@ -19,6 +19,7 @@ from email.message import Message as Parsed
 from pathlib import Path
 
 from tests.integration.certificates import Certificate
+from tests.integration.dumps import whole_dumps
 
 from .postfix_instance import PostfixInstance, program
 
@@ -95,8 +96,8 @@ class Sink:
 
     def received(self) -> list[Received]:
         """What has come in whole so far, oldest first."""
-        files = sorted(self.directory.glob("m.*"), key=lambda path: path.stat().st_mtime_ns)
-        return [_dumped(path.read_bytes()) for path in files if path.stat().st_size]
+        files = sorted(whole_dumps(self.directory, self.process), key=lambda path: path.stat().st_mtime_ns)
+        return [_dumped(path.read_bytes()) for path in files]
 
 
 def _dumped(content: bytes) -> Received:

@@ -174,7 +174,7 @@ _LINE = st.lists(st.sampled_from([b"word", b" ", b"  ", b"\t", b"\xe4\xff", b"."
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(_NAME, _FOLDED), min_size=1, max_size=12),
     st.lists(_LINE, max_size=10),

@@ -13,13 +13,18 @@ from lab import power
 
 # The first process, and one that acts on its end, as a deployment does on that of systemd: their pipe is closed. The
 # many files after it give that one time before the kernel gets as far as killing the rest.
+OTHER = """
+import os, sys
+open(sys.argv[2] + "/up", "w")
+os.read(int(sys.argv[1]), 1)
+open(sys.argv[2] + "/acted", "w")
+"""
 FIRST = """
 import os, resource, subprocess, sys, time
-place = sys.argv[1]
+other, place = sys.argv[1:]
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 read, write = os.pipe()
-other = "import os, sys; open(sys.argv[2] + '/up', 'w'); os.read(int(sys.argv[1]), 1); open(sys.argv[2] + '/acted', 'w')"
 subprocess.Popen([sys.executable, "-c", other, str(read), place], pass_fds=[read])
 files = [os.open("/dev/null", os.O_RDONLY) for _ in range(min(hard, 20_000) - 100)]
 while not os.path.exists(place + "/up"):
@@ -33,7 +38,7 @@ time.sleep(60)
 def first(tmp_path: Path) -> Iterator[int]:
     """The id of the first process, as it is seen from here."""
     own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *own, "--pid", "--fork", "--kill-child", sys.executable, "-c", FIRST, str(tmp_path)]
+    command = ["unshare", *own, "--pid", "--fork", "--kill-child", sys.executable, "-c", FIRST, OTHER, str(tmp_path)]
     with subprocess.Popen(command) as unshare:
         deadline = time.monotonic() + 30
         while not (tmp_path / "ready").exists():

@@ -238,7 +238,6 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(
     max_examples=12,
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -208,7 +208,7 @@ class Trial:
         assert await self.store.next_due(after=now) == min(later, default=None)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_store_holds_what_a_dictionary_would(data: st.DataObject) -> None:
     async def run(directory: Path) -> None:
