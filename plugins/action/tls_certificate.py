@@ -154,7 +154,7 @@ class ActionModule(ActionBase):
         )
         before = describe(present) if present else ""
         if reason is None and found["taken_up"]:
-            return self._places(found) | {"certificate": before}
+            return self._places(found) | {"certificate": before, "warnings": _unproved(found)}
         # The same words in check mode and in the run: what only issuing decides (number, end) is in `certificate`.
         diff = [*self._place_diff(found), self._diff(before, self._planned(directory, present))]
         reason = reason or NOT_TAKEN_UP
@@ -163,7 +163,7 @@ class ActionModule(ActionBase):
         authority = PrivateCa.open_or_create(directory, domains=self._wanted["ca_domains"], read_key=self._read)
         request = self._module("request")["request"]
         chain = authority.sign(request, self._names, self._wanted["days"])
-        return self._install_pair(chain, reason, diff)
+        return self._install_pair(chain, reason, diff, before)
 
     def _ca_directory(self) -> Path:
         """The authority belongs to the inventory, not to the operator: colleagues must share one."""
@@ -237,7 +237,9 @@ class ActionModule(ActionBase):
         if self._task.check_mode and not before:
             after = f"issued by {acme['directory_url']} in the run\n"
         diffs = [*found["diff"], self._diff(before, after)] if before != after else found["diff"]
-        result = {"changed": found["changed"], "certificate": after, "warnings": problems, "diff": diffs}
+        # Before the first one there is no agent yet.
+        warnings = [*problems, *(_unproved(found) if before else [])]
+        result = {"changed": found["changed"], "certificate": after, "warnings": warnings, "diff": diffs}
         return result | ({"reason": found["reason"]} if found.get("reason") else {})
 
     def _provided(self) -> dict[str, Any]:
@@ -262,6 +264,7 @@ class ActionModule(ActionBase):
             raise CertificateError(f"the certificate {certificate_path} {place} " + " and ".join(errors))
         warnings = [f"the certificate {certificate_path} {warning}" for warning in judged.warnings]
         if found["chain"] == chain and found["key_matches"] and found["taken_up"]:
+            warnings += _unproved(found)
             return self._places(found) | {"certificate": describe(certificate), "warnings": warnings}
         before = describe(parse_chain(found["chain"], "the certificate in use")[0]) if found["chain"] else ""
         reason = "another one is provided" if before else "there is none"
@@ -271,9 +274,12 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {"changed": True, "reason": reason, "diff": diff, "warnings": warnings}
         source = {"source_certificate": certificate_path, "source_key": key_path} if on_host else {"private_key": key}
-        return {**self._install_pair(chain, reason, diff, **source), "warnings": warnings}
+        installed = self._install_pair(chain, reason, diff, before, **source)
+        return {**installed, "warnings": [*warnings, *installed["warnings"]]}
 
-    def _install_pair(self, chain: str, reason: str, diff: list[dict[str, str]], **key: str | None) -> dict[str, Any]:
+    def _install_pair(
+        self, chain: str, reason: str, diff: list[dict[str, str]], before: str, **key: str | None
+    ) -> dict[str, Any]:
         installed = self._module("install", chain=chain, **key)
         after = describe(parse_chain(chain, "the new certificate")[0])
         return {
@@ -282,6 +288,7 @@ class ActionModule(ActionBase):
             "reloaded": installed["reloaded"],
             "certificate": after,
             "diff": diff,
+            "warnings": _unproved(installed) if before else [],
         }
 
     def _diff(self, before: str, after: str) -> dict[str, str]:
@@ -301,3 +308,9 @@ class ActionModule(ActionBase):
     def _read(self, path: Path) -> bytes:
         """The content of a file, taken out of its vault if it is in one."""
         return Path(self._loader.get_real_file(str(path))).read_bytes()
+
+
+def _unproved(found: dict[str, Any]) -> list[str]:
+    """A warning about a certificate that is in use and that no port has shown; none for others."""
+    said = found.get("unproved")
+    return [f"no port has shown the certificate in use yet: {said}"] if said else []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Renewed:
     reason: str
     usable: bool
     problems: tuple[str, ...]
+    unproved: str = ""
 
 
 def settings_text(settings: Mapping[str, Any], key_secret: str | None, authority: Path | None) -> str:
@@ -86,6 +88,9 @@ class RenewalSetup:
             self._systemctl("disable", "--now", "--quiet", TIMER)
         for path in there:
             path.unlink()
+        # How its renewals went is no news of a certificate that comes from elsewhere.
+        (self._etc / "tls" / "renewal.json").unlink(missing_ok=True)
+        shutil.rmtree(self._etc / "tls" / "issued", ignore_errors=True)
         self._systemctl("daemon-reload")
         return True
 
@@ -96,7 +101,8 @@ class RenewalSetup:
         status, output, errors = self._run_command([*command, "--config", str(self._etc / "agent.toml")])
         try:
             told = json.loads(output)
-            return Renewed(told["changed"], told["reason"], told["usable"], tuple(told["problems"]))
+            problems, unproved = tuple(told["problems"]), told.get("unproved", "")
+            return Renewed(told["changed"], told["reason"], told["usable"], problems, unproved)
         except (ValueError, KeyError, TypeError):
             said = (errors or output).strip()[-1000:] or f"exit status {status}"
             raise RenewalError(f"relay-agent certificate renew: {said}") from None

@@ -7,6 +7,7 @@ agent's configuration uses lead through it. Moving the link switches certificate
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from ansible_collections.postroad.relay.plugins.module_utils.host_drain import is_drained
 from ansible_collections.postroad.relay.plugins.module_utils.service_user import CommandRunner, ensure_service_user
 
 __all__ = ["AGENT_UNIT", "CERTIFICATE", "KEY", "TlsStore", "TlsStoreError"]
@@ -24,6 +26,8 @@ PROGRAM = Path("/opt/postroad/current/bin/relay-agent")
 CERTIFICATE = "fullchain.pem"
 KEY = "privkey.pem"
 KEPT_VERSIONS = 3
+DRAINED_FILE = "drained.json"
+DRAINED = "this host is drained, and all its ports are closed"
 
 
 class TlsStoreError(Exception):
@@ -43,6 +47,7 @@ class TlsStore:
         self._requested_key = directory / "requested" / KEY
         self._next_key = directory / "next" / KEY
         self._not_taken_up = directory / ".switched"
+        self._not_proved = directory / ".unproved"
 
     def misplaced(self) -> list[str]:
         """What `prepare` will make or change: each place with what is wrong with it. Looks only."""
@@ -99,6 +104,32 @@ class TlsStore:
         """Whether the run that put the pair in use got as far as the agent's reload."""
         return not self._not_taken_up.exists()
 
+    def prove_again(self) -> str:
+        """Look whether the ports show the pair in use, where they could not when it was put there.
+
+        Returns why they still do not, "" when they do. An agent that does not run is not spoken of: its starting is
+        looked at elsewhere. Not for check mode.
+        """
+        if not self._not_proved.exists() and not self._renewal_is_unproved():
+            return ""
+        if self._drained():
+            return DRAINED
+        if not self._active():
+            return ""
+        try:
+            self._prove()
+        except TlsStoreError as error:
+            return str(error)
+        self._not_proved.unlink(missing_ok=True)
+        return ""
+
+    def _renewal_is_unproved(self) -> bool:
+        """Whether the host's own renewal put a pair in use that no port could show; see the agent's `certificates`."""
+        try:
+            return bool(json.loads((self.directory / "renewal.json").read_text(encoding="utf-8")).get("unproved"))
+        except (OSError, ValueError, AttributeError):
+            return False
+
     def request(self) -> str:
         """Make a new key, which never leaves this host, and return a certificate request for it (PEM).
 
@@ -124,7 +155,8 @@ class TlsStore:
         """Put the pair in use, reload the agent if it runs, and return whether it was reloaded.
 
         Without `key` it is the one that `request` made. A pair that does not match, that the agent cannot be reloaded
-        with, or that its ports do not show then, raises TlsStoreError; the one before is then in use as it was.
+        with, or that its ports do not show then, raises TlsStoreError; the one before is then in use as it was. Where
+        no port is open, on a drained host, the pair stays without that proof: `prove_again` makes up for it.
         """
         if key is None:
             try:
@@ -136,22 +168,30 @@ class TlsStore:
             shutil.rmtree(version)
             raise TlsStoreError("the private key does not belong to the certificate; the pair in use was kept")
         before = self._current.readlink() if self._current.is_symlink() else None
-        told_of_before = self.is_taken_up()
+        told_of_before, proved_before = self.is_taken_up(), not self._not_proved.exists()
         self._not_taken_up.touch(mode=0o600)
         self._point(self._current, Path("versions") / version.name)
         for name in (CERTIFICATE, KEY):
             self._point(self.directory / name, Path("current") / name)
+        self._not_proved.touch(mode=0o600)
         try:
             reloaded = self._reload_agent()
-            if reloaded:
+            if reloaded and not self._drained():
                 self._prove()
-        except TlsStoreError:
+                self._not_proved.unlink()
+        except TlsStoreError as error:
+            if before is not None and self._has_ended(self.directory / before / CERTIFICATE):
+                # Nothing is better than what mail programs may come to see.
+                raise TlsStoreError(f"the new certificate, in place of one that has ended: {error}") from error
             if before is not None:
                 self._point(self._current, before)
                 self._run_command(["systemctl", "reload", AGENT_UNIT])
+                if proved_before:
+                    self._not_proved.unlink()
             if told_of_before:
                 self._not_taken_up.unlink(missing_ok=True)
-            raise
+            back = "there is no pair before it" if before is None else "the pair before is back"
+            raise TlsStoreError(f"the new certificate does not work, {back}: {error}") from error
         self._not_taken_up.unlink(missing_ok=True)
         shutil.rmtree(self._requested_key.parent, ignore_errors=True)
         if self._next_key.exists() and self._next_key.read_text(encoding="ascii") == key:
@@ -192,13 +232,24 @@ class TlsStore:
         temporary.replace(link)
 
     def _reload_agent(self) -> bool:
-        active, _, _ = self._run_command(["systemctl", "is-active", "--quiet", AGENT_UNIT])
-        if active != 0:
+        if not self._active():
             return False
         status, _, errors = self._run_command(["systemctl", "reload", AGENT_UNIT])
         if status != 0:
-            raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded, the pair before is back: {errors.strip()}")
+            raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded: {errors.strip()}")
         return True
+
+    def _active(self) -> bool:
+        return self._run_command(["systemctl", "is-active", "--quiet", AGENT_UNIT])[0] == 0
+
+    def _drained(self) -> bool:
+        """Whether the host takes no mail: its agent runs, with all ports closed."""
+        return is_drained(self.directory.parent / DRAINED_FILE)
+
+    def _has_ended(self, certificate: Path) -> bool:
+        command = ["openssl", "x509", "-in", str(certificate), "-noout", "-checkend", "0"]
+        # Also 1 where there is no certificate in it.
+        return self._run_command(command)[0] != 0
 
     def _prove(self) -> None:
         """Have the agent's release look at its own ports, where it knows how to."""
@@ -207,7 +258,7 @@ class TlsStore:
         status, _, errors = self._run_command([str(PROGRAM), "certificate", "prove"])
         # 2: a release that has no such command.
         if status not in (0, 2):
-            raise TlsStoreError(f"the new certificate does not work, the pair before is back: {errors.strip()}")
+            raise TlsStoreError(errors.strip())
 
     def _prune(self) -> None:
         """Keep the latest versions; the one in use is always among them."""

@@ -68,6 +68,10 @@ problems:
   returned: for V(present)
   type: list
   elements: str
+unproved:
+  description: Why no port has shown the certificate in use yet; empty when all have.
+  returned: for V(present), but not in check mode
+  type: str
 usable:
   description: Whether the certificate in use holds.
   returned: for V(present), but not in check mode
@@ -132,6 +136,7 @@ def present(module: AnsibleModule, store: TlsStore, setup: RenewalSetup) -> dict
         "chain": store.chain(),
         "reason": renewed.reason,
         "usable": renewed.usable,
+        "unproved": renewed.unproved,
         "problems": list(renewed.problems),
     }
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+
+from relay_agent.drained import drained
 
 from .problem import CertificateError
 
@@ -14,11 +17,18 @@ _WITHIN = 120.0  # seconds
 
 
 class AgentUnit:
-    """The agent's service on this host."""
+    """The agent's service on this host. config: its configuration file."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
 
     def running(self) -> bool:
-        """Whether it takes mail now."""
+        """Whether the service runs; a drained host's does, too, and listens nowhere."""
         return self._systemctl("is-active", "--quiet").returncode == 0
+
+    def drained(self) -> bool:
+        """Whether the host is drained: all ports are closed."""
+        return drained(self._config) is not None
 
     def reload(self) -> None:
         """Begin a reload, in which no session ends. Raises CertificateError when the agent refuses it at once."""

@@ -15,7 +15,7 @@ from relay_agent.whole_file import replace_file
 __all__ = ["NAME", "Renewals", "read_renewals", "write_renewals"]
 
 NAME = "renewal.json"
-_TEXTS = {"problem", "issued", "authority", "next_key"}
+_TEXTS = {"problem", "issued", "authority", "next_key", "unproved", "order"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,9 @@ class Renewals:
     """Times in seconds since the epoch; 0 for never.
 
     looked: the last look at the certificate. renewed: the last new one. failing: since when a new one cannot be had,
-    and problem says why. issued: fingerprint of the certificate that was had last, and authority: where.
+    and problem says why. issued: fingerprint of the certificate that was put in use last, and authority: where it is
+    from. unproved: why no port has shown it yet; "" when all have. asked: when the authority issued last, order: what
+    (see `issued`), and unused: how many since one of them was put in use.
     next_key: digest of the key that comes next; seen: since when every name server has its record; ttl: seconds that
     the record, or its absence, may be remembered elsewhere.
     """
@@ -37,6 +39,10 @@ class Renewals:
     next_key: str = ""
     seen: float = 0.0
     ttl: int = 0
+    unproved: str = ""
+    asked: float = 0.0
+    order: str = ""
+    unused: int = 0
 
     def next_ready(self, now: float) -> float | None:
         """Seconds until the next key may be used, 0 when it may; None when its record is not to be seen."""

@@ -88,10 +88,21 @@ class Pairs:
         sync_directory(self.directory)
         return before
 
+    def holds(self, before: Path, now: float) -> bool:
+        """Whether the pair that `put_in_use` took out of use is one, and has not ended. now: seconds since the epoch."""
+        try:
+            leaf = read_leaf(_read(self.directory / before / CERTIFICATE))
+            return leaf.ends.timestamp() > now and leaf.key == key_digest(_read(self.directory / before / KEY))
+        except CertificateError:
+            return False
+
     def put_back(self, before: Path) -> None:
-        """Have the pair in use again that `put_in_use` took out of it."""
+        """Have the pair in use again that `put_in_use` took out of it, and forget the other one."""
+        failed = self._current.resolve()
         _point(self._current, before)
         sync_directory(self.directory)
+        if failed.parent == self._versions.resolve() and failed != self._current.resolve():
+            shutil.rmtree(failed, ignore_errors=True)
 
     def next_key_is_used(self) -> None:
         """The next key is the present one now: another comes next."""

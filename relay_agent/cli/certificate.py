@@ -17,11 +17,12 @@ from relay_agent.certificates.handshake import tls_ports
 from relay_agent.certificates.journal import Renewals, read_renewals
 from relay_agent.certificates.pairs import Pairs
 from relay_agent.certificates.problem import CertificateError
-from relay_agent.certificates.renewal import Renewal
+from relay_agent.certificates.renewal import Outcome, Renewal
 from relay_agent.certificates.settings import CertificateSettings, read_settings
 from relay_agent.certificates.tlsa import owners, zone_lines
 from relay_agent.config.load import read_config
 from relay_agent.config.schema import Config
+from relay_agent.drained import drained
 from relay_agent.observability.log import MailLog
 
 from .terminal import duration, escape, moment, print_json, style
@@ -75,6 +76,8 @@ def _renewals_in_words(renewals: Renewals | None, now: float) -> list[str]:
     ]
     if renewals.problem:
         lines.append(style(f"fails since {moment(renewals.failing)}: {escape(renewals.problem)}", "red"))
+    if renewals.unproved and not renewals.problem:
+        lines.append(style(f"no port has shown it yet: {escape(renewals.unproved)}", "yellow"))
     wait = renewals.next_ready(now)
     if wait is not None:
         lines.append("next key: " + ("may be used" if wait == 0 else f"may be used in {duration(wait)}"))
@@ -109,12 +112,14 @@ def renew(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.settings)
     listeners = read_config(arguments.config).listener if arguments.config.exists() else ()
     log = MailLog(sys.stderr if arguments.json else None)
-    outcome = Renewal(settings, listeners, AgentUnit(), log).run(at_once=arguments.now)
+    agent = AgentUnit(arguments.config)
+    outcome = Renewal(settings, listeners, agent, log, within=arguments.within).run(at_once=arguments.now)
     log.flush()
     if arguments.json:
         print_json(asdict(outcome))
-    elif not outcome.reason and not outcome.problems:
-        print(_not_due(settings))
+    else:
+        for line in _outcome_in_words(settings, outcome, time.time()):
+            print(line)
     return 1 if outcome.problems else 0
 
 
@@ -122,21 +127,42 @@ def prove(arguments: argparse.Namespace) -> int:
     """Look at the ports; 1 when one does not show what is on the disk."""
     config = read_config(arguments.config)
     leaf = read_leaf(_chain(config))
-    ports = tls_ports(config.listener)
+    ports = [] if drained(arguments.config) else tls_ports(config.listener)
     problem = prove_ports(ports, leaf.fingerprint, within=arguments.within)
     if problem:
         raise CertificateError(problem)
     numbers = [port.port for port in ports]
     if arguments.json:
         print_json({"ports": numbers, "sha256": leaf.fingerprint})
+    elif drained(arguments.config):
+        print(f"{leaf.fingerprint} is shown nowhere: this host is drained, and all its ports are closed")
     else:
         print(f"{leaf.fingerprint} is shown on: {', '.join(map(str, numbers)) or 'no port that can be looked at'}")
     return 0
 
 
-def _not_due(settings: CertificateSettings) -> str:
-    leaf = read_leaf(Pairs(settings.directory).chain())
-    return f"nothing is due: the certificate holds until {leaf.ends:%Y-%m-%d %H:%M} UTC"
+def _outcome_in_words(settings: CertificateSettings, outcome: Outcome, now: float) -> list[str]:
+    """What whoever reads the unit's journal has to know last: what failed, and what mail programs see meanwhile."""
+    lines = [f"FAILED: {escape(problem)}" for problem in outcome.problems]
+    try:
+        ends = read_leaf(Pairs(settings.directory).chain()).ends
+    except CertificateError:
+        return [*lines, "there is no certificate in use"]
+    left = ends.timestamp() - now
+    holds = f"{'holds until' if left > 0 else 'ended on'} {ends:%Y-%m-%d %H:%M} UTC"
+    if not outcome.reason and not outcome.problems:
+        lines.append(f"nothing is due: the certificate {holds}")
+    else:
+        meanwhile = "the new certificate is in use" if outcome.changed else "the certificate in use is the one before"
+        if not outcome.reason:
+            meanwhile = "the certificate in use is the same"
+        lines.append(f"{meanwhile}, and {holds}" + ("" if left > 0 else ": mail programs refuse it"))
+    if outcome.unproved:
+        lines.append(f"no port has shown it yet: {outcome.unproved}; it is looked at again at the next look")
+    if outcome.problems:
+        lines.append("the next look is the next try (systemctl list-timers relay-certificate.timer), or now: "
+                     "systemctl start relay-certificate")
+    return lines
 
 
 def _directory(config: Config) -> Path:

@@ -52,7 +52,8 @@ def add_certificate(commands: Any) -> None:
         f"{_MODULE}:renew",
         "renew the certificate if it is time",
         "Renew the certificate if it is time, and publish TLSA records that are missing. The certificate in use stays "
-        "until the new one has shown itself in a handshake with the relay's own ports.",
+        "until the new one has shown itself in a handshake with the relay's own ports. One that does not is kept, and tried "
+        "again before the authority is asked for another.",
         ["relay-agent certificate renew", "relay-agent certificate renew --now"],
     )
     renew.add_argument("--now", action="store_true", help="whether it is time or not")
@@ -62,10 +63,13 @@ def add_certificate(commands: Any) -> None:
         f"{_MODULE}:prove",
         "whether the relay's ports show the certificate",
         "Make a TLS handshake with each port of the running agent, and wait until all have shown the certificate that "
-        "is on the disk. Exit status 1 when one does not.",
+        "is on the disk. Exit status 1 when one does not. A drained relay has no port to look at.",
         ["relay-agent certificate prove", "relay-agent certificate prove --within 5"],
     )
-    prove.add_argument("--within", type=float, metavar="SECONDS", default=120.0, help="default: %(default)g")
+    for parser in (renew, prove):
+        parser.add_argument(
+            "--within", type=float, metavar="SECONDS", default=120.0, help="the ports' time to show it; default: %(default)g"
+        )
     for parser in (show, tlsa, renew, prove):
         config_option(parser)
         parser.add_argument("--settings", type=Path, metavar="FILE", default=_SETTINGS, help="default: %(default)s")

@@ -23,8 +23,9 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_runs_and_is_reloaded(systemctl: Path) -> None:
-    assert AgentUnit().running()
-    AgentUnit().reload()
+    agent = AgentUnit(systemctl / "agent.toml")
+    assert agent.running()
+    agent.reload()
     assert (systemctl / "asked").read_text().splitlines() == [
         "is-active --quiet relay-agent.service",
         "reload relay-agent.service",
@@ -33,12 +34,21 @@ def test_it_runs_and_is_reloaded(systemctl: Path) -> None:
 
 def test_it_refuses(systemctl: Path) -> None:
     (systemctl / "status").write_text("1")
-    assert not AgentUnit().running()
+    agent = AgentUnit(systemctl / "agent.toml")
+    assert not agent.running()
     with pytest.raises(CertificateError, match=r"relay-agent\.service could not be reloaded: refused"):
-        AgentUnit().reload()
+        agent.reload()
+
+
+def test_it_runs_and_is_drained(systemctl: Path) -> None:
+    agent = AgentUnit(systemctl / "agent.toml")
+    assert not agent.drained()
+    (systemctl / "drained.json").write_text("{}")
+    assert agent.running()
+    assert agent.drained()
 
 
 def test_there_is_no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CertificateError, match="systemctl reload"):
-        AgentUnit().reload()
+        AgentUnit(tmp_path / "agent.toml").reload()

@@ -3,121 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from relay_agent.certificates.chain import key_digest, new_key, read_leaf
-from relay_agent.certificates.handshake import Port
+from relay_agent.certificates.chain import new_key
 from relay_agent.certificates.journal import read_renewals
 from relay_agent.certificates.name_servers import Seen
-from relay_agent.certificates.pairs import Pairs
-from relay_agent.certificates.problem import CertificateError
-from relay_agent.certificates.renewal import Outcome, Renewal, Tools
-from relay_agent.certificates.settings import CertificateSettings, NameServer
-from relay_agent.config.schema import Listener
-from relay_agent.observability.log import EventLog
-from tests.unit.certificates.authority import NOW, chain_for
-
-NAME = "relay.example.org"
-DAY = 86400.0
-URL = "https://acme.example/dir"
-
-
-class World(EventLog):
-    """Agent, authority, name servers and clock around a relay."""
-
-    def __init__(self, directory: Path) -> None:
-        self.pairs = Pairs(directory)
-        self.directory = directory
-        self.now = NOW.timestamp()
-        self.days = 90.0
-        self.names: tuple[str, ...] = (NAME,)
-        self.authority_says = ""
-        self.runs = True
-        self.reload_says = ""
-        self.port_says = ""
-        self.reloads = 0
-        self.records: set[str] = set()
-        self.server_says = ""
-        self.events: list[str] = []
-        self.tlsa = False
-        self.dns: NameServer | None = None
-        self.url = URL
-
-    # ---- the log and the agent
-
-    def event(self, name: str, *, level: str = "info", **fields: object) -> None:
-        self.events.append(name)
-
-    def running(self) -> bool:
-        return self.runs
-
-    def reload(self) -> None:
-        self.reloads += 1
-        if self.reload_says:
-            raise CertificateError(self.reload_says)
-
-    # ---- what is beyond the host
-
-    def issue(self, settings: CertificateSettings, key: str) -> str:
-        if self.authority_says:
-            raise CertificateError(self.authority_says)
-        return chain_for(key, *self.names, begins=NOW + timedelta(seconds=self.now - NOW.timestamp()), days=self.days)
-
-    def publish(self, server: NameServer, owners: Sequence[str], keys: Sequence[str]) -> None:
-        if self.server_says:
-            raise CertificateError(self.server_says)
-        self.records = set(keys)
-
-    def look(self, owners: Sequence[str], keys: Sequence[str]) -> Seen:
-        missing = set(keys) - self.records
-        return Seen(0, f"no record of {missing}") if missing else Seen(3600)
-
-    def prove(self, ports: Sequence[Port], fingerprint: str) -> str:
-        shown = read_leaf(self.pairs.chain()).fingerprint
-        return self.port_says or ("" if shown == fingerprint else "shows another one")
-
-    # ---- a look
-
-    def run(self, *, at_once: bool = False) -> Outcome:
-        acme = {"directory_url": self.url, "email": "me@example.org"}
-        settings = CertificateSettings.model_validate(
-            {"names": [NAME], "directory": self.directory, "tlsa": self.tlsa, "acme": acme}
-        ).model_copy(update={"dns": self.dns})
-        tools = Tools(self.issue, self.publish, self.look, self.prove, lambda: self.now)
-        return Renewal(settings, [Listener(port=465, tls="implicit")], self, self, tools).run(at_once=at_once)
-
-    @property
-    def key(self) -> str:
-        return key_digest(self.pairs.key())
-
-    @property
-    def next_key(self) -> str:
-        return key_digest(self.pairs.next_key())
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def issued(world: World) -> World:
-    """A relay with a certificate of today."""
-    assert world.run().changed
-    world.events.clear()
-    world.reloads = 0
-    return world
+from relay_agent.certificates.renewal import Outcome
+from relay_agent.certificates.settings import NameServer
+from tests.unit.certificates.authority import chain_for
+from tests.unit.certificates.world import DAY, NAME, URL, World
 
 
 def test_the_first_one(world: World) -> None:
     world.runs = False
     outcome = world.run()
-    assert outcome == Outcome(True, "there is none", True)
+    assert outcome == Outcome(True, "there is none", True, unproved="relay-agent.service does not run")
     assert world.reloads == 0
     assert world.key != world.next_key
     found = read_renewals(world.directory)

@@ -3,11 +3,15 @@
 
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.tls_store import CERTIFICATE, KEY, TlsStore, TlsStoreError
 from ansible_collections.postroad.relay.plugins.plugin_utils.certificates.private_ca import PrivateCa
+
+from relay_agent.certificates.chain import new_key
+from tests.unit.certificates.authority import chain_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the files are root's")
 
@@ -23,9 +27,11 @@ class Host:
         self.agent = "stopped"
         self.reloads = 0
         self.proof = (0, "", "")
+        self.proofs = 0
 
     def __call__(self, args: list[str], /) -> tuple[int, str, str]:
         if args[1:] == ["certificate", "prove"]:
+            self.proofs += 1
             return self.proof
         if args[0] != "systemctl":
             done = subprocess.run(args, capture_output=True, text=True, check=False)
@@ -161,7 +167,7 @@ def test_stopped_agent_is_left_alone(store: TlsStore, host: Host, authority: Pri
 def test_agent_that_refuses_gets_its_pair_back(store: TlsStore, host: Host, authority: PrivateCa) -> None:
     chain = renew(store, authority)
     host.agent = "refusing"
-    with pytest.raises(TlsStoreError, match="the pair before is back: it refuses"):
+    with pytest.raises(TlsStoreError, match=r"the pair before is back: relay-agent.service could not be reloaded: it refuses"):
         renew(store, authority)
     assert store.chain() == chain
     assert store.key_matches() is True
@@ -210,6 +216,91 @@ def test_ports_that_do_not_show_it_have_the_old_pair_back(store: TlsStore, autho
     assert store.chain() == chain
     assert store.key_matches()
     assert host.reloads == 2
+
+
+def take(store: TlsStore, *, drained: bool) -> None:
+    """Drain the host of this store, or have it take mail again."""
+    path = store.directory.parent / "drained.json"
+    path.write_text("{}") if drained else path.unlink()
+
+
+@pytest.mark.usefixtures("program")
+def test_a_drained_host_is_not_asked_to_show_it_before_it_takes_mail(
+    store: TlsStore, authority: PrivateCa, host: Host
+) -> None:
+    renew(store, authority)
+    host.agent, host.proof = "running", (1, "", "relay-agent: port 465 has no handshake: Connection refused")
+    take(store, drained=True)
+    chain = authority.sign(store.request(), ["relay.example.org"], 30)
+    assert store.install(chain) is True
+    assert (store.chain(), host.reloads, host.proofs) == (chain, 1, 0)
+    assert store.prove_again() == "this host is drained, and all its ports are closed"
+    take(store, drained=False)
+    assert store.prove_again() == "relay-agent: port 465 has no handshake: Connection refused"
+    host.proof = (0, "", "")
+    assert store.prove_again() == ""
+    assert host.proofs == 2
+    assert store.prove_again() == ""
+    assert host.proofs == 2
+
+
+@pytest.mark.usefixtures("program")
+def test_a_stopped_agent_shows_it_once_it_runs(store: TlsStore, authority: PrivateCa, host: Host) -> None:
+    renew(store, authority)
+    assert store.prove_again() == ""
+    assert host.proofs == 0
+    host.agent, host.proof = "running", (1, "", "no")
+    assert store.prove_again() == "no"
+
+
+@pytest.mark.usefixtures("program")
+def test_one_that_the_host_renewed_itself_is_proved_too(store: TlsStore, authority: PrivateCa, host: Host) -> None:
+    host.agent = "running"
+    renew(store, authority)
+    host.proofs, host.proof = 0, (1, "", "no")
+    assert store.prove_again() == ""
+    for text, said in (("{", ""), ("[]", ""), ('{"unproved": ""}', ""), ('{"unproved": "drained"}', "no")):
+        (store.directory / "renewal.json").write_text(text)
+        assert store.prove_again() == said
+    assert host.proofs == 1
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize(("proof", "proofs"), [((0, "", ""), 0), ((1, "", "no"), 1)])
+def test_a_pair_that_comes_back_is_proved_as_it_was(
+    store: TlsStore, authority: PrivateCa, host: Host, proof: tuple[int, str, str], proofs: int
+) -> None:
+    host.agent, host.proof = ("running" if not proofs else "stopped"), proof
+    chain = renew(store, authority)
+    host.agent, host.proof = "running", (1, "", "no")
+    with pytest.raises(TlsStoreError, match="the pair before is back: no"):
+        renew(store, authority)
+    assert store.chain() == chain
+    host.proofs = 0
+    store.prove_again()
+    assert host.proofs == proofs
+
+
+@pytest.mark.usefixtures("program")
+def test_nothing_goes_back_to_a_pair_that_has_ended(
+    store: TlsStore, authority: PrivateCa, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = renew(store, authority)
+    monkeypatch.setattr(TlsStore, "_has_ended", lambda _, certificate: certificate.read_text() == ended)
+    host.agent, host.proof = "running", (1, "", "port 465 shows another certificate")
+    chain = authority.sign(store.request(), ["relay.example.org"], 30)
+    with pytest.raises(TlsStoreError, match="in place of one that has ended: port 465 shows"):
+        store.install(chain)
+    assert store.chain() == chain
+    assert store.prove_again() == "port 465 shows another certificate"
+
+
+def test_when_one_has_ended(store: TlsStore, authority: PrivateCa, tmp_path: Path) -> None:
+    renew(store, authority)
+    assert not store._has_ended(store.directory / CERTIFICATE)
+    yesterday = datetime.now(UTC) - timedelta(days=91)
+    (tmp_path / "ended.pem").write_text(chain_for(new_key(), "relay.example.org", begins=yesterday, days=90))
+    assert store._has_ended(tmp_path / "ended.pem")
 
 
 def test_the_key_that_was_announced_comes_next_once(store: TlsStore, authority: PrivateCa) -> None:
