@@ -258,7 +258,7 @@ class TlsStore:
         status, _, errors = self._run_command([str(PROGRAM), "certificate", "prove"])
         # 2: a release that has no such command.
         if status not in (0, 2):
-            raise TlsStoreError(errors.strip())
+            raise TlsStoreError(errors.strip() or f"relay-agent certificate prove: exit status {status}")
 
     def _prune(self) -> None:
         """Keep the latest versions; the one in use is always among them."""

@@ -76,6 +76,24 @@ def test_running_agent_is_reloaded(machine: Machine, authority: PrivateCa, tmp_p
     assert "PRIVATE KEY" not in json.dumps([found, done])
 
 
+def test_a_drained_host_proves_it_when_it_takes_mail(machine: Machine, authority: PrivateCa, tmp_path: Path) -> None:
+    program = "/opt/postroad/current/bin/relay-agent"
+    machine.sh(f"mkdir -p $(dirname {program}); ln -s $(command -v false) {program}")
+    machine.sh("touch /run/units/active/relay-agent.service; mkdir -p /etc/postroad; touch /etc/postroad/drained.json")
+    issue(authority, tmp_path / "pair", [HOST])
+    chain, key = (tmp_path / "pair" / "chain").read_text(), (tmp_path / "pair" / "key").read_text()
+    installed = step(machine, "install", chain=chain, private_key=key)
+    assert (installed["reloaded"], "drained" in installed["unproved"]) == (True, True)
+    assert "no mail program may see the relay's certificate: this host is drained" in step(machine, "prove")["msg"]
+    assert not step(machine, "prove", check=True).get("failed")
+    machine.sh("rm /etc/postroad/drained.json")
+    assert "certificate prove: exit status 1" in step(machine, "prove")["msg"]
+    machine.sh(f"ln -sf $(command -v true) {program}")
+    for _ in range(2):
+        proved = step(machine, "prove")
+        assert (proved.get("failed", False), proved["changed"], proved["unproved"]) == (False, False, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

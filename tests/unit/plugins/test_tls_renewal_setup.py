@@ -102,18 +102,26 @@ def test_all_of_it_goes_away_again(setup: RenewalSetup, host: Host, tmp_path: Pa
     assert host.asked == []
     for file in setup.files("", "an authority", UNITS):
         file.path.write_text("")
+    (tmp_path / "etc" / "tls" / "issued").mkdir(parents=True)
+    for name in ("renewal.json", "issued/privkey.pem", "fullchain.pem"):
+        (tmp_path / "etc" / "tls" / name).write_text("")
     assert setup.remove(check_mode=True)
     assert len(list((tmp_path / "units").iterdir())) == 2
     assert setup.remove(check_mode=False)
-    assert [*(tmp_path / "units").iterdir(), *(tmp_path / "etc").iterdir()] == []
+    left = [*(tmp_path / "units").iterdir(), *(path for path in (tmp_path / "etc").rglob("*") if path.is_file())]
+    assert left == [tmp_path / "etc" / "tls" / "fullchain.pem"]
+    assert not (tmp_path / "etc" / "tls" / "issued").exists()
     assert host.asked[0][:3] == ["systemctl", "disable", "--now"]
 
 
 def test_a_release_renews(setup: RenewalSetup, host: Host, tmp_path: Path) -> None:
-    told = {"changed": True, "reason": "there is none", "usable": True, "problems": []}
+    told: dict[str, Any] = {"changed": True, "reason": "there is none", "usable": True, "problems": []}
     host.answers["certificate"] = (0, json.dumps(told), "")
     renewed = setup.renew(Path("/opt/postroad/current/bin/relay-agent"))
     assert (renewed.changed, renewed.reason, renewed.usable, renewed.problems) == (True, "there is none", True, ())
+    assert renewed.unproved == ""
+    host.answers["certificate"] = (0, json.dumps(told | {"unproved": "drained"}), "")
+    assert setup.renew(Path("/opt/postroad/current/bin/relay-agent")).unproved == "drained"
     assert host.asked[0][1:4] == ["certificate", "renew", "--json"]
     assert host.asked[0][-1] == str(tmp_path / "etc" / "agent.toml")
 

@@ -42,11 +42,17 @@ def releases() -> dict[str, Any]:
     """A task that stands in for releases of the agent, which would ask an authority, and for lego."""
     lines = ["printf '#!/bin/sh\\n' > /usr/local/bin/lego; chmod 755 /usr/local/bin/lego"]
     for place, usable in (("current", True), ("releases/first", False)):
-        told = {"changed": False, "reason": "", "usable": usable, "problems": ["the authority is down"]}
+        told: dict[str, Any] = {"changed": False, "reason": "", "usable": usable, "unproved": "drained"}
+        told |= {"problems": ["the authority is down"]}
         program = f"/opt/postroad/{place}/bin/relay-agent"
         lines += [f"mkdir -p $(dirname {program})"]
         lines += [f"cat > {program} <<'END'\n#!/bin/sh\necho '{json.dumps(told)}'\nEND", f"chmod 755 {program}"]
     return {"name": "releases", "ansible.builtin.raw": "\n".join(lines)}
+
+
+def systemd(command: str) -> dict[str, Any]:
+    """A task that changes what the host says of its agent."""
+    return {"name": "systemd", "ansible.builtin.raw": f"mkdir -p /run/units/active /etc/postroad; {command}"}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +71,14 @@ def play(shared_machine: Machine, pair: Path) -> Play:
             task("left out", names=["mail.example.org"]),
             task("not for it", hostname="other.example", **provided),
             task("not there", mode="provided", certificate="no.pem", key="no.key"),
+            systemd("touch /run/units/active/relay-agent.service /etc/postroad/drained.json"),
+            task("kept, drained", names=["192.0.2.7", HOST]),
             task("replaced, planned", check=True, **provided),
             task("replaced", **provided),
             task("replaced, kept", **provided, source="host"),
+            systemd("rm /etc/postroad/drained.json"),
+            task("takes mail again", **provided),
+            systemd("rm /run/units/active/relay-agent.service"),
             releases(),
             task("none that holds", release="first", **ACME),
             task("renews itself, planned", check=True, **ACME),
@@ -144,6 +155,16 @@ def test_provided_pair_takes_over(play: Play, shared_machine: Machine, pair: Pat
     assert not play.results["replaced, kept"]["changed"]
 
 
+def test_a_drained_host_has_its_certificate_and_a_warning(play: Play) -> None:
+    closed = "no port has shown the certificate in use yet: this host is drained, and all its ports are closed"
+    changes = {"kept, drained": False, "replaced": True, "replaced, kept": False}
+    for name, changed in changes.items():
+        assert not play.results[name].get("failed"), name
+        assert (play.results[name]["changed"], play.results[name]["warnings"]) == (changed, [closed]), name
+    assert play.results["replaced"]["reloaded"]
+    assert [play.results[name].get("warnings", []) for name in ("issued", "kept", "takes mail again")] == [[], [], []]
+
+
 def test_a_host_that_renews_by_itself(play: Play) -> None:
     assert failure(play.results["none that holds"]) == (
         f"{HOST}: there is no certificate that holds: the authority is down"
@@ -152,7 +173,10 @@ def test_a_host_that_renews_by_itself(play: Play) -> None:
         result = play.results[name]
         assert result["changed"] is changed, name
         assert result["certificate"] == play.results["replaced"]["certificate"]
-    assert play.results["renews itself, kept"]["warnings"] == ["the authority is down"]
+    assert play.results["renews itself, kept"]["warnings"] == [
+        "the authority is down",
+        "no port has shown the certificate in use yet: drained",
+    ]
     assert SECRET not in play.output
 
 
