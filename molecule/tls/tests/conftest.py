@@ -93,6 +93,12 @@ def said(relays: dict[str, Relay]) -> Callable[[str, str], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
+def issued(on: Callable[[str], Any]) -> Callable[[], int]:
+    """How many certificates the authority has issued."""
+    return lambda: int(on("acme").check_output("journalctl --unit=pebble.service --grep='Issued certificate' | wc -l"))
+
+
+@pytest.fixture(scope="session")
 def tlsa(laptop: Any) -> Callable[[str], set[str]]:
     """The keys that DNS has for a name."""
 
