@@ -89,7 +89,7 @@ class Pairs:
         return before
 
     def holds(self, before: Path, now: float) -> bool:
-        """Whether the pair that `put_in_use` took out of use is one, and has not ended. now: seconds since the epoch."""
+        """Whether the pair that `put_in_use` took out of use is one, and has not ended. now: as of `time.time`."""
         try:
             leaf = read_leaf(_read(self.directory / before / CERTIFICATE))
             return leaf.ends.timestamp() > now and leaf.key == key_digest(_read(self.directory / before / KEY))

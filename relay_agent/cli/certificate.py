@@ -153,15 +153,15 @@ def _outcome_in_words(settings: CertificateSettings, outcome: Outcome, now: floa
     if not outcome.reason and not outcome.problems:
         lines.append(f"nothing is due: the certificate {holds}")
     else:
-        meanwhile = "the new certificate is in use" if outcome.changed else "the certificate in use is the one before"
-        if not outcome.reason:
-            meanwhile = "the certificate in use is the same"
+        meanwhile = "the new certificate is in use" if outcome.changed else "the certificate in use stays"
         lines.append(f"{meanwhile}, and {holds}" + ("" if left > 0 else ": mail programs refuse it"))
     if outcome.unproved:
-        lines.append(f"no port has shown it yet: {outcome.unproved}; it is looked at again at the next look")
+        lines.append(f"no port has shown it yet: {outcome.unproved}; the next look sees to it")
     if outcome.problems:
-        lines.append("the next look is the next try (systemctl list-timers relay-certificate.timer), or now: "
-                     "systemctl start relay-certificate")
+        lines.append(
+            "the next look is the next try (systemctl list-timers relay-certificate.timer); "
+            "for one now: systemctl start relay-certificate.service"
+        )
     return lines
 
 

@@ -52,8 +52,8 @@ def add_certificate(commands: Any) -> None:
         f"{_MODULE}:renew",
         "renew the certificate if it is time",
         "Renew the certificate if it is time, and publish TLSA records that are missing. The certificate in use stays "
-        "until the new one has shown itself in a handshake with the relay's own ports. One that does not is kept, and tried "
-        "again before the authority is asked for another.",
+        "until the new one has shown itself in a handshake with the relay's own ports. One that does not is kept, and "
+        "tried again before the authority is asked for another.",
         ["relay-agent certificate renew", "relay-agent certificate renew --now"],
     )
     renew.add_argument("--now", action="store_true", help="whether it is time or not")
@@ -68,7 +68,11 @@ def add_certificate(commands: Any) -> None:
     )
     for parser in (renew, prove):
         parser.add_argument(
-            "--within", type=float, metavar="SECONDS", default=120.0, help="the ports' time to show it; default: %(default)g"
+            "--within",
+            type=float,
+            metavar="SECONDS",
+            default=120.0,
+            help="the ports' time to show it; default: %(default)g",
         )
     for parser in (show, tlsa, renew, prove):
         config_option(parser)

@@ -45,7 +45,7 @@ def test_the_old_one_comes_back_where_a_port_has_no_handshake(
     assert not timer_strikes(RELAY)
     status = relay.host.run(f"systemctl status --no-pager --full {_UNIT}").stdout
     assert "FAILED: the new certificate does not work: port 587 has no handshake" in status
-    assert "the certificate in use is the one before, and holds until" in status
+    assert "the certificate in use stays, and holds until" in status
     assert (relay.host.check_output(_IN_USE), shown(RELAY)) == (in_use, before)
     kept = relay.host.check_output(f"openssl x509 -in {_KEPT}/fullchain.pem -noout -fingerprint -sha256")
     # The next look tries what the authority has issued already.
@@ -65,7 +65,9 @@ def drained(relays: dict[str, Relay]) -> Iterator[Callable[[], None]]:
     host.check_output("systemctl reload relay-agent.service")
 
     def serve() -> None:
-        host.check_output("rm -f /etc/postroad/drained.json && systemctl restart relay-agent.socket relay-agent.service")
+        host.check_output(
+            "rm -f /etc/postroad/drained.json && systemctl restart relay-agent.socket relay-agent.service"
+        )
 
     yield serve
     if host.file("/etc/postroad/drained.json").exists:

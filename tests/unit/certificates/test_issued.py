@@ -20,6 +20,10 @@ from tests.unit.certificates.world import DAY, NAME, World
 LOOK = DAY / 4  # what the timer waits
 
 
+class PowerCutError(Exception):
+    """The machine went away."""
+
+
 def shown(world: World) -> str:
     return read_leaf(world.pairs.chain()).fingerprint
 
@@ -164,15 +168,13 @@ def test_one_whose_key_lost_its_record_does_not_serve(world: World) -> None:
 
 
 @pytest.mark.parametrize("place", ["put_in_use", "prune"])
-def test_a_run_that_breaks_off_costs_no_certificate(
-    issued: World, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+def test_a_run_that_breaks_off_costs_no_certificate(issued: World, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def cut(*_: object) -> None:
-        raise OSError
+        raise PowerCutError
 
     with monkeypatch.context() as patch:
         patch.setattr(Pairs, place, cut)
-        with pytest.raises(OSError):
+        with pytest.raises(PowerCutError):
             issued.run(at_once=True)
     issued.run()
     assert issued.run(at_once=place == "put_in_use").problems == ()
@@ -184,11 +186,11 @@ def test_after_a_run_that_broke_off_before_the_reload_the_one_in_use_is_taken_up
     issued: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut() -> None:
-        raise OSError
+        raise PowerCutError
 
     with monkeypatch.context() as patch:
         patch.setattr(issued, "reload", cut)
-        with pytest.raises(OSError):
+        with pytest.raises(PowerCutError):
             issued.run(at_once=True)
     after = shown(issued)
     outcome = issued.run()

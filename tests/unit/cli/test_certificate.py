@@ -15,6 +15,7 @@ from relay_agent.certificates import agent_unit
 from relay_agent.certificates.chain import key_digest, new_key
 from relay_agent.certificates.journal import Renewals, write_renewals
 from relay_agent.certificates.pairs import Pairs
+from relay_agent.certificates.renewal import Outcome, Renewal
 from relay_agent.cli.main import main
 from tests.unit.certificates.authority import chain_for
 
@@ -107,6 +108,61 @@ def test_a_renewal_that_comes_to_nothing(
     told = json.loads(capsys.readouterr().out)
     assert (told["changed"], told["usable"]) == (False, True)
     assert told["problems"] == ["lego is not on this host: install the package lego"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "days", "said"),
+    [
+        (Outcome(False, "", True), 60, ["nothing is due: the certificate holds until "]),
+        (Outcome(True, "it ends", True), 60, ["the new certificate is in use, and holds until "]),
+        (
+            Outcome(True, "it ends", True, unproved="this host is drained"),
+            60,
+            [
+                "the new certificate is in use, and holds",
+                "no port has shown it yet: this host is drained; the next look",
+            ],
+        ),
+        (
+            Outcome(False, "it ends", True, ("the authority is down",)),
+            60,
+            ["FAILED: the authority is down", "the certificate in use stays, and holds until ", "the next look is the"],
+        ),
+        (
+            Outcome(False, "it ends", False, ("the authority is down",)),
+            -1,
+            ["FAILED: the authority is down", "the certificate in use stays, and ended on ", "the next look is the"],
+        ),
+        (Outcome(False, "there is none", False, ("no",)), None, ["FAILED: no", "there is no certificate in use"]),
+    ],
+)
+def test_the_units_journal_ends_with_what_is_in_use(
+    config: Path,
+    pairs: Pairs,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Outcome,
+    days: float | None,
+    said: list[str],
+) -> None:
+    if days is not None:
+        put_in_use(pairs, days)
+    monkeypatch.setattr(Renewal, "run", lambda *_, **__: outcome)
+    assert run(config, "renew") == (1 if outcome.problems else 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(said)
+    assert all(line.startswith(beginning) for line, beginning in zip(lines, said, strict=True))
+    assert any("mail programs refuse it" in line for line in lines) == (days == -1)
+
+
+def test_a_drained_relay_has_no_port_to_look_at(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    put_in_use(pairs, 60)
+    write_renewals(pairs.directory, Renewals(looked=5.0, unproved="this host is drained"))
+    (config.parent / "drained.json").write_text("{}")
+    assert run(config, "prove", "--within", "0") == 0
+    assert "is shown nowhere: this host is drained" in capsys.readouterr().out
+    assert run(config, "show") == 0
+    assert "no port has shown it yet: this host is drained" in capsys.readouterr().out
 
 
 def test_ports_that_do_not_show_it(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,7 +167,9 @@ def test_stopped_agent_is_left_alone(store: TlsStore, host: Host, authority: Pri
 def test_agent_that_refuses_gets_its_pair_back(store: TlsStore, host: Host, authority: PrivateCa) -> None:
     chain = renew(store, authority)
     host.agent = "refusing"
-    with pytest.raises(TlsStoreError, match=r"the pair before is back: relay-agent.service could not be reloaded: it refuses"):
+    with pytest.raises(
+        TlsStoreError, match=r"the pair before is back: relay-agent.service could not be reloaded: it refuses"
+    ):
         renew(store, authority)
     assert store.chain() == chain
     assert store.key_matches() is True
