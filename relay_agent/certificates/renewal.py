@@ -179,12 +179,13 @@ class Renewal:
             self._problems.append(
                 f"the new certificate does not show itself: {unproved}; it stays, as there is none before it that holds"
             )
+            self._log.event("certificate_not_shown", level="error", problem=unproved)
+        if leaf.key == following:
+            self._pairs.next_key_is_used()
         now = self._tools.clock()
         url = self._settings.acme.directory_url
         self._note(renewed=now, issued=leaf.fingerprint, authority=url, unproved=unproved, unused=0)
         self._issued.forget()
-        if leaf.key == following:
-            self._pairs.next_key_is_used()
         self._pairs.prune()
         self._log.event(
             "certificate_renewed",

@@ -167,7 +167,7 @@ def test_one_whose_key_lost_its_record_does_not_serve(world: World) -> None:
     assert (world.key, len(world.asked)) == (key, 3)
 
 
-@pytest.mark.parametrize("place", ["put_in_use", "prune"])
+@pytest.mark.parametrize("place", ["put_in_use", "next_key_is_used", "prune"])
 def test_a_run_that_breaks_off_costs_no_certificate(issued: World, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def cut(*_: object) -> None:
         raise PowerCutError
@@ -176,9 +176,9 @@ def test_a_run_that_breaks_off_costs_no_certificate(issued: World, monkeypatch: 
         patch.setattr(Pairs, place, cut)
         with pytest.raises(PowerCutError):
             issued.run(at_once=True)
-    issued.run()
-    assert issued.run(at_once=place == "put_in_use").problems == ()
+    assert issued.run().problems == issued.run(at_once=place == "put_in_use").problems == ()
     assert len(issued.asked) == 1
+    assert issued.key != issued.next_key
     assert read_leaf(issued.pairs.chain()).begins.timestamp() == issued.asked[0]
 
 
