@@ -117,7 +117,8 @@ class TlsStore:
         if not self._active():
             return ""
         try:
-            self._prove()
+            # The agent has started with it: no old worker answers any more.
+            self._prove("--within", "30")
         except TlsStoreError as error:
             return str(error)
         self._not_proved.unlink(missing_ok=True)
@@ -236,7 +237,7 @@ class TlsStore:
             return False
         status, _, errors = self._run_command(["systemctl", "reload", AGENT_UNIT])
         if status != 0:
-            raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded: {errors.strip()}")
+            raise TlsStoreError(f"{AGENT_UNIT} could not be reloaded: {' '.join(errors.split())}")
         return True
 
     def _active(self) -> bool:
@@ -251,11 +252,11 @@ class TlsStore:
         # Also 1 where there is no certificate in it.
         return self._run_command(command)[0] != 0
 
-    def _prove(self) -> None:
+    def _prove(self, *options: str) -> None:
         """Have the agent's release look at its own ports, where it knows how to."""
         if not PROGRAM.exists():
             return
-        status, _, errors = self._run_command([str(PROGRAM), "certificate", "prove"])
+        status, _, errors = self._run_command([str(PROGRAM), "certificate", "prove", *options])
         # 2: a release that has no such command.
         if status not in (0, 2):
             raise TlsStoreError(errors.strip() or f"relay-agent certificate prove: exit status {status}")

@@ -34,7 +34,7 @@ class AgentUnit:
         """Begin a reload, in which no session ends. Raises CertificateError when the agent refuses it at once."""
         done = self._systemctl("reload")
         if done.returncode != 0:
-            raise CertificateError(f"{_UNIT} could not be reloaded: {done.stderr.strip()}")
+            raise CertificateError(f"{_UNIT} could not be reloaded: {' '.join(done.stderr.split())}")
 
     @staticmethod
     def _systemctl(*action: str) -> subprocess.CompletedProcess[str]:
