@@ -15,9 +15,8 @@ from relay_agent.certificates.problem import CertificateError
 def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A systemctl that writes down what it is asked; its exit status is in a file."""
     program = tmp_path / "systemctl"
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nprintf "refused\\nsee there\\n" >&2\nexit $(cat {tmp_path}/status)\n'
-    )
+    says = 'printf "refused\\nsee there\\n" >&2'
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{says}\nexit $(cat {tmp_path}/status)\n')
     program.chmod(0o755)
     (tmp_path / "status").write_text("0")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
