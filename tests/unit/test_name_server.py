@@ -36,7 +36,7 @@ def test_what_there_is_with_its_ttl(zone: ZoneServer) -> None:
 
 def test_a_change_under_a_condition(zone: ZoneServer) -> None:
     zone.put(NAME, "A", "192.0.2.1", "192.0.2.2")
-    seen = frozenset({"192.0.2.1", "192.0.2.2"})
+    seen = Answer(60, frozenset({"192.0.2.1", "192.0.2.2"}))
     change = Change(NAME, "A", frozenset({"192.0.2.3"}), frozenset({"192.0.2.1"}), 30, seen)
     assert access(zone).update("example.org", [change])
     assert zone.records[NAME, "A"] == {"192.0.2.2": 60, "192.0.2.3": 30}
@@ -45,8 +45,8 @@ def test_a_change_under_a_condition(zone: ZoneServer) -> None:
 
 def test_nothing_is_done_when_one_of_several_conditions_does_not_hold(zone: ZoneServer) -> None:
     zone.put(NAME, "A", "192.0.2.1")
-    good = Change(NAME, "AAAA", add=frozenset({"2001:db8::1"}), ttl=30, expected=frozenset())
-    bad = Change(NAME, "A", remove=frozenset({"192.0.2.1"}), expected=frozenset())
+    good = Change(NAME, "AAAA", add=frozenset({"2001:db8::1"}), ttl=30, expected=Answer())
+    bad = Change(NAME, "A", remove=frozenset({"192.0.2.1"}), expected=Answer())
     assert not access(zone).update("example.org", [good, bad])
     assert zone.at(NAME, "AAAA") == set()
     assert zone.at(NAME, "A") == {"192.0.2.1"}

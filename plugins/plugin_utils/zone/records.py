@@ -27,7 +27,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import 
 
 __all__ = ["Fleet", "Record", "Relay", "Rule", "common_offers", "fleet_records", "relay_of", "zones_of"]
 
-Rule = Literal["all", "any", "spf", "default"]
+Rule = Literal["all", "any", "spf", "default", "held"]
 _LAST_RESORT = 100
 _INCOMING = {
     ("imap", "implicit"): "_imaps",
@@ -41,7 +41,7 @@ _INCOMING = {
 class Relay:
     """One relay. name: of its own. offers: its ports, best first. keys: SHA-256 of its public keys, for TLSA records.
 
-    dkim: name and text of the record of each signing key, whatever the key's state.
+    dkim: name and text of the record of each signing key, whatever the key's state. drained: it takes no mail.
     """
 
     host: str
@@ -50,6 +50,7 @@ class Relay:
     offers: tuple[Offer, ...] = ()
     keys: tuple[str, ...] = ()
     dkim: tuple[tuple[str, str], ...] = ()
+    drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Record:
 
     rule: `all` of the values have to be there; `any`: at least one; `spf`: a policy that has each of `mechanisms`, for
     which `values` is the proposal where there is none; `default`: one that begins as the proposal does, whatever it
-    says further. beginning: only texts that begin so are compared, the others at the name are somebody else's.
+    says further; `held`: only those of `members` may be there, and of them only `values`. beginning: only texts that
+    begin so are compared, the others at the name are somebody else's.
     """
 
     owner: str
@@ -94,6 +96,7 @@ class Record:
     rule: Rule = "all"
     beginning: str = ""
     mechanisms: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 def fleet_records(fleet: Fleet) -> list[Record]:
@@ -323,4 +326,5 @@ def relay_of(facts: Mapping[str, Any]) -> Relay:
         offers=tuple(offers(direct_listeners(facts["listeners"]))),
         keys=tuple(facts["keys"]),
         dkim=tuple((each["name"], each["value"]) for each in facts["dkim"]),
+        drained=bool(facts.get("drained")),
     )
