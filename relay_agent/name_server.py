@@ -144,12 +144,20 @@ class NameServer:
         return Answer(ttl, values, frozenset(served), frozenset(alias))
 
     def survey(
-        self, owner: str, kind: str, wanted: frozenset[str] = frozenset(), *, recursive: bool = False
+        self,
+        owner: str,
+        kind: str,
+        wanted: frozenset[str] = frozenset(),
+        *,
+        recursive: bool = False,
+        zone: str = "",
     ) -> Answer:
         """What is at the name itself, and what there leaves no room for records of this type.
 
         What a wildcard stands for (RFC 4592) is not at the name: it vanishes when anything is put there, and is no
-        condition of an update. wanted: when just these are there, nothing further is asked.
+        condition of an update. wanted: when just these are there, nothing further is asked. zone: where the server
+        takes updates of it; then it is asked itself whether something is at the name, by a condition without a change,
+        and else that is told by the wildcard's having the same.
         """
         found = self.ask(owner, kind, recursive=recursive)
         if kind == "CNAME" and not found.values:
@@ -159,15 +167,15 @@ class NameServer:
             found = replace(found, beside=frozenset(beside))
         if not found.beside and found.values in (wanted, frozenset()):
             return found
-        if found.values and self._by_wildcard(owner, kind, found.values, recursive):
+        if found.values and self._by_wildcard(owner, kind, found.values, recursive, zone):
             found = replace(found, ttl=0, values=frozenset(), served=frozenset())
         kinds = {other for other, _ in found.beside}
         values = {each: frozenset(value for other, value in found.beside if other == each) for each in kinds}
-        stays = {each for each in kinds if not self._by_wildcard(owner, each, values[each], recursive)}
+        stays = {each for each in kinds if not self._by_wildcard(owner, each, values[each], recursive, zone)}
         return replace(found, beside=frozenset(each for each in found.beside if each[0] in stays))
 
-    def _by_wildcard(self, owner: str, kind: str, values: frozenset[str], recursive: bool) -> bool:
-        """Whether the nearest wildcard above the name has just these."""
+    def _by_wildcard(self, owner: str, kind: str, values: frozenset[str], recursive: bool, zone: str) -> bool:
+        """Whether the nearest wildcard above the name has just these, and the name itself has not."""
         parent = owner.rstrip(".").partition(".")[2]
         while parent:
             try:
@@ -175,7 +183,7 @@ class NameServer:
             except NameServerError:
                 return False  # above what this server serves
             if above:
-                return above == values
+                return above == values and (not zone or self.update(zone, [Change(owner, kind, expected=Answer())]))
             parent = parent.partition(".")[2]
         return False
 

@@ -65,7 +65,7 @@ class Publisher:
 
     def publish(self, zone: str, records: Sequence[Record]) -> None:
         """Bring a zone's records to what is wanted. Raises NameServerError."""
-        steps = [self._compared(record) for record in records]
+        steps = [self._compared(zone, record) for record in records]
         self.told += [sentence for step in steps if (sentence := _sentence(step.judged))]
         todo = [step for step in steps if step.judged.add or step.judged.remove]
         # What only goes, goes first: it may be in the way of what comes.
@@ -77,13 +77,13 @@ class Publisher:
             self.diffs.append(difference(f"zone {zone} at {self._server.host}", before, after))
             if not self._check_mode:
                 self._send(zone, todo)
-                refused = self._read_back(todo)
+                refused = self._read_back(zone, todo)
         for step in steps:
             if step not in refused:
                 self._remember(step)
 
-    def _compared(self, record: Record) -> _Step:
-        found = self._server.survey(record.owner, record.kind, frozenset(record.values))
+    def _compared(self, zone: str, record: Record) -> _Step:
+        found = self._server.survey(record.owner, record.kind, frozenset(record.values), zone=zone)
         mine = self._published.get((record.owner, record.kind), frozenset())
         beside = frozenset(each for each in found.beside if (record.owner, *each) not in self._going)
         return _Step(judge(record, found.values, mine, ttl=found.ttl, beside=beside), found)
@@ -98,15 +98,15 @@ class Publisher:
             if not self._server.update(zone, changes):
                 raise NameServerError(
                     f"{self._server.host}: somebody changed the zone {zone} at the same moment; nothing of this step was "
-                    "done. Run it again. If it says so each time, a name has the same records as a wildcard above it: "
-                    "take out those at the name."
+                    "done. Run it again."
                 )
 
-    def _read_back(self, todo: Sequence[_Step]) -> list[_Step]:
+    def _read_back(self, zone: str, todo: Sequence[_Step]) -> list[_Step]:
         """Those that the server did not do, after it had its time; each is in `refused` in words."""
         until = time.monotonic() + _SHOWN_WITHIN
         while True:
-            open_ones = [(step, answer) for step in todo if not _done(step.judged, answer := self._seen(step.judged))]
+            seen = [(step, self._seen(zone, step.judged)) for step in todo]
+            open_ones = [(step, answer) for step, answer in seen if not _done(step.judged, answer)]
             if not open_ones or time.monotonic() > until:
                 break
             todo = [step for step, _ in open_ones]
@@ -114,8 +114,8 @@ class Publisher:
         self.refused += [_refusal(self._server.host, step.judged, answer) for step, answer in open_ones]
         return [step for step, _ in open_ones]
 
-    def _seen(self, judged: Judged) -> Answer:
-        return self._server.survey(judged.record.owner, judged.record.kind, judged.add)
+    def _seen(self, zone: str, judged: Judged) -> Answer:
+        return self._server.survey(judged.record.owner, judged.record.kind, judged.add, zone=zone)
 
     def _remember(self, step: _Step) -> None:
         """After a record was brought to what is wanted: what of it is from here."""

@@ -311,6 +311,15 @@ def test_a_wildcard_is_not_at_the_name(controller: Controller, zone: ZoneServer)
     assert controller.run(settings_host="mail.example.org")["changed"] is False
 
 
+def test_what_is_at_the_name_though_a_wildcard_has_the_same(controller: Controller, zone: ZoneServer) -> None:
+    zone.put("*.example.org.", "A", "203.0.113.9")
+    zone.put("relay1.example.org.", "A", "203.0.113.9")
+    result = controller.run()
+    assert not result.get("failed"), result["msg"]
+    assert any("relay1.example.org. A there is 203.0.113.9 instead" in text for text in result["warnings"])
+    assert zone.at("relay1.example.org.", "A") == {"203.0.113.9", "192.0.2.1"}
+
+
 def test_who_is_held_out_though_it_takes_mail_is_told(controller: Controller, zone: ZoneServer) -> None:
     controller.options["failover"] = {"enabled": True}
     zone.put("_drained.mail.example.org.", "TXT", '"relay1.example.org"', '"relay2.example.org"')

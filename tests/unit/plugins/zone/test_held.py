@@ -42,4 +42,4 @@ def test_as_dns_check_has_it() -> None:
     (record,) = held_records(fleet(failover=True))
     row = compare(record, "ns1", Answer(30, frozenset({ONE})))
     assert row.state == "wrong"
-    assert row.remove == ('_drained.mail.example.org. 30 IN TXT "relay1.example.org"',)
+    assert row.remove == ('_drained.mail.example.org. 3600 IN TXT "relay1.example.org"',)
