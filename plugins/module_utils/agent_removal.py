@@ -129,7 +129,7 @@ class AgentRemoval:
     def _end_hold(self) -> None:
         """Take away the mark by which drain.yml holds this relay out of the address list of the fleet's name.
 
-        It would hold out the next host of this name, too. Nothing puts the address back meanwhile: nobody answers there.
+        It would hold out the next host of this name, too. Nothing puts the address back: nobody answers there.
         """
         program = self._root / "usr/local/bin/relay-agent"
         if not ((self._root / "etc/postroad-failover.toml").exists() and program.exists()):
@@ -137,8 +137,8 @@ class AgentRemoval:
         status, _, errors = self._run([str(program), "failover", "join", "--json"])
         if status != 0:
             self.warnings.append(
-                f"{errors.strip() or f'relay-agent failover join: exit status {status}'}. The name server still holds this "
-                "relay out of the address list: dns.yml ends that once the host is out of the inventory, and "
+                f"{errors.strip() or f'relay-agent failover join: exit status {status}'}. The name server still holds "
+                "this relay out of the address list: dns.yml ends that once the host is out of the inventory, and "
                 "`relay-agent failover join` on the next host of its name."
             )
 

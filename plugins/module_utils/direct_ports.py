@@ -17,7 +17,7 @@ __all__ = ["direct_listeners", "is_loopback"]
 
 
 def direct_listeners(listeners: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that others can use directly. listeners: as in the variable `relay_agent_listeners`, whose order is kept."""
+    """Those that others can use directly, in their order. listeners: as in the variable `relay_agent_listeners`."""
     return [each for each in listeners if not (is_loopback(each) or each.get("proxy_from"))]
 
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
+from ansible_collections.postroad.relay.plugins.plugin_utils.incoming_ports import (
+    DEFAULT_KIND,
+    DEFAULT_SECURITY,
+    incoming_port,
+)
 
-from ..incoming_ports import DEFAULT_KIND, DEFAULT_SECURITY, incoming_port
 from .mail_service import Incoming, MailService
 
 __all__ = ["mail_service"]

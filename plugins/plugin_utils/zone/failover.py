@@ -75,11 +75,13 @@ def _port(fleet: Fleet, failover: Mapping[str, Any]) -> tuple[int, str]:
     common = common_offers(fleet.relays)
     if not common:
         raise DnsValueError(
-            "the relays have no port with TLS in common that others reach at their own addresses (loopback, 25, and ports "
-            "behind a balancer, proxy_from, are not looked at)"
+            "the relays have no port with TLS in common that others reach at their own addresses (loopback, 25, and "
+            "ports behind a balancer, proxy_from, are not looked at)"
         )
     wanted = failover.get("port")
     fitting = [offer for offer in common if wanted is None or offer.port == int(wanted)]
     if not fitting:
-        raise DnsValueError(f"port {wanted} is none that every relay has with TLS and others reach at its own addresses")
+        raise DnsValueError(
+            f"port {wanted} is none that every relay has with TLS and others reach at its own addresses"
+        )
     return fitting[0].port, fitting[0].security

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who is held out of the address list (see relay_agent/failover): only a relay that is drained should be.
 
-The mark of a relay that has left the inventory is nobody's any more, and would hold out the next host of that name. That
-of a relay which takes mail is told: somebody may have put it there by hand, or a backup has brought the host back.
+The mark of a relay that has left the inventory is nobody's any more, and would hold out the next host of that name.
+That of a relay which takes mail is told: somebody may have put it there by hand, or a backup has brought the host back.
 """
 
 from __future__ import annotations

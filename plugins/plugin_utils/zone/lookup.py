@@ -44,9 +44,7 @@ class Lookup:
     _servers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _silent: dict[str, str] = field(default_factory=dict)
 
-    def ask(
-        self, owner: str, kind: str, wanted: frozenset[str] = frozenset()
-    ) -> Iterator[tuple[str, Answer | str]]:
+    def ask(self, owner: str, kind: str, wanted: frozenset[str] = frozenset()) -> Iterator[tuple[str, Answer | str]]:
         """For each server its name, and what it has or in words why that cannot be known.
 
         wanted: as in NameServer.survey.

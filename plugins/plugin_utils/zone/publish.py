@@ -72,8 +72,10 @@ class Publisher:
         todo.sort(key=lambda step: bool(step.judged.add))
         refused: list[_Step] = []
         if todo:
-            before = "".join(_line(step, value, step.found.ttl) for step in todo for value in sorted(step.judged.remove))
-            after = "".join(_line(step, value, _ttl(step)) for step in todo for value in sorted(step.judged.add))
+            before = "".join(
+                _line(step, value, step.found.ttl) for step in todo for value in sorted(step.judged.remove)
+            )
+            after = "".join(_line(step, value, _ttl(*step)) for step in todo for value in sorted(step.judged.add))
             self.diffs.append(difference(f"zone {zone} at {self._server.host}", before, after))
             if not self._check_mode:
                 self._send(zone, todo)
@@ -91,14 +93,13 @@ class Publisher:
     def _send(self, zone: str, todo: Sequence[_Step]) -> None:
         for start in range(0, len(todo), _MOST_IN_A_MESSAGE):
             changes = [
-                Change(step.judged.record.owner, step.judged.record.kind, step.judged.add, step.judged.remove, _ttl(step),
-                       step.found)
-                for step in todo[start : start + _MOST_IN_A_MESSAGE]
-            ]  # fmt: skip
+                Change(each.record.owner, each.record.kind, each.add, each.remove, _ttl(each, found), found)
+                for each, found in todo[start : start + _MOST_IN_A_MESSAGE]
+            ]
             if not self._server.update(zone, changes):
                 raise NameServerError(
-                    f"{self._server.host}: somebody changed the zone {zone} at the same moment; nothing of this step was "
-                    "done. Run it again."
+                    f"{self._server.host}: somebody changed the zone {zone} at the same moment; nothing of this step "
+                    "was done. Run it again."
                 )
 
     def _read_back(self, zone: str, todo: Sequence[_Step]) -> list[_Step]:
@@ -144,10 +145,9 @@ def _refusal(host: str, judged: Judged, answer: Answer) -> str:
     return f"{judged.record.owner} {judged.record.kind}: {host} took the update and did not {' and '.join(did)} ({why})"
 
 
-def _ttl(step: _Step) -> int:
+def _ttl(judged: Judged, found: Answer) -> int:
     """Seconds. A policy that is merged into another's text keeps the time that its neighbours at the name have."""
-    record = step.judged.record
-    return step.found.ttl if record.beginning and step.found.values else record.ttl
+    return found.ttl if judged.record.beginning and found.values else judged.record.ttl
 
 
 def _sentence(judged: Judged) -> str:

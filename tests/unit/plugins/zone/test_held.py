@@ -28,13 +28,13 @@ def test_nobody_or_a_relay_that_is_drained() -> None:
 
 def test_a_relay_that_takes_mail_is_told_and_stays_held() -> None:
     found = judged(ONE, TWO)
-    assert (found.state, found.remove, found.unwanted) == ("wrong", frozenset(), {ONE})
+    assert (found.state, found.remove, found.unwanted) == ("wrong", frozenset(), frozenset({ONE}))
     assert "holds relay1.example.org out of the address list, though not drained" in found.says
 
 
 def test_what_is_no_relay_any_more_goes() -> None:
     found = judged(THREE)
-    assert (found.state, found.remove, found.unwanted) == ("wrong", {THREE}, frozenset())
+    assert (found.state, found.remove, found.unwanted) == ("wrong", frozenset({THREE}), frozenset())
     assert found.says == "names what is no relay any more: relay3.example.org"
 
 
