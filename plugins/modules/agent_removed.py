@@ -59,8 +59,10 @@ def main() -> None:
             removed = removal.remove(discard_mail=discard_mail)
     except (RemovalError, OSError) as error:
         module.fail_json(msg=str(error))
+    for warning in removal.warnings:
+        module.warn(warning)
     diff = {"before": "".join(f"{each}\n" for each in removed), "after": ""} if removed else {}
-    module.exit_json(changed=bool(removed), removed=removed, diff=diff, warnings=removal.warnings)
+    module.exit_json(changed=bool(removed), removed=removed, diff=diff)
 
 
 if __name__ == "__main__":
