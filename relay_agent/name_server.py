@@ -6,7 +6,7 @@ from __future__ import annotations
 import binascii
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dns.exception
 import dns.flags
@@ -25,6 +25,7 @@ import dns.update
 
 __all__ = ["Answer", "Change", "NameServer", "NameServerError", "TsigKey", "canonical"]
 
+_OTHERS = ("A", "AAAA", "MX", "TXT")  # what is mostly found where an alias is wanted
 _WITHIN = 10.0  # seconds that a server has for an answer
 _PREREQUISITE = {dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN}
 _QUESTION_REFUSED = {
@@ -74,22 +75,32 @@ class TsigKey:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The records of one name and type. values: in the form of a zone file, lower case where case has no meaning."""
+    """The records of one name and type. values: in the form of a zone file, as `canonical` has it.
+
+    served: the same as the server has them, where a long text may be cut elsewhere: by these it knows them again.
+    beside: type and value of what is at the name and leaves no room for the type that was asked for, since an alias
+    (CNAME) stands alone at its name (RFC 1034 3.6.2).
+    """
 
     ttl: int = 0
     values: frozenset[str] = frozenset()
+    served: frozenset[str] = field(default=frozenset(), compare=False)
+    beside: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Records to add and to remove at one name. expected: what has to be there, or nothing at all is done; or None."""
+    """Records to add and to remove at one name.
+
+    expected: what the server answered, which has to be still so, or nothing at all is done; None for no condition.
+    """
 
     owner: str
     kind: str
     add: frozenset[str] = frozenset()
     remove: frozenset[str] = frozenset()
     ttl: int = 0
-    expected: frozenset[str] | None = None
+    expected: Answer | None = None
 
 
 class NameServer:
@@ -117,14 +128,64 @@ class NameServer:
         if not recursive and not answer.flags & dns.flags.AA:
             raise NameServerError(f"{self.host}, asked for {kind} of {owner}: it does not serve this zone")
         found = dns.rdatatype.from_text(kind)
-        values: set[str] = set()
+        served: set[str] = set()
+        alias: set[tuple[str, str]] = set()
         ttl = 0
         for rrset in answer.answer:
             # Not what an alias at this name leads to.
-            if rrset.rdtype == found and rrset.name == query.question[0].name:
-                values |= {canonical(kind, rdata.to_text()) for rdata in rrset}
+            if rrset.name != query.question[0].name:
+                continue
+            if rrset.rdtype == found:
+                served |= {rdata.to_text() for rdata in rrset}
                 ttl = max(ttl, rrset.ttl)
-        return Answer(ttl, frozenset(values))
+            elif rrset.rdtype == dns.rdatatype.CNAME:
+                alias |= {("CNAME", canonical("CNAME", rdata.to_text())) for rdata in rrset}
+        values = frozenset(canonical(kind, value) for value in served)
+        return Answer(ttl, values, frozenset(served), frozenset(alias))
+
+    def survey(
+        self,
+        owner: str,
+        kind: str,
+        wanted: frozenset[str] = frozenset(),
+        *,
+        recursive: bool = False,
+        zone: str = "",
+    ) -> Answer:
+        """What is at the name itself, and what there leaves no room for records of this type.
+
+        What a wildcard stands for (RFC 4592) is not at the name: it vanishes when anything is put there, and is no
+        condition of an update. wanted: when just these are there, nothing further is asked. zone: where the server
+        takes updates of it; then it is asked itself whether something is at the name, by a condition without a change,
+        and else that is told by the wildcard's having the same.
+        """
+        found = self.ask(owner, kind, recursive=recursive)
+        if kind == "CNAME" and not found.values:
+            beside = {
+                (other, value) for other in _OTHERS for value in self.ask(owner, other, recursive=recursive).values
+            }
+            found = replace(found, beside=frozenset(beside))
+        if not found.beside and found.values in (wanted, frozenset()):
+            return found
+        if found.values and self._by_wildcard(owner, kind, found.values, recursive, zone):
+            found = replace(found, ttl=0, values=frozenset(), served=frozenset())
+        kinds = {other for other, _ in found.beside}
+        values = {each: frozenset(value for other, value in found.beside if other == each) for each in kinds}
+        stays = {each for each in kinds if not self._by_wildcard(owner, each, values[each], recursive, zone)}
+        return replace(found, beside=frozenset(each for each in found.beside if each[0] in stays))
+
+    def _by_wildcard(self, owner: str, kind: str, values: frozenset[str], recursive: bool, zone: str) -> bool:
+        """Whether the nearest wildcard above the name has just these, and the name itself has not."""
+        parent = owner.rstrip(".").partition(".")[2]
+        while parent:
+            try:
+                above = self.ask(f"*.{parent}.", kind, recursive=recursive).values
+            except NameServerError:
+                return False  # above what this server serves
+            if above:
+                return above == values and (not zone or self.update(zone, [Change(owner, kind, expected=Answer())]))
+            parent = parent.partition(".")[2]
+        return False
 
     def update(self, zone: str, changes: Iterable[Change]) -> bool:
         """Do all of the changes or none; False when what was expected is not there (any more)."""
@@ -149,13 +210,16 @@ class NameServer:
         )
         for change in changes:
             owner = dns.name.from_text(change.owner)
-            if change.expected is not None:
-                if change.expected:
-                    message.present(owner, change.kind, *sorted(change.expected))
-                else:
-                    message.absent(owner, change.kind)
+            there = change.expected.served or change.expected.values if change.expected is not None else frozenset()
+            if there:
+                message.present(owner, change.kind, *sorted(there))
+            elif change.expected is not None:
+                message.absent(owner, change.kind)
             for value in sorted(change.remove):
-                message.delete(owner, change.kind, value)
+                # The server goes by the octets: a text that is cut elsewhere is another record to it.
+                same = {each for each in there if canonical(change.kind, each) == value}
+                for each in sorted(same or {value}):
+                    message.delete(owner, change.kind, each)
             for value in sorted(change.add):
                 message.add(owner, change.ttl, change.kind, value)
         return message

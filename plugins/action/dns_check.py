@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.findings import as_json, compare, render, verdict
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.fleet import FLEET_ARGUMENTS, read_fleet
+from ansible_collections.postroad.relay.plugins.plugin_utils.zone.held import held_records
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.lookup import Lookup, LookupFailed, own_resolvers
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import SpfError
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import DnsValueError
@@ -35,15 +36,15 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            _, records = read_fleet(options, (task_vars or {})["hostvars"])
+            fleet, records = read_fleet(options, (task_vars or {})["hostvars"])
             resolvers = [options["resolver"]] if options["resolver"] else own_resolvers()
         except (DnsValueError, LookupFailed, SpfError) as error:
             return result | {"failed": True, "msg": str(error)}
         lookup = Lookup(resolvers, options["servers"], options["at"] == "authoritative")
         rows = [
             compare(record, server, answer)
-            for record in records
-            for server, answer in lookup.ask(record.owner, record.kind)
+            for record in [*records, *held_records(fleet)]
+            for server, answer in lookup.ask(record.owner, record.kind, frozenset(record.values))
         ]
         Display().display(f"\n{render(rows)}\n")
         if options["json"] and self._task.check_mode:

@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, Any] = {
                 "options": {
                     "kind": {"type": "str", "choices": ["imap", "pop3"], "default": "imap"},
                     "host": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 993},
+                    "port": {"type": "int"},
                     "security": {"type": "str", "choices": ["implicit", "starttls"], "default": "implicit"},
                     "username": {"type": "str", "choices": ["address", "localpart"], "default": "address"},
                 },

@@ -24,7 +24,7 @@ class RemovalError(Exception):
 
 
 class AgentRemoval:
-    """`root` is the host's root directory."""
+    """`root` is the host's root directory. warnings: what is left elsewhere, for the operator to know."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class AgentRemoval:
         self._drained = root / DRAINED.relative_to("/")
         self._queue_directory = root / "var/lib/postroad/queue"
         self._opt = root / "opt/postroad"
+        self.warnings: list[str] = []
 
     def leftovers(self) -> list[Path]:
         """What of Postroad is on the host, in the order in which it goes."""
@@ -111,6 +112,7 @@ class AgentRemoval:
             raise
         for path in self._besides():
             self._run(["systemctl", "disable", "--now", "--quiet", path.name])
+        self._end_hold()
         removed += self._set_damaged_aside()
         HostDrain(self._run, self._queue, path=self._drained, units=self._root / "etc/systemd/system").forget()
         for path in leftovers:
@@ -123,6 +125,22 @@ class AgentRemoval:
         self._run(["userdel", USER])
         self._run(["groupdel", USER])
         return removed
+
+    def _end_hold(self) -> None:
+        """Take away the mark by which drain.yml holds this relay out of the address list of the fleet's name.
+
+        It would hold out the next host of this name, too. Nothing puts the address back: nobody answers there.
+        """
+        program = self._root / "usr/local/bin/relay-agent"
+        if not ((self._root / "etc/postroad-failover.toml").exists() and program.exists()):
+            return
+        status, _, errors = self._run([str(program), "failover", "join", "--json"])
+        if status != 0:
+            self.warnings.append(
+                f"{errors.strip() or f'relay-agent failover join: exit status {status}'}. The name server still holds "
+                "this relay out of the address list: dns.yml ends that once the host is out of the inventory, and "
+                "`relay-agent failover join` on the next host of its name."
+            )
 
     def _set_damaged_aside(self) -> list[str]:
         state = self._queue_directory.parent

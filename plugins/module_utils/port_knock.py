@@ -7,7 +7,6 @@ Nothing is signed in to and nothing is sent. SMTP over TLS: RFC 8314 3.3; STARTT
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 import smtplib
 import socket
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-__all__ = ["is_loopback", "knock", "knock_all"]
+__all__ = ["knock", "knock_all"]
 
 _AT_ONCE = 12
 _ISSUER = {18, 19, 20, 21}
@@ -148,14 +147,3 @@ def _in_words(error: Exception, host: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
-
-
-def is_loopback(listener: Mapping[str, Any]) -> bool:
-    """Whether only the relay itself can reach the listener."""
-    address = listener.get("address")
-    if not address:
-        return False
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return str(address) == "localhost"

@@ -11,6 +11,7 @@ short_description: Take the agent off a host that has no mail left
 description:
   - Stops and removes the agent, its units, releases, configuration, keys and state, our table of the packet filter, and
     the system user.
+  - Ends what C(drain.yml) has told the name server of the fleet, that this relay is held out of the address list.
   - Refuses on a host that takes mail, and on one that has mail left; says how much, and what to do.
 options:
   discard_mail:
@@ -58,6 +59,8 @@ def main() -> None:
             removed = removal.remove(discard_mail=discard_mail)
     except (RemovalError, OSError) as error:
         module.fail_json(msg=str(error))
+    for warning in removal.warnings:
+        module.warn(warning)
     diff = {"before": "".join(f"{each}\n" for each in removed), "after": ""} if removed else {}
     module.exit_json(changed=bool(removed), removed=removed, diff=diff)
 

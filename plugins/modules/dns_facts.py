@@ -57,6 +57,10 @@ dkim:
   type: list
   elements: dict
   returned: success
+drained:
+  description: Whether the relay takes no mail for now.
+  type: bool
+  returned: success
 keys:
   description: SHA-256 of the public keys of the present certificate and of the next one.
   type: list
@@ -68,6 +72,7 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.postroad.relay.plugins.module_utils.host_drain import DRAINED, is_drained
 
 PROGRAM = "/usr/local/bin/relay-agent"
 
@@ -113,7 +118,7 @@ def main() -> None:
         for record in ask("dkim", "record", domain)
     ]
     given = {name: params[name] for name in ("host", "name", "addresses", "listeners")}
-    module.exit_json(changed=changed, keys=keys, dkim=dkim, **given)
+    module.exit_json(changed=changed, keys=keys, dkim=dkim, drained=is_drained(DRAINED), **given)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ description:
   - Connects to every listener at once, reads the greeting, begins TLS, verifies the certificate with the relay's name,
     and says goodbye before the sign-in. Sends no mail and changes nothing.
   - A port that is closed does not fail the module, the result says so; M(postroad.relay.status_report) judges.
-  - Listeners on a loopback address are left out, nobody else can reach them.
+  - Listeners on a loopback address are left out, nobody else can reach them; so are those behind a balancer
+    (C(proxy_from)), where the relay takes connections from the balancer alone.
 options:
   host:
     description: DNS name of the relay, as its certificate has it.
@@ -58,7 +59,8 @@ ports:
 import ssl
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback, knock_all
+from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners
+from ansible_collections.postroad.relay.plugins.module_utils.port_knock import knock_all
 
 
 def main() -> None:
@@ -73,7 +75,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    reachable = [each for each in options["listeners"] if not is_loopback(each)]
+    reachable = direct_listeners(options["listeners"])
     try:
         ports = knock_all(options["host"], reachable, options["ca_certificate"], options["timeout"])
     except (ssl.SSLError, ValueError) as error:

@@ -98,7 +98,7 @@ class AddressList:
         for kind, owner in self._owners.items():
             if kind in changes or kind == "TXT":
                 add, remove = changes.get(kind, nothing)
-                planned.append(Change(owner, kind, add, remove, self._settings.dns.ttl, listing.found[kind].values))
+                planned.append(Change(owner, kind, add, remove, self._settings.dns.ttl, listing.found[kind]))
         try:
             return self._server.update(self._settings.dns.zone, planned)
         except NameServerError as error:

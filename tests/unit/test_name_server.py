@@ -36,7 +36,7 @@ def test_what_there_is_with_its_ttl(zone: ZoneServer) -> None:
 
 def test_a_change_under_a_condition(zone: ZoneServer) -> None:
     zone.put(NAME, "A", "192.0.2.1", "192.0.2.2")
-    seen = frozenset({"192.0.2.1", "192.0.2.2"})
+    seen = Answer(60, frozenset({"192.0.2.1", "192.0.2.2"}))
     change = Change(NAME, "A", frozenset({"192.0.2.3"}), frozenset({"192.0.2.1"}), 30, seen)
     assert access(zone).update("example.org", [change])
     assert zone.records[NAME, "A"] == {"192.0.2.2": 60, "192.0.2.3": 30}
@@ -45,8 +45,8 @@ def test_a_change_under_a_condition(zone: ZoneServer) -> None:
 
 def test_nothing_is_done_when_one_of_several_conditions_does_not_hold(zone: ZoneServer) -> None:
     zone.put(NAME, "A", "192.0.2.1")
-    good = Change(NAME, "AAAA", add=frozenset({"2001:db8::1"}), ttl=30, expected=frozenset())
-    bad = Change(NAME, "A", remove=frozenset({"192.0.2.1"}), expected=frozenset())
+    good = Change(NAME, "AAAA", add=frozenset({"2001:db8::1"}), ttl=30, expected=Answer())
+    bad = Change(NAME, "A", remove=frozenset({"192.0.2.1"}), expected=Answer())
     assert not access(zone).update("example.org", [good, bad])
     assert zone.at(NAME, "AAAA") == set()
     assert zone.at(NAME, "A") == {"192.0.2.1"}
@@ -156,3 +156,64 @@ def test_values_are_compared_in_one_form() -> None:
 def test_more_than_one_record_s_data_is_refused(value: str) -> None:
     with pytest.raises((dns.exception.DNSException, ValueError)):
         canonical("SRV", value)
+
+
+def test_a_record_is_known_to_the_server_as_it_serves_it(zone: ZoneServer) -> None:
+    cut, whole = '"v=spf1 include:a.example " "~all"', '"v=spf1 include:a.example ~all"'
+    zone.put(NAME, "TXT", cut, '"other"')
+    there = access(zone).ask(NAME, "TXT")
+    assert there.values == {whole, '"other"'}
+    assert there.served == {cut, '"other"'}
+    change = Change(NAME, "TXT", frozenset({'"v=spf1 ~all"'}), frozenset({whole}), 30, there)
+    assert access(zone).update("example.org", [change])
+    assert zone.at(NAME, "TXT") == {'"v=spf1 ~all"', '"other"'}
+
+
+def test_a_text_that_is_there_twice_goes_twice(zone: ZoneServer) -> None:
+    zone.put(NAME, "TXT", '"ab"', '"a" "b"')
+    there = access(zone).ask(NAME, "TXT")
+    assert access(zone).update("example.org", [Change(NAME, "TXT", remove=there.values, expected=there)])
+    assert zone.at(NAME, "TXT") == set()
+
+
+def test_an_alias_leaves_no_room(zone: ZoneServer) -> None:
+    zone.put(NAME, "CNAME", "Host.Example.NET.")
+    there = access(zone).survey(NAME, "A", frozenset({"192.0.2.1"}))
+    assert there == Answer(beside=frozenset({("CNAME", "host.example.net.")}))
+    assert access(zone).survey(NAME, "CNAME").beside == frozenset()
+
+
+def test_what_leaves_an_alias_no_room(zone: ZoneServer) -> None:
+    zone.put(NAME, "A", "192.0.2.1")
+    zone.put(NAME, "TXT", '"a" "b"')
+    assert access(zone).survey(NAME, "CNAME").beside == {("A", "192.0.2.1"), ("TXT", '"ab"')}
+    assert access(zone).survey("other.example.org.", "CNAME") == Answer()
+
+
+def test_what_a_wildcard_stands_for_is_not_there(zone: ZoneServer) -> None:
+    zone.put("*.example.org.", "A", "192.0.2.9")
+    zone.put("*.example.org.", "TXT", '"x"')
+    for owner in (NAME, "a.b.example.org."):
+        assert access(zone).ask(owner, "A").values == {"192.0.2.9"}
+        assert access(zone).survey(owner, "A", frozenset({"192.0.2.1"})) == Answer()
+        assert access(zone).survey(owner, "CNAME") == Answer()
+    zone.put(NAME, "A", "192.0.2.8")
+    assert access(zone).survey(NAME, "A").values == {"192.0.2.8"}
+    assert access(zone).survey(NAME, "CNAME").beside == {("A", "192.0.2.8")}
+    del zone.records["*.example.org.", "A"], zone.records["*.example.org.", "TXT"]
+    zone.put("*.example.org.", "CNAME", "host.example.net.")
+    assert access(zone).survey("new.example.org.", "A").beside == frozenset()
+
+
+def test_what_is_as_wanted_is_asked_once(zone: ZoneServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone.put(NAME, "A", "192.0.2.1")
+    asked: list[str] = []
+    ask = NameServer.ask
+
+    def counted(self: NameServer, owner: str, kind: str, *, recursive: bool = False) -> Answer:
+        asked.append(owner)
+        return ask(self, owner, kind, recursive=recursive)
+
+    monkeypatch.setattr(NameServer, "ask", counted)
+    access(zone).survey(NAME, "A", frozenset({"192.0.2.1"}))
+    assert asked == [NAME]

@@ -93,10 +93,26 @@ class ZoneServer:
             owner, kind = question.name.to_text().lower(), dns.rdatatype.to_text(question.rdtype)
             if not question.name.is_subdomain(self.zone):
                 answer.set_rcode(dns.rcode.REFUSED)
-            elif self.records.get((owner, kind)):
-                values = self.records[owner, kind]
-                answer.answer.append(dns.rrset.from_text(owner, max(values.values()), "IN", kind, *values))
+            else:
+                for found in dict.fromkeys([kind, "CNAME"]):
+                    if values := self._values(owner, found):
+                        answer.answer.append(dns.rrset.from_text(owner, max(values.values()), "IN", found, *values))
+                        break
         return answer
+
+    def _values(self, owner: str, kind: str) -> dict[str, int]:
+        """Those at the name or, when nothing is there, of the nearest wildcard above it (RFC 4592)."""
+        while not any(values for (name, _), values in self.records.items() if name == owner):
+            parent = owner.removeprefix("*.").partition(".")[2]
+            if not dns.name.from_text(parent).is_subdomain(self.zone):
+                return {}
+            owner = f"*.{parent}"
+        return self.records.get((owner, kind), {})
+
+    def _stands_apart(self, owner: str, kind: str) -> bool:
+        """Whether an addition is ignored: an alias beside other data, or the other way round (RFC 2136 3.4.2.2)."""
+        there = {other for (name, other), values in self.records.items() if name == owner and values}
+        return bool(there - {"CNAME"}) if kind == "CNAME" else "CNAME" in there
 
     def _update(self, message: Any) -> dns.rcode.Rcode:
         expected: dict[tuple[str, str], set[str]] = {}
@@ -117,6 +133,6 @@ class ZoneServer:
             for rdata in rrset:
                 if rrset.deleting == dns.rdataclass.NONE:
                     there.pop(rdata.to_text(), None)
-                else:
+                elif not self._stands_apart(*place):
                     there[rdata.to_text()] = rrset.ttl
         return dns.rcode.NOERROR

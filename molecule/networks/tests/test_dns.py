@@ -53,6 +53,13 @@ def knot(on: Callable[[str], Any]) -> Callable[..., None]:
     return change
 
 
+@pytest.fixture(scope="module")
+def dig(laptop: Any, lab: Lab) -> Callable[[str, str], set[str]]:
+    """What the name server itself has, past the resolver's memory."""
+    ((_, server),) = lab.hosts["ns"].networks
+    return lambda kind, name: set(laptop.check_output(f"dig +short @{server.ipv4} {kind} {name}").splitlines())
+
+
 def test_a_second_run_changes_nothing(run: Callable[..., Any]) -> None:
     status, said, _ = run("dns")
     assert status == 0, said
@@ -101,6 +108,39 @@ def test_what_is_missing_or_wrong_is_told_and_mended(run: Callable[..., Any], kn
     assert run("dns_check")[0] == 0
 
 
+def test_what_leaves_an_alias_no_room_is_named(
+    run: Callable[..., Any], knot: Callable[..., None], dig: Callable[[str, str], set[str]]
+) -> None:
+    """The server would ignore the alias and say that all is well."""
+    knot("unset autoconfig CNAME", "set autoconfig 60 A 198.18.7.62")
+    status, said, rows = run("dns_check")
+    (bad,) = [row for row in rows if row["state"] != "good"]
+    assert status != 0
+    assert bad["remove"] == ["autoconfig.roam.test. 3600 IN A 198.18.7.62"]
+    assert "there is A 198.18.7.62: take that out first" in said
+    status, said, _ = run("dns")
+    assert status == 0, said
+    assert "autoconfig.roam.test. CNAME mail.roam.test. is not put in" in said.replace("\n", " ")
+    assert "changed=1" not in said
+    knot("unset autoconfig A")
+    assert run("dns")[0] == 0
+    assert dig("CNAME", "autoconfig.roam.test") == {"mail.roam.test."}
+
+
+def test_the_mark_of_a_relay_that_is_gone_goes(
+    run: Callable[..., Any], knot: Callable[..., None], dig: Callable[[str, str], set[str]]
+) -> None:
+    """That of one which takes mail is told, and is ended on the relay."""
+    knot('set _drained.mail 60 TXT "gone.roam.test"', 'set _drained.mail 60 TXT "relay1.roam.test"')
+    assert run("dns_check")[0] != 0
+    status, said, _ = run("dns")
+    assert status == 0, said
+    assert "holds relay1.roam.test out of the address list" in said.replace("\n", " ")
+    assert dig("TXT", "_drained.mail.roam.test") == {'"relay1.roam.test"'}
+    knot("unset _drained.mail TXT")
+    assert run("dns_check")[0] == 0
+
+
 def test_the_relays_key_changes_the_list_and_nothing_else(lab: Lab) -> None:
     """With the rights that docs/dns.md gives it."""
     ((_, server),) = lab.hosts["ns"].networks
@@ -120,13 +160,6 @@ def test_the_secret_is_in_no_output(run: Callable[..., Any]) -> None:
     for secret in secrets:
         assert secret not in said
         assert not [path for path in RECORDS.iterdir() if secret in Path(path).read_text()]
-
-
-@pytest.fixture(scope="module")
-def dig(laptop: Any, lab: Lab) -> Callable[[str, str], set[str]]:
-    """What the name server itself has, past the resolver's memory."""
-    ((_, server),) = lab.hosts["ns"].networks
-    return lambda kind, name: set(laptop.check_output(f"dig +short @{server.ipv4} {kind} {name}").splitlines())
 
 
 def test_the_script_for_nsupdate(laptop: Any, knot: Callable[..., None], dig: Callable[[str, str], set[str]]) -> None:

@@ -51,7 +51,6 @@ def test_an_ordinary_provider(probe: Probe, everybody_sends: Callable[..., None]
     status, report = probe()
     assert status == 0
     assert report["signed"] is True
-    assert report["seconds"] < 10
     assert found(report, 25)["what"] == "silent"
     for port in (443, 465, 587, 2525, 8025, 2465):
         for family in ("ipv4", "ipv6"):

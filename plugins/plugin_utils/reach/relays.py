@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback
+from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners
 
 __all__ = ["Relay", "relays_of"]
 
@@ -43,8 +43,7 @@ def relays_of(
     for name in hosts:
         known = hostvars[name]
         given = known.get("relay_agent_listeners") or listeners
-        ours = [each for each in given if not (is_loopback(each) or each.get("proxy_from"))]
-        ports = {int(each["port"]): str(each.get("tls") or "starttls") for each in ours}
+        ports = {int(each["port"]): str(each.get("tls") or "starttls") for each in direct_listeners(given)}
         relays.append(
             Relay(
                 name,

@@ -6,8 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback
+from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import offers
+from ansible_collections.postroad.relay.plugins.plugin_utils.incoming_ports import (
+    DEFAULT_KIND,
+    DEFAULT_SECURITY,
+    incoming_port,
+)
 
 from .mail_service import Incoming, MailService
 
@@ -27,15 +32,13 @@ def mail_service(
         name=name,
         title=wanted.get("title") or name,
         domains=tuple(wanted["domains"]),
-        offers=tuple(
-            offers(listener for listener in listeners if not (is_loopback(listener) or listener.get("proxy_from")))
-        ),
+        offers=tuple(offers(direct_listeners(listeners))),
         incoming=tuple(
             Incoming(
-                kind=each.get("kind") or "imap",
+                kind=each.get("kind") or DEFAULT_KIND,
                 host=each["host"],
-                port=993 if each.get("port") is None else int(each["port"]),
-                security=each.get("security") or "implicit",
+                port=incoming_port(each),
+                security=each.get("security") or DEFAULT_SECURITY,
                 username=each.get("username") or "address",
             )
             for each in wanted.get("incoming") or ()

@@ -73,8 +73,15 @@ def watcher_settings(
 def _port(fleet: Fleet, failover: Mapping[str, Any]) -> tuple[int, str]:
     """The port that is looked at: the one that mail programs are offered first, unless told."""
     common = common_offers(fleet.relays)
+    if not common:
+        raise DnsValueError(
+            "the relays have no port with TLS in common that others reach at their own addresses (loopback, 25, and "
+            "ports behind a balancer, proxy_from, are not looked at)"
+        )
     wanted = failover.get("port")
     fitting = [offer for offer in common if wanted is None or offer.port == int(wanted)]
     if not fitting:
-        raise DnsValueError(f"port {wanted} is none that every relay has with TLS")
+        raise DnsValueError(
+            f"port {wanted} is none that every relay has with TLS and others reach at its own addresses"
+        )
     return fitting[0].port, fitting[0].security

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils import agent_package  # noqa: F401  finds relay_agent
@@ -41,10 +42,11 @@ def compare(record: Record, server: str, answer: Answer | str) -> Row:
     """answer: what the server has, or in words why that is not known."""
     if isinstance(answer, str):
         return Row(record, server, "unknown", answer)
-    judged = judge(record, answer.values, ttl=answer.ttl)
+    judged = judge(record, answer.values, ttl=answer.ttl, beside=answer.beside)
     found = tuple(sorted(answer.values))
-    add = tuple(zone_lines(record, judged.add))
-    remove = tuple(zone_lines(record, judged.remove | judged.unwanted))
+    add = tuple(zone_lines(record, record.values if judged.in_the_way else judged.add))
+    in_the_way = (zone_lines(replace(record, kind=kind), [value]) for kind, value in sorted(judged.in_the_way))
+    remove = (*zone_lines(record, judged.remove | judged.unwanted), *chain.from_iterable(in_the_way))
     state = "wrong" if judged.state == "foreign" else judged.state
     return Row(record, server, state, judged.says, add, remove, found)
 
@@ -58,7 +60,7 @@ def render(rows: Sequence[Row]) -> str:
         return "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
 
     lines = [shown(cells[0]), shown(tuple("-" * width for width in [*widths, 5])), *map(shown, cells[1:])]
-    for title, name in (("put in", "add"), ("take out", "remove")):
+    for title, name in (("take out", "remove"), ("put in", "add")):
         wanted = list(dict.fromkeys((line, row.record.why) for row in rows for line in getattr(row, name)))
         if wanted:
             lines += ["", f"to mend it, {title}:"]

@@ -13,6 +13,9 @@ from relay_agent.name_server import Answer, NameServer, NameServerError
 
 __all__ = ["Lookup", "LookupFailed", "own_resolvers"]
 
+Question = Callable[[NameServer, bool], Answer]
+"""What is asked of a server, with whether it is a resolver."""
+
 
 class LookupFailed(Exception):
     """Nobody could be asked; the text says why."""
@@ -41,12 +44,18 @@ class Lookup:
     _servers: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _silent: dict[str, str] = field(default_factory=dict)
 
-    def ask(self, owner: str, kind: str) -> Iterator[tuple[str, Answer | str]]:
-        """For each server its name, and what it has or in words why that cannot be known."""
+    def ask(self, owner: str, kind: str, wanted: frozenset[str] = frozenset()) -> Iterator[tuple[str, Answer | str]]:
+        """For each server its name, and what it has or in words why that cannot be known.
+
+        wanted: as in NameServer.survey.
+        """
+
+        def survey(server: NameServer, recursive: bool) -> Answer:
+            return server.survey(owner, kind, wanted, recursive=recursive)
+
         try:
             if not self.authoritative:
-                name, answer = self._resolve(owner, kind)
-                yield name, answer
+                yield self._of_resolvers(survey)
                 return
             targets = [(each, each) for each in self.servers] or self._servers_of(self._zone_of(owner))
         except LookupFailed as error:
@@ -54,16 +63,16 @@ class Lookup:
             return
         for name, address in targets:
             try:
-                yield name, self._ask(address, owner, kind)
+                yield name, self._once(address, survey, recursive=False)
             except NameServerError as error:
                 yield name, str(error)
 
-    def _ask(self, address: str, owner: str, kind: str, *, recursive: bool = False) -> Answer:
+    def _once(self, address: str, question: Question, *, recursive: bool) -> Answer:
         """Who did not answer once is not waited for again. Raises NameServerError."""
         if address in self._silent:
             raise NameServerError(self._silent[address])
         try:
-            return self.connect(address).ask(owner, kind, recursive=recursive)
+            return question(self.connect(address), recursive)
         except NameServerError as error:
             if error.silent:
                 self._silent[address] = f"{address} did not answer before, and is not asked again"
@@ -76,7 +85,7 @@ class Lookup:
             name = ".".join(labels[start:]) + "."
             if name in self._zones:
                 return self._zones[name]
-            if self._resolve(name, "SOA")[1].values:
+            if self._resolve(name, "SOA").values:
                 self._zones[owner] = self._zones[name] = name
                 return name
         raise LookupFailed(f"no zone is found for {owner}: nobody has registered the domain, or it is not delegated")
@@ -85,8 +94,8 @@ class Lookup:
         """Name and address of each name server of a zone."""
         if zone not in self._servers:
             found = []
-            for name in sorted(self._resolve(zone, "NS")[1].values):
-                addresses = self._resolve(name, "A")[1].values or self._resolve(name, "AAAA")[1].values
+            for name in sorted(self._resolve(zone, "NS").values):
+                addresses = self._resolve(name, "A").values or self._resolve(name, "AAAA").values
                 if not addresses:
                     raise LookupFailed(f"the name server {name.rstrip('.')} of {zone} has no address")
                 found.append((name.rstrip("."), min(addresses)))
@@ -95,11 +104,15 @@ class Lookup:
             self._servers[zone] = found
         return self._servers[zone]
 
-    def _resolve(self, owner: str, kind: str) -> tuple[str, Answer]:
+    def _resolve(self, owner: str, kind: str) -> Answer:
+        return self._of_resolvers(lambda server, recursive: server.ask(owner, kind, recursive=recursive))[1]
+
+    def _of_resolvers(self, question: Question) -> tuple[str, Answer]:
+        """The first resolver that answers, and what it says. Raises LookupFailed."""
         problem = "no resolver is known"
         for each in self.resolvers:
             try:
-                return each, self._ask(each, owner, kind, recursive=True)
+                return each, self._once(each, question, recursive=True)
             except NameServerError as error:
                 problem = str(error)
         raise LookupFailed(problem)

@@ -24,8 +24,9 @@ Published = Mapping[tuple[str, str], frozenset[str]]
 class Judged:
     """One record, compared. state: `good`, `missing`, `wrong`, or `foreign` when only other values are in the way.
 
-    add, remove: what a run of ours would do. unwanted: values that are to go by the operator's own hand. says: what is
-    wrong, in words; "" when it is good.
+    add, remove: what a run of ours would do. unwanted: values that are to go by the operator's own hand. in_the_way:
+    type and value of what has to go by hand before the record can be there at all. says: what is wrong, in words; ""
+    when it is good.
     """
 
     record: Record
@@ -34,10 +35,25 @@ class Judged:
     remove: frozenset[str] = frozenset()
     unwanted: frozenset[str] = frozenset()
     says: str = ""
+    in_the_way: frozenset[tuple[str, str]] = frozenset()
 
 
-def judge(record: Record, found: frozenset[str], published: frozenset[str] = frozenset(), *, ttl: int = 0) -> Judged:
-    """found: what there is at the record's name, of its type. published: of that, what is from us. ttl: its seconds."""
+def judge(
+    record: Record,
+    found: frozenset[str],
+    published: frozenset[str] = frozenset(),
+    *,
+    ttl: int = 0,
+    beside: frozenset[tuple[str, str]] = frozenset(),
+) -> Judged:
+    """found: what there is at the record's name, of its type. published: of that, what is from us. ttl: its seconds.
+
+    beside: type and value of what at the name leaves no room for the record (see name_server.Answer).
+    """
+    if record.rule == "held":
+        return _held(record, found)
+    if beside and record.values:
+        return Judged(record, "wrong", says=_no_room(record, beside), in_the_way=beside)
     if record.beginning:
         texts = frozenset(value for value in found if _begins(value, record.beginning))
         return _policy(record, texts) if record.rule == "spf" else _default(record, texts, published)
@@ -61,6 +77,31 @@ def judge(record: Record, found: frozenset[str], published: frozenset[str] = fro
         says = f"also has {_list(unwanted | remove)}"
         return Judged(record, "foreign" if wanted else "good", frozenset(), remove, unwanted, says)
     return Judged(record, "good")
+
+
+def _held(record: Record, found: frozenset[str]) -> Judged:
+    """Marks by relays: without meaning when there is no such relay, and to be told when it takes mail."""
+    names = {value: plain_text(value).rstrip(".").lower() for value in found}
+    members = {plain_text(value) for value in record.members}
+    drained = {plain_text(value) for value in record.values}
+    gone = frozenset(value for value, name in names.items() if name not in members)
+    serving = frozenset(value for value, name in names.items() if name in members - drained)
+    says = []
+    if serving:
+        says.append(
+            f"holds {_list(names[value] for value in serving)} out of the address list, though not drained: "
+            "`relay-agent failover join` there ends it"
+        )
+    if gone:
+        says.append(f"names what is no relay any more: {_list(names[value] for value in gone)}")
+    return Judged(record, "wrong" if says else "good", remove=gone, unwanted=serving, says="; ".join(says))
+
+
+def _no_room(record: Record, beside: frozenset[tuple[str, str]]) -> str:
+    there = _list(f"{kind} {value}" for kind, value in beside)
+    if record.kind == "CNAME":
+        return f"an alias cannot be beside anything else (RFC 1034 3.6.2), and there is {there}: take that out first"
+    return f"the name is an alias, {there}, beside which nothing can be (RFC 1034 3.6.2): take that out first"
 
 
 def _any(record: Record, found: frozenset[str], remove: frozenset[str], unwanted: frozenset[str], ttl: int) -> Judged:

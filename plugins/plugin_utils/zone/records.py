@@ -8,7 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners
 from ansible_collections.postroad.relay.plugins.module_utils.port_order import Offer, offers
+from ansible_collections.postroad.relay.plugins.plugin_utils.incoming_ports import (
+    DEFAULT_KIND,
+    DEFAULT_SECURITY,
+    incoming_port,
+)
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.spf import default_spf
 from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import (
     DnsValueError,
@@ -21,7 +27,7 @@ from ansible_collections.postroad.relay.plugins.plugin_utils.zone.values import 
 
 __all__ = ["Fleet", "Record", "Relay", "Rule", "common_offers", "fleet_records", "relay_of", "zones_of"]
 
-Rule = Literal["all", "any", "spf", "default"]
+Rule = Literal["all", "any", "spf", "default", "held"]
 _LAST_RESORT = 100
 _INCOMING = {
     ("imap", "implicit"): "_imaps",
@@ -35,7 +41,7 @@ _INCOMING = {
 class Relay:
     """One relay. name: of its own. offers: its ports, best first. keys: SHA-256 of its public keys, for TLSA records.
 
-    dkim: name and text of the record of each signing key, whatever the key's state.
+    dkim: name and text of the record of each signing key, whatever the key's state. drained: it takes no mail.
     """
 
     host: str
@@ -44,6 +50,7 @@ class Relay:
     offers: tuple[Offer, ...] = ()
     keys: tuple[str, ...] = ()
     dkim: tuple[tuple[str, str], ...] = ()
+    drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class Record:
 
     rule: `all` of the values have to be there; `any`: at least one; `spf`: a policy that has each of `mechanisms`, for
     which `values` is the proposal where there is none; `default`: one that begins as the proposal does, whatever it
-    says further. beginning: only texts that begin so are compared, the others at the name are somebody else's.
+    says further; `held`: only those of `members` may be there, and of them only `values`. beginning: only texts that
+    begin so are compared, the others at the name are somebody else's.
     """
 
     owner: str
@@ -88,6 +96,7 @@ class Record:
     rule: Rule = "all"
     beginning: str = ""
     mechanisms: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 def fleet_records(fleet: Fleet) -> list[Record]:
@@ -158,9 +167,8 @@ def _service_records(fleet: Fleet, domain: str, service: str) -> Iterator[Record
         why = f"programs find the submission ports with {how} by it, best first (RFC 6186, RFC 8314)"
         yield Record(f"{label}._tcp.{domain}", "SRV", _canonical("SRV", values), why, fleet.ttl)
     for place, incoming in enumerate(fleet.incoming):
-        # The defaults are those of relay_settings_service.
-        label = _INCOMING[incoming.get("kind") or "imap", incoming.get("security") or "implicit"]
-        value = f"{place} 1 {int(incoming.get('port') or 993)} {absolute(incoming['host'])}"
+        label = _INCOMING[incoming.get("kind") or DEFAULT_KIND, incoming.get("security") or DEFAULT_SECURITY]
+        value = f"{place} 1 {incoming_port(incoming)} {absolute(incoming['host'])}"
         why = "programs find the server of incoming mail by it (RFC 6186)"
         yield Record(f"{label}._tcp.{domain}", "SRV", _canonical("SRV", [value]), why, fleet.ttl)
     if fleet.settings_host:
@@ -315,21 +323,8 @@ def relay_of(facts: Mapping[str, Any]) -> Relay:
         host=str(facts["host"]),
         name=str(facts["name"]),
         addresses=tuple(facts["addresses"]),
-        offers=tuple(offers(_reachable(facts["listeners"]))),
+        offers=tuple(offers(direct_listeners(facts["listeners"]))),
         keys=tuple(facts["keys"]),
         dkim=tuple((each["name"], each["value"]) for each in facts["dkim"]),
+        drained=bool(facts.get("drained")),
     )
-
-
-def _reachable(listeners: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that are not for the host itself alone."""
-    found = []
-    for listener in listeners:
-        address = str(listener.get("address") or "")
-        try:
-            if address and ipaddress.ip_address(address).is_loopback:
-                continue
-        except ValueError:
-            pass
-        found.append(listener)
-    return found

@@ -36,6 +36,7 @@ class Host:
         self.root = root
         self.asked: list[str] = []
         self.answers = [Waiting()]
+        self.joins = (0, "{}", "")
         for name in _FILES:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,12 @@ class Host:
 
     def __call__(self, command: list[str], /) -> tuple[int, str, str]:
         self.asked.append(" ".join(command))
+        if command[1:3] == ["failover", "join"]:
+            # By then the watcher and the agent do not run any more, and all that the command needs is still there.
+            assert "systemctl disable --now --quiet postroad-firewall.service" in self.asked
+            assert Path(command[0]).exists()
+            assert (self.root / "opt/postroad/current/bin/relay-agent").exists()
+            return self.joins
         return 0, "", ""
 
     def _waiting(self) -> Waiting:
@@ -85,6 +92,26 @@ def test_mail_keeps_it(host: Host, waiting: Waiting, said: str) -> None:
         host.removal.remove(discard_mail=False)
     assert host.asked == []
     assert len(host.files()) == len(_FILES)
+
+
+def test_the_next_host_of_the_name_is_not_held_out(host: Host) -> None:
+    host.removal.remove(discard_mail=False)
+    assert f"{host.root}/usr/local/bin/relay-agent failover join --json" in host.asked
+    assert host.removal.warnings == []
+
+
+def test_a_name_server_that_does_not_answer_keeps_no_host(host: Host) -> None:
+    host.joins = (1, "", "ns1: it did not answer\n")
+    assert host.removal.remove(discard_mail=False)
+    assert host.files() == ["etc/systemd/system/ssh.service"]
+    (warning,) = host.removal.warnings
+    assert warning.startswith("ns1: it did not answer. The name server still holds this relay out")
+
+
+def test_a_host_without_failover_asks_nobody(host: Host) -> None:
+    (host.root / "etc/postroad-failover.toml").unlink()
+    host.removal.remove(discard_mail=False)
+    assert not any("failover" in command for command in host.asked)
 
 
 def test_mail_that_came_about_at_the_last_moment_keeps_it_and_goes_on(host: Host) -> None:

@@ -70,7 +70,15 @@ def test_the_record_of_every_key(host: Host) -> None:
     assert result["changed"] is False
     assert [each["name"] for each in result["dkim"]] == ["b._domainkey.example.net", "a._domainkey.example.org"]
     assert result["keys"] == []
+    assert result["drained"] is False
     assert not [line for line in host.asked() if line.startswith("certificate")]
+
+
+def test_whether_it_takes_mail(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drained = tmp_path / "drained.json"
+    monkeypatch.setattr(dns_facts, "DRAINED", drained)
+    drained.touch()
+    assert facts(host, {"dkim keys": []})["drained"] is True
 
 
 def test_the_next_key_is_made_once(host: Host) -> None:

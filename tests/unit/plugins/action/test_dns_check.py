@@ -24,7 +24,9 @@ RELAYS = {f"relay{number}": {"_facts": facts(number)} for number in (1, 2)}
 def world(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Answer]:
     """Everything is published as it should be; what a test changes is not."""
     found = {(each.owner, each.kind): Answer(60, frozenset(each.values)) for each in fleet_records(fleet())}
-    monkeypatch.setattr(Lookup, "ask", lambda _, owner, kind: iter([("ns1", found.get((owner, kind), Answer()))]))
+    monkeypatch.setattr(
+        Lookup, "ask", lambda _, owner, kind, _wanted: iter([("ns1", found.get((owner, kind), Answer()))])
+    )
     return found
 
 

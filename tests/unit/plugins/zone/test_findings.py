@@ -59,3 +59,21 @@ def test_for_programs() -> None:
     assert row["state"] == "missing"
     assert row["wanted"] == ["192.0.2.1"]
     assert row["add"] == ["mail.example.org. 60 IN A 192.0.2.1"]
+
+
+def test_what_is_in_the_way_is_named_with_what_to_do() -> None:
+    record = Record("autoconfig.example.org.", "CNAME", ("mail.example.org.",), "the settings", 60)
+    row = compare(record, "ns1", Answer(beside=frozenset({("A", "203.0.113.9"), ("TXT", '"x"')})))
+    assert row.state == "wrong"
+    assert row.remove == ("autoconfig.example.org. 60 IN A 203.0.113.9", 'autoconfig.example.org. 60 IN TXT "x"')
+    assert row.add == ("autoconfig.example.org. 60 IN CNAME mail.example.org.",)
+    text = render([row])
+    assert 'and there is A 203.0.113.9, TXT "x": take that out first' in text
+    assert text.index("take out:") < text.index("put in:")
+
+
+def test_an_alias_where_addresses_are_wanted() -> None:
+    row = compare(RECORD, "ns1", Answer(beside=frozenset({("CNAME", "host.example.net.")})))
+    assert row.remove == ("mail.example.org. 60 IN CNAME host.example.net.",)
+    assert row.add == ("mail.example.org. 60 IN A 192.0.2.1",)
+    assert "the name is an alias, CNAME host.example.net." in row.says

@@ -25,6 +25,8 @@ WORLD = {
     "2001:db8::53": {("mail.example.org.", "A"): ["192.0.2.2"]},
 }
 
+WANTED = frozenset({"192.0.2.1"})
+
 
 class Server:
     asked: list[tuple[str, str]] = []  # noqa: RUF012
@@ -41,13 +43,17 @@ class Server:
         assert recursive is (self.host == "resolver")
         return Answer(60, frozenset(WORLD[self.host].get((owner, kind), ())))
 
+    def survey(self, owner: str, kind: str, wanted: frozenset[str], *, recursive: bool = False) -> Answer:
+        assert wanted == WANTED
+        return self.ask(owner, kind, recursive=recursive)
+
 
 def lookup(*resolvers: str, **more: Any) -> Lookup:
     return Lookup(resolvers or ("resolver",), connect=Server, **more)  # type: ignore[arg-type]
 
 
 def test_each_name_server_of_the_zone_is_asked_itself() -> None:
-    found = list(lookup().ask("mail.example.org.", "A"))
+    found = list(lookup().ask("mail.example.org.", "A", WANTED))
     assert found == [
         ("ns1.example.org", Answer(60, frozenset({"192.0.2.1"}))),
         ("ns2.example.net", Answer(60, frozenset({"192.0.2.2"}))),
@@ -56,23 +62,23 @@ def test_each_name_server_of_the_zone_is_asked_itself() -> None:
 
 def test_what_is_known_of_a_zone_is_not_asked_again() -> None:
     asking = lookup()
-    list(asking.ask("mail.example.org.", "A"))
+    list(asking.ask("mail.example.org.", "A", WANTED))
     Server.asked.clear()
-    list(asking.ask("mail.example.org.", "A"))
+    list(asking.ask("mail.example.org.", "A", WANTED))
     assert [host for host, _ in Server.asked] == ["192.0.2.53", "2001:db8::53"]
 
 
 def test_servers_that_are_named() -> None:
-    assert [name for name, _ in lookup(servers=["192.0.2.53"]).ask("mail.example.org.", "A")] == ["192.0.2.53"]
+    assert [name for name, _ in lookup(servers=["192.0.2.53"]).ask("mail.example.org.", "A", WANTED)] == ["192.0.2.53"]
 
 
 def test_a_resolver_alone() -> None:
-    found = list(lookup(authoritative=False).ask("mail.example.org.", "A"))
+    found = list(lookup(authoritative=False).ask("mail.example.org.", "A", WANTED))
     assert found == [("resolver", Answer(60, frozenset({"192.0.2.9"})))]
 
 
 def test_the_next_resolver_when_one_does_not_answer() -> None:
-    assert len(list(lookup("dead", "resolver").ask("mail.example.org.", "A"))) == 2
+    assert len(list(lookup("dead", "resolver").ask("mail.example.org.", "A", WANTED))) == 2
 
 
 @pytest.mark.parametrize(
@@ -85,14 +91,14 @@ def test_the_next_resolver_when_one_does_not_answer() -> None:
     ],
 )
 def test_nobody_can_be_asked(asking: Lookup, owner: str, said: str) -> None:
-    ((name, answer),) = asking.ask(owner, "A")
+    ((name, answer),) = asking.ask(owner, "A", WANTED)
     assert name == "-"
     assert isinstance(answer, str)
     assert said in answer
 
 
 def test_a_server_that_does_not_answer_hides_no_other() -> None:
-    (_, one), (_, other) = lookup(servers=["dead", "192.0.2.53"]).ask("mail.example.org.", "A")
+    (_, one), (_, other) = lookup(servers=["dead", "192.0.2.53"]).ask("mail.example.org.", "A", WANTED)
     assert one == "dead: it did not answer"
     assert isinstance(other, Answer)
 
@@ -101,7 +107,7 @@ def test_a_server_that_is_silent_is_waited_for_once() -> None:
     asking = lookup(servers=["silent", "192.0.2.53"])
     Server.asked.clear()
     for _ in range(3):
-        (_, one), (_, other) = asking.ask("mail.example.org.", "A")
+        (_, one), (_, other) = asking.ask("mail.example.org.", "A", WANTED)
         assert isinstance(other, Answer)
     assert one == "silent did not answer before, and is not asked again"
     assert [host for host, _ in Server.asked].count("silent") == 1
