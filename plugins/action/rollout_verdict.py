@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.postroad.relay.plugins.plugin_utils.rollout_verdict import (
     kept_problems,
+    notes,
     outcome,
     proved_problems,
     staged_problems,
@@ -57,7 +59,10 @@ class ActionModule(ActionBase):
                 return result | {"undo": any(problems.values()), "problems": problems}
         untouched = _after(options["all_hosts"], options["hosts"])
         text = outcome(earlier, known, untouched, confirm_within=options["confirm_within"])
-        return result | ({"failed": True, "msg": text} if text else {})
+        unproved = [f"{host}: {note}" for host, each in known.items() for note in notes(each)]
+        if unproved:
+            Display().display("\n" + "\n".join(unproved) + "\n")
+        return result | {"unproved": unproved} | ({"failed": True, "msg": text} if text else {})
 
 
 def _after(all_hosts: list[str], step: list[str]) -> list[str]:

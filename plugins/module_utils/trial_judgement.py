@@ -46,20 +46,55 @@ _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
 RunCommand = Callable[..., tuple[int, str, str]]
 
 
+class _UnaskedError(Exception):
+    """A command of the agent gave no answer that can be read; the text says which, and what it said instead."""
+
+
 def observe(run: RunCommand) -> dict[str, Any]:
-    """How it is now, JSON-ready: `counters` by name and labels, how long they ran, and some mail that `waits`."""
-    status = agent_status(run) or {}
-    _, text, _ = run([COMMAND, "metrics"])
+    """How it is now, JSON-ready: `counters` by name and labels, how long they ran, and some mail that `waits`.
+
+    at: when it was looked at, in seconds since the epoch; uptime: 0 when no agent answers. unasked: what could not be
+    asked, a sentence each; none where no agent answers at all.
+    """
+    seen: dict[str, Any] = {"at": time.time(), "uptime": 0.0, "counters": {}, "waits": {}, "unasked": []}
+    status = agent_status(run)
+    if status is None:
+        return seen
+    seen["uptime"] = float(status.get("uptime", 0.0))
+    for key, ask in (("counters", _counters), ("waits", _waiting)):
+        try:
+            seen[key] = ask(run)
+        except _UnaskedError as error:
+            seen["unasked"].append(str(error))
+    return seen
+
+
+def _counters(run: RunCommand) -> dict[str, float]:
+    """Raises _UnaskedError; also for an answer without a single one, of which an agent always has some."""
+    status, text, errors = run([COMMAND, "metrics"])
     counters = {}
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name.startswith(("postroad_",)) and "_bucket" not in name:
-            counters[name] = float(value)
-    return {"uptime": float(status.get("uptime", 0.0)), "counters": counters, "waits": _waiting(run)}
+    try:
+        for line in text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("postroad_") and "_bucket" not in name:
+                counters[name] = float(value)
+    except ValueError:
+        counters.clear()
+    if status != 0 or not counters:
+        raise _UnaskedError(_unasked("metrics", status, errors))
+    return counters
+
+
+def _unasked(command: str, status: int, errors: str) -> str:
+    said = errors.strip().splitlines()
+    return f"relay-agent {command} gave no answer: {said[-1] if said else f'exit status {status}'}"
 
 
 def _waiting(run: RunCommand) -> dict[str, int]:
-    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one due first."""
+    """Attempts so far of a few messages that wait for another, by queue id: of each domain the one due first.
+
+    Raises _UnaskedError.
+    """
     due: dict[str, tuple[float, str, int]] = {}
     for message in _messages(run):
         for recipient in message["recipients"]:
@@ -71,11 +106,14 @@ def _waiting(run: RunCommand) -> dict[str, int]:
 
 
 def _messages(run: RunCommand, *queue_ids: str) -> list[dict[str, Any]]:
-    _, output, _ = run([COMMAND, "queue", "list", "--json", *queue_ids])
+    """Raises _UnaskedError. That some of `queue_ids` are not in the queue is an answer, although a failure (1)."""
+    status, output, errors = run([COMMAND, "queue", "list", "--json", *queue_ids])
     try:
         messages: list[dict[str, Any]] = json.loads(output)
     except ValueError:
-        return []
+        raise _UnaskedError(_unasked("queue list", status, errors)) from None
+    if status != 0 and not queue_ids:
+        raise _UnaskedError(_unasked("queue list", status, errors))
     return messages
 
 
@@ -84,13 +122,20 @@ def _attempts(message: Mapping[str, Any]) -> int:
 
 
 def judge(run: RunCommand, before: Mapping[str, Any], switched: Mapping[str, Any]) -> list[str]:
-    """What is worse than `before`, in words; empty when all is well. switched: right after the change."""
+    """What is worse than `before`, in words; empty when all is well. switched: right after the change.
+
+    What could not be asked is a problem as well: silence is no proof.
+    """
     status = agent_status(run)
     if status is None:
         return ["no agent answers"]
     problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]
     problems += queue_moves(run, before["waits"])
-    problems += rises(before, switched, observe(run))
+    now = observe(run)
+    problems += rises(before, switched, now)
+    problems += [] if switched["uptime"] else ["right after the change no agent answered"]
+    for when, seen in (("before the change", before), ("right after the change", switched), ("now", now)):
+        problems += [f"{when}, {words}" for words in seen.get("unasked", ())]
     return problems + (_said(run) if problems else [])
 
 
@@ -109,8 +154,12 @@ def rises(before: Mapping[str, Any], switched: Mapping[str, Any], now: Mapping[s
     """The error counters that have risen more than they may. See `judge`."""
     problems = []
     old, middle, new = before["counters"], switched["counters"], now["counters"]
+    if _started_anew(switched, now):
+        problems.append("the agent has ended since the change, and was started anew by systemd")
+        middle = {}
+    counted = {} if _started_anew(before, now) else old
     for name, value in sorted(new.items()):
-        rise = value - old.get(name, 0.0)
+        rise = value - counted.get(name, 0.0)
         if rise > 0 and (name in OUR_FAULTS or name.partition("{")[0] in OUR_FAULTS):
             problems.append(f"{name} has risen by {rise:.0f}")
     _, usual = _delivered(old)
@@ -125,6 +174,19 @@ def rises(before: Mapping[str, Any], switched: Mapping[str, Any], now: Mapping[s
         text = f"{share:.0%} of {attempts:.0f} attempts have delivered since the change, {usual:.0%} did before"
         problems.append(text)
     return problems
+
+
+def _started_anew(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> bool:
+    """Whether another agent answers than `earlier`, whose counters began at nothing. A reload goes on counting.
+
+    By when it began: one that was young before may be older now than the one before it was then.
+    """
+    if later["uptime"] < earlier["uptime"]:
+        return True
+    if not earlier["uptime"] or "at" not in earlier or "at" not in later:
+        return False
+    # In the middle between its beginning and the earlier look: either may have waited for an answer.
+    return bool(later["at"] - later["uptime"] > earlier["at"] - earlier["uptime"] / 2)
 
 
 def _delivered(counts: Mapping[str, float]) -> tuple[float, float]:
@@ -147,9 +209,13 @@ def queue_moves(
     run([COMMAND, "queue", "retry", *waits])
     deadline = time.monotonic() + within
     while True:
-        left = {message["id"]: _attempts(message) for message in _messages(run, *waits)}
-        if any(queue_id not in left or left[queue_id] > attempts for queue_id, attempts in waits.items()):
-            return []
+        try:
+            left = {message["id"]: _attempts(message) for message in _messages(run, *waits)}
+            problem = f"mail that waited before is not tried any more: {', '.join(waits)}"
+            if any(queue_id not in left or left[queue_id] > attempts for queue_id, attempts in waits.items()):
+                return []
+        except _UnaskedError as error:
+            problem = f"whether mail that waited before is tried could not be seen, as {error}"
         if time.monotonic() > deadline:
-            return [f"mail that waited before is not tried any more: {', '.join(waits)}"]
+            return [problem]
         sleep(0.5)

@@ -59,6 +59,18 @@ def test_the_outcome_fails_the_play_and_names_those_whose_turn_did_not_come() ->
     assert "r1" not in bad["msg"]
 
 
+def test_the_outcome_tells_what_no_probe_has_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    drained = {
+        "_relay_agent_configured": {"on_trial": True, "drained": True},
+        "_relay_rollout_judged": {"problems": []},
+    }
+    assert run("proved", {"r1": drained})["good"]
+    result = run("outcome", {"r1": drained, "r2": PROVED}, all_hosts=["r1", "r2"], verdict={"problems": {}})
+    assert not result.get("failed")
+    assert result["unproved"] == ["r1: drained: not probed"]
+    assert "r1: drained: not probed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("step", ["staged", "proved", "kept"])
 def test_in_check_mode_all_is_good(step: str) -> None:
     result = run(step, {"r1": {}}, check_mode=True)
