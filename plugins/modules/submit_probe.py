@@ -240,14 +240,25 @@ def plan(params: Mapping[str, Any], ca_file: str) -> list[tuple[str, Probe]]:
     return chosen
 
 
-def carry_out(program: str, probe: Probe, directory: Path) -> dict[str, Any]:
-    """Submit one probe and describe what became of it."""
+def tries(probe: Probe, listeners: Sequence[Mapping[str, Any]]) -> int:
+    """How often a probe may be begun. A port that takes both greets whoever is late with TLS, as a busy vantage is."""
+    late = probe.tls == "implicit" and any(each["port"] == probe.port and each["tls"] == "auto" for each in listeners)
+    return 3 if late else 1
+
+
+def carry_out(program: str, probe: Probe, directory: Path, attempts: int = 1) -> dict[str, Any]:
+    """Submit one probe and describe what became of it; begun anew only where no server has refused it."""
     begun = time.time()
-    try:
-        reply, begun = submit(program, probe, directory, formatdate())
-        ok = True
-    except ProbeFailedError as error:
-        reply, ok = str(error), False
+    for attempt in range(attempts):
+        own = directory / str(attempt)
+        own.mkdir(mode=0o700)
+        try:
+            reply, begun = submit(program, probe, own, formatdate())
+            ok = True
+        except ProbeFailedError as error:
+            reply, ok = str(error), False
+        if ok or re.match(r"[45]\d\d", reply):
+            break
     queued = re.search(r"queued as (\w+)", reply, re.I)
     return {
         "host": probe.host,
@@ -277,7 +288,7 @@ def submit_all(params: Mapping[str, Any]) -> list[dict[str, Any]]:
             directory.mkdir(mode=0o700)
         with ThreadPoolExecutor(max_workers=16) as pool:
             jobs = [
-                pool.submit(carry_out, program, probe, directory)
+                pool.submit(carry_out, program, probe, directory, tries(probe, params["listeners"]))
                 for (program, probe), directory in zip(probes, directories, strict=True)
             ]
             return [job.result() for job in jobs]

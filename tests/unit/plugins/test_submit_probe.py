@@ -92,6 +92,30 @@ def test_a_port_that_takes_both_is_tried_both_ways() -> None:
     ]
 
 
+def test_who_was_late_with_tls_where_both_are_taken_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = ["swaks: wrong version number", "swaks: wrong version number", "250 2.0.0 Queued as 06A7"]
+    begun: list[Path] = []
+
+    def submit(program: str, probe: Any, directory: Path, date: str) -> tuple[str, float]:
+        begun.append(directory)
+        if said[0].startswith("250"):
+            return said[0], 5.0
+        raise submit_probe.ProbeFailedError(said.pop(0))
+
+    monkeypatch.setattr(submit_probe, "submit", submit)
+    listeners = [listener(2525, "auto"), listener(465, "implicit")]
+    probes = [probe for _, probe in submit_probe.plan(params(listeners=listeners), "")]
+    assert [submit_probe.tries(probe, listeners) for probe in probes] == [3, 1, 1]
+    assert submit_probe.carry_out("swaks", probes[0], tmp_path, 3)["ok"]
+    assert len(set(begun)) == 3
+    # What a server refused is refused.
+    said.insert(0, "535 5.7.8 no")
+    (tmp_path / "other").mkdir()
+    assert submit_probe.carry_out("swaks", probes[0], tmp_path / "other", 3)["reply"] == "535 5.7.8 no"
+
+
 def test_what_only_a_balancer_or_the_host_itself_may_use_is_left_out_and_told() -> None:
     listeners = [
         listener(587, "starttls"),
