@@ -12,7 +12,8 @@ description:
   - Connects to every listener at once, reads the greeting, begins TLS, verifies the certificate with the relay's name,
     and says goodbye before the sign-in. Sends no mail and changes nothing.
   - A port that is closed does not fail the module, the result says so; M(postroad.relay.status_report) judges.
-  - Listeners on a loopback address are left out, nobody else can reach them.
+  - Listeners on a loopback address are left out, nobody else can reach them; so are those behind a balancer
+    (C(proxy_from)), which answer nobody but that.
 options:
   host:
     description: DNS name of the relay, as its certificate has it.
@@ -56,9 +57,16 @@ ports:
 """
 
 import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils.port_knock import is_loopback, knock_all
+
+
+def reachable(listeners: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The listeners that answer others than the relay itself and a balancer."""
+    return [each for each in listeners if not (is_loopback(each) or each.get("proxy_from"))]
 
 
 def main() -> None:
@@ -73,9 +81,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    reachable = [each for each in options["listeners"] if not is_loopback(each)]
     try:
-        ports = knock_all(options["host"], reachable, options["ca_certificate"], options["timeout"])
+        ports = knock_all(options["host"], reachable(options["listeners"]), options["ca_certificate"], options["timeout"])
     except (ssl.SSLError, ValueError) as error:
         module.fail_json(msg=f"relay_status_ca_file holds no certificate in PEM form: {error}")
     module.exit_json(changed=False, ports=ports)

@@ -191,6 +191,12 @@ def test_listeners_that_nobody_else_can_reach(address: str | None, expected: boo
     assert is_loopback({"port": 587, "address": address}) is expected
 
 
+def test_a_port_behind_a_balancer_is_no_trouble() -> None:
+    for_all, for_one = {"port": 587, "tls": "auto", "web": "127.0.0.1:880"}, {"port": 465, "tls": "implicit"}
+    listeners = [for_all, for_one | {"proxy_from": ["192.0.2.0/24"]}, for_one | {"address": "::1"}]
+    assert port_knock.reachable(listeners) == [for_all]
+
+
 def test_documentation_is_sound() -> None:
     options = yaml.safe_load(port_knock.DOCUMENTATION)["options"]
     assert options.keys() == {"host", "listeners", "ca_certificate", "timeout"}
