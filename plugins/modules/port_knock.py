@@ -82,7 +82,8 @@ def main() -> None:
     )
     options = module.params
     try:
-        ports = knock_all(options["host"], reachable(options["listeners"]), options["ca_certificate"], options["timeout"])
+        tried = reachable(options["listeners"])
+        ports = knock_all(options["host"], tried, options["ca_certificate"], options["timeout"])
     except (ssl.SSLError, ValueError) as error:
         module.fail_json(msg=f"relay_status_ca_file holds no certificate in PEM form: {error}")
     module.exit_json(changed=False, ports=ports)

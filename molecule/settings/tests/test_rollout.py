@@ -13,7 +13,9 @@ from traffic.relays import Relay
 
 INVENTORY = f"--inventory={Path(__file__).resolve().parent.parent / 'inventory'}"
 LIMIT = 54_321
-WAYS = {(443, "implicit"), (80, "starttls"), (465, "implicit"), (587, "starttls"), (2525, "implicit"), (2525, "starttls")}
+WAYS = {(80, "starttls"), (443, "implicit"), (465, "implicit"), (587, "starttls")} | {
+    (2525, way) for way in ("implicit", "starttls")
+}
 LEFT_OUT = (
     "port 2465 not probed: only a balancer may use it (proxy_from)",
     "port 8025 not probed: only the relay itself can reach it",

@@ -10,7 +10,6 @@ import yaml
 from ansible_collections.postroad.relay.plugins.modules import submit_probe
 
 
-
 def listener(port: int, tls: str, **given: Any) -> dict[str, Any]:
     """As Ansible hands it to the module."""
     return {"port": port, "tls": tls, "address": "", "auth": "required", "proxy_from": [], "web": "", **given}
@@ -135,7 +134,8 @@ def test_every_listener_that_the_role_takes_can_be_given() -> None:
     ours = submit_probe.ARGUMENTS["listeners"]["options"]
     assert ours.keys() == role.keys()
     for name, option in ours.items():
-        assert (option["type"], set(option.get("choices", []))) == (role[name]["type"], set(role[name].get("choices", [])))
+        assert option["type"] == role[name]["type"]
+        assert set(option.get("choices", [])) == set(role[name].get("choices", []))
 
 
 def test_documentation_names_every_option() -> None:
