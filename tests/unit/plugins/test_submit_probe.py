@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.postroad.relay.plugins.module_utils.mail_programs import ProbeFailedError
 from ansible_collections.postroad.relay.plugins.modules import submit_probe
 
 
@@ -101,7 +102,7 @@ def test_who_was_late_with_tls_where_both_are_taken_begins_anew(
         begun.append(directory)
         if said[0].startswith("250"):
             return said[0], 5.0
-        raise submit_probe.ProbeFailedError(said.pop(0))
+        raise ProbeFailedError(said.pop(0))
 
     monkeypatch.setattr(submit_probe, "submit", submit)
     listeners = [listener(2525, "auto"), listener(465, "implicit")]
