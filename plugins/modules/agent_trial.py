@@ -93,7 +93,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if module.check_mode:
-        module.exit_json(changed=False, problems=[])
+        module.exit_json(changed=False, problems=[], state="In check mode nothing was changed.")
     try:
         result = carry_out(
             module.params["step"], HostState(module.run_command), module.run_command, watch=module.params["watch"]

@@ -43,7 +43,7 @@ options:
 attributes:
   check_mode:
     support: full
-    details: Nothing is on trial in check mode, and all is good.
+    details: Nothing is on trial in check mode; a host on which the change could not be worked out is told all the same.
   diff_mode:
     support: none
 author: The Postroad founders

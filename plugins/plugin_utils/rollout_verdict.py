@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils.probe_table import judge, not_probed, verdict
 
-__all__ = ["kept_problems", "notes", "outcome", "proved_problems", "staged_problems"]
+__all__ = ["foreseen_problems", "kept_problems", "notes", "outcome", "proved_problems", "staged_problems"]
 
 Known = Mapping[str, Any]
 """What is registered for a host."""
@@ -47,6 +47,12 @@ def proved_problems(host: str, known: Known) -> list[str]:
     else:
         problems.append(f"how it is could not be asked: {_message(judged)}")
     return problems
+
+
+def foreseen_problems(host: str, known: Known) -> list[str]:
+    """Why check mode could not tell what would be changed on a host."""
+    configured = known.get("_relay_agent_configured") or {}
+    return proved_problems(host, known) if configured.get("failed") or configured.get("unreachable") else []
 
 
 def notes(known: Known) -> list[str]:

@@ -79,6 +79,15 @@ def test_in_check_mode_all_is_good(step: str) -> None:
     assert not result.get("undo", False)
 
 
+def test_in_check_mode_what_cannot_be_told_fails() -> None:
+    result = run("proved", {"r1": PROVED, "r2": BROKEN}, check_mode=True)
+    assert (result["good"], result["problems"]) == (False, {"r1": [], "r2": ["tls: bad"]})
+    settled = {**BROKEN, "_relay_rollout_settled": {"state": "In check mode nothing was changed."}}
+    told = run("outcome", {"r2": settled}, check_mode=True, all_hosts=["r2"], verdict=result)
+    assert told["failed"]
+    assert "r2: what it ran before. In check mode nothing was changed." in told["msg"]
+
+
 def test_the_documentation_has_the_arguments() -> None:
     options = yaml.safe_load(rollout_verdict.DOCUMENTATION)["options"]
     assert set(options) == set(action.ARGUMENTS)
