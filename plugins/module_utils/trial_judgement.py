@@ -41,6 +41,8 @@ _HALF = 0.5  # of the share of attempts that usually deliver
 _MOST = 0.8  # the same, where troubles have risen, too
 _WATCHED = 3  # messages
 _GROUPS = 3
+_ASKED = 20  # times
+_PAUSE = 0.5  # seconds
 _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
 
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -50,11 +52,11 @@ class _UnaskedError(Exception):
     """A command of the agent gave no answer that can be read; the text says which, and what it said instead."""
 
 
-def observe(run: RunCommand) -> dict[str, Any]:
+def observe(run: RunCommand, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
     """How it is now, JSON-ready: `counters` by name and labels, how long they ran, and some mail that `waits`.
 
     at: when it was looked at, in seconds since the epoch; uptime: 0 when no agent answers. unasked: what could not be
-    asked, a sentence each; none where no agent answers at all.
+    asked, a sentence each; none where no agent answers at all. Each is asked again for a while.
     """
     seen: dict[str, Any] = {"at": time.time(), "uptime": 0.0, "counters": {}, "waits": {}, "unasked": []}
     status = agent_status(run)
@@ -62,10 +64,17 @@ def observe(run: RunCommand) -> dict[str, Any]:
         return seen
     seen["uptime"] = float(status.get("uptime", 0.0))
     for key, ask in (("counters", _counters), ("waits", _waiting)):
-        try:
-            seen[key] = ask(run)
-        except _UnaskedError as error:
-            seen["unasked"].append(str(error))
+        problem = ""
+        for _ in range(_ASKED):
+            try:
+                seen[key] = ask(run)
+                break
+            except _UnaskedError as error:
+                problem = str(error)
+            # A worker that leaves after a reload has closed its store already, and is asked no more in a moment.
+            sleep(_PAUSE)
+        else:
+            seen["unasked"].append(problem)
     return seen
 
 
@@ -98,7 +107,7 @@ def _waiting(run: RunCommand) -> dict[str, int]:
     due: dict[str, tuple[float, str, int]] = {}
     for message in _messages(run):
         for recipient in message["recipients"]:
-            if recipient["state"] == "active" and recipient["attempts"] > 0 and recipient["next_attempt"]:
+            if recipient["state"] == "waiting" and recipient["attempts"] > 0 and recipient["next_attempt"]:
                 candidate = (recipient["next_attempt"], message["id"], _attempts(message))
                 domain = recipient["address"].rpartition("@")[2]
                 due[domain] = min(due.get(domain, candidate), candidate)
@@ -121,7 +130,13 @@ def _attempts(message: Mapping[str, Any]) -> int:
     return sum(recipient["attempts"] for recipient in message["recipients"])
 
 
-def judge(run: RunCommand, before: Mapping[str, Any], switched: Mapping[str, Any]) -> list[str]:
+def judge(
+    run: RunCommand,
+    before: Mapping[str, Any],
+    switched: Mapping[str, Any],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
     """What is worse than `before`, in words; empty when all is well. switched: right after the change.
 
     What could not be asked is a problem as well: silence is no proof.
@@ -130,8 +145,8 @@ def judge(run: RunCommand, before: Mapping[str, Any], switched: Mapping[str, Any
     if status is None:
         return ["no agent answers"]
     problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]
-    problems += queue_moves(run, before["waits"])
-    now = observe(run)
+    problems += queue_moves(run, before["waits"], sleep=sleep)
+    now = observe(run, sleep=sleep)
     problems += rises(before, switched, now)
     problems += [] if switched["uptime"] else ["right after the change no agent answered"]
     for when, seen in (("before the change", before), ("right after the change", switched), ("now", now)):
@@ -206,9 +221,11 @@ def queue_moves(
     """Whether mail that waited before is tried, once that is asked for; whether its host takes it is not asked."""
     if not waits:
         return []
-    run([COMMAND, "queue", "retry", *waits])
     deadline = time.monotonic() + within
+    asked = False
     while True:
+        # What left the queue meanwhile is no answer to that, but ends the loop.
+        asked = asked or run([COMMAND, "queue", "retry", *waits])[0] == 0
         try:
             left = {message["id"]: _attempts(message) for message in _messages(run, *waits)}
             problem = f"mail that waited before is not tried any more: {', '.join(waits)}"
@@ -218,4 +235,4 @@ def queue_moves(
             problem = f"whether mail that waited before is tried could not be seen, as {error}"
         if time.monotonic() > deadline:
             return [problem]
-        sleep(0.5)
+        sleep(_PAUSE)

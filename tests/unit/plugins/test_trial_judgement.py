@@ -13,13 +13,17 @@ from ansible_collections.postroad.relay.plugins.module_utils.trial_judgement imp
     rises,
 )
 
+from relay_agent.control.queue_view import describe
+from relay_agent.queue.body import MemoryBody
+from relay_agent.queue.model import Envelope, Message, Recipient, RecipientState
+
 SIGN_IN = 'postroad_host_troubles_total{cause="sign_in"}'
 FAULT = 'postroad_messages_refused_total{reason="fault"}'
 OUTCOME = 'postroad_delivery_outcomes_total{outcome="%s"}'
 
 
 def message(
-    queue_id: str, attempts: int = 1, *, state: str = "active", domain: str = "a.test", due: float = 5.0
+    queue_id: str, attempts: int = 1, *, state: str = "waiting", domain: str = "a.test", due: float = 5.0
 ) -> Any:
     recipient = {"state": state, "attempts": attempts, "next_attempt": due, "address": f"bob@{domain}"}
     return {"id": queue_id, "recipients": [recipient]}
@@ -179,11 +183,29 @@ def test_what_could_not_be_asked_is_no_good_news(broken: str, told: str) -> None
     well = observe(agent)
     agent.broken = {broken}
     words = f"{told}relay-agent: the agent answered nothing within 30 s"
-    assert judge(agent, well, well) == [f"now, {words}"]
-    unasked = observe(agent)
+    assert judge(agent, well, well, sleep=lambda _: None) == [f"now, {words}"]
+    unasked = observe(agent, sleep=lambda _: None)
     agent.broken = set()
     assert judge(agent, unasked, well) == [f"before the change, {words}"]
     assert judge(agent, well, unasked) == [f"right after the change, {words}"]
+
+
+def test_an_agent_that_answers_a_moment_later_is_asked_again() -> None:
+    agent = Agent()
+    agent.messages = [message("A", 2)]
+    agent.broken = {"metrics", "queue"}
+    found = observe(agent, sleep=lambda _: agent.broken.clear())
+    assert (found["unasked"], found["waits"], found["counters"][SIGN_IN]) == ([], {"A": 2}, 2.0)
+
+
+def test_mail_that_waits_is_known_by_what_the_agent_says() -> None:
+    """In the words of its own queue, which no double can be trusted with."""
+    agent = Agent()
+    for queue_id, state in (("A", RecipientState.WAITING), ("HELD", RecipientState.HELD)):
+        recipients = {0: Recipient(f"bob@{queue_id}.test", state=state, attempts=2, next_attempt=5.0)}
+        kept = Message(queue_id, Envelope("alice@a.test"), recipients, MemoryBody(b"x"), created=1.0, expires=9.0)
+        agent.messages.append(describe(kept))
+    assert observe(agent)["waits"] == {"A": 2}
 
 
 def test_no_answer_about_mail_that_waited_does_not_mean_that_it_is_tried() -> None:
@@ -202,7 +224,7 @@ def test_no_answer_about_mail_that_waited_does_not_mean_that_it_is_tried() -> No
 def test_metrics_without_a_single_one_are_no_answer() -> None:
     agent = Agent()
     agent.metrics = ""
-    assert observe(agent)["unasked"] == ["relay-agent metrics gave no answer: exit status 0"]
+    assert observe(agent, sleep=lambda _: None)["unasked"] == ["relay-agent metrics gave no answer: exit status 0"]
 
 
 def test_the_verdict_has_the_words_of_the_hosts() -> None:
