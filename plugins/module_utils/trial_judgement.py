@@ -41,7 +41,8 @@ _HALF = 0.5  # of the share of attempts that usually deliver
 _MOST = 0.8  # the same, where troubles have risen, too
 _WATCHED = 3  # messages
 _GROUPS = 3
-_ASKED = 20  # times
+_ASKED = 20  # times: a worker that leaves after a reload may have closed its store, and is asked no more in a moment
+_GREETED = 5  # the same, where it may be that no agent runs
 _PAUSE = 0.5  # seconds
 _TRIED_WITHIN = 45.0  # seconds; a host that does not answer takes some
 
@@ -59,7 +60,7 @@ def observe(run: RunCommand, *, sleep: Callable[[float], None] = time.sleep) -> 
     asked, a sentence each; none where no agent answers at all. Each is asked again for a while.
     """
     seen: dict[str, Any] = {"at": time.time(), "uptime": 0.0, "counters": {}, "waits": {}, "unasked": []}
-    status = agent_status(run)
+    status = _status(run, sleep)
     if status is None:
         return seen
     seen["uptime"] = float(status.get("uptime", 0.0))
@@ -71,11 +72,19 @@ def observe(run: RunCommand, *, sleep: Callable[[float], None] = time.sleep) -> 
                 break
             except _UnaskedError as error:
                 problem = str(error)
-            # A worker that leaves after a reload has closed its store already, and is asked no more in a moment.
             sleep(_PAUSE)
         else:
             seen["unasked"].append(problem)
     return seen
+
+
+def _status(run: RunCommand, sleep: Callable[[float], None]) -> dict[str, Any] | None:
+    """What the agent says of itself; None when none answers for a while."""
+    for _ in range(_GREETED):
+        if (status := agent_status(run)) is not None:
+            return status
+        sleep(_PAUSE)
+    return None
 
 
 def _counters(run: RunCommand) -> dict[str, float]:
@@ -141,7 +150,7 @@ def judge(
 
     What could not be asked is a problem as well: silence is no proof.
     """
-    status = agent_status(run)
+    status = _status(run, sleep)
     if status is None:
         return ["no agent answers"]
     problems = [] if any(worker["state"] == "running" for worker in status["workers"]) else ["no worker takes mail"]

@@ -94,7 +94,7 @@ def test_what_is_observed() -> None:
     # Where none answers, that is all there is to say.
     agent.status["running"] = False
     agent.broken = {"metrics", "queue"}
-    found = observe(agent)
+    found = observe(agent, sleep=lambda _: None)
     assert (found["uptime"], found["counters"], found["waits"], found["unasked"]) == (0.0, {}, {}, [])
 
 
@@ -246,7 +246,9 @@ def test_the_verdict_has_the_words_of_the_hosts() -> None:
 def test_an_agent_that_does_not_work_is_told() -> None:
     agent = Agent()
     before = {**observe(agent), "waits": {}}
+    well = dict(agent.status)
     agent.status["workers"] = [{"state": "leaving"}]
     assert judge(agent, before, before)[0] == "no worker takes mail"
     agent.status = {"running": False}
-    assert judge(agent, before, before) == ["no agent answers"]
+    assert judge(agent, before, before, sleep=lambda _: None) == ["no agent answers"]
+    assert judge(agent, before, before, sleep=lambda _: agent.status.update(well)) == []
