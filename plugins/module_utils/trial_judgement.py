@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .live_reload import COMMAND, agent_status
@@ -116,7 +116,9 @@ def _waiting(run: RunCommand) -> dict[str, int]:
     due: dict[str, tuple[float, str, int]] = {}
     for message in _messages(run):
         for recipient in message["recipients"]:
-            if recipient["state"] == "waiting" and recipient["attempts"] > 0 and recipient["next_attempt"]:
+            # What waits for a site to call in is tried when that calls, and not when it is asked for.
+            waits = recipient["state"] == "waiting" and "AWAITS" not in recipient.get("options", {})
+            if waits and recipient["attempts"] > 0 and recipient["next_attempt"]:
                 candidate = (recipient["next_attempt"], message["id"], _attempts(message))
                 domain = recipient["address"].rpartition("@")[2]
                 due[domain] = min(due.get(domain, candidate), candidate)
@@ -220,6 +222,19 @@ def _delivered(counts: Mapping[str, float]) -> tuple[float, float]:
     return attempts, delivered / attempts if attempts else 1.0
 
 
+def _under_way(run: RunCommand, messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a connection is open, or being opened, to a host that one of the messages waits for.
+
+    An attempt counts when it ends, and one at a host that says nothing takes longer than anybody wants to wait here.
+    """
+    hosts = {str(recipient.get("last_host")) for message in messages for recipient in message["recipients"]} - {""}
+    destinations = ((agent_status(run) or {}).get("delivery") or {}).get("destinations") or ()
+    return any(
+        each["active"] and hosts & {name for label in each["hosts"] for name in (label, label.rpartition(":")[0])}
+        for each in destinations
+    )
+
+
 def queue_moves(
     run: RunCommand,
     waits: Mapping[str, int],
@@ -236,12 +251,16 @@ def queue_moves(
         # What left the queue meanwhile is no answer to that, but ends the loop.
         asked = asked or run([COMMAND, "queue", "retry", *waits])[0] == 0
         try:
-            left = {message["id"]: _attempts(message) for message in _messages(run, *waits)}
+            messages = _messages(run, *waits)
+            left = {message["id"]: _attempts(message) for message in messages}
             problem = f"mail that waited before is not tried any more: {', '.join(waits)}"
             if any(queue_id not in left or left[queue_id] > attempts for queue_id, attempts in waits.items()):
                 return []
         except _UnaskedError as error:
             problem = f"whether mail that waited before is tried could not be seen, as {error}"
+        else:
+            if _under_way(run, messages):
+                return []
         if time.monotonic() > deadline:
             return [problem]
         sleep(_PAUSE)

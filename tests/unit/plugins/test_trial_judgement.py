@@ -15,7 +15,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.trial_judgement imp
 
 from relay_agent.control.queue_view import describe
 from relay_agent.queue.body import MemoryBody
-from relay_agent.queue.model import Envelope, Message, Recipient, RecipientState
+from relay_agent.queue.model import AWAITS, Envelope, Message, Recipient, RecipientState
 
 SIGN_IN = 'postroad_host_troubles_total{cause="sign_in"}'
 FAULT = 'postroad_messages_refused_total{reason="fault"}'
@@ -164,6 +164,24 @@ def test_mail_that_waited_is_tried_and_that_is_enough() -> None:
     assert agent.retried == ["A", "B"]
     assert queue_moves(agent, {"GONE": 1}, sleep=lambda _: None) == []
     assert queue_moves(agent, {}, sleep=lambda _: None) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "active", "moves"), [("mx.a.test:25", 1, True), ("mx.a.test", 0, False), ("b", 1, False)]
+)
+def test_an_attempt_that_takes_long_is_one(label: str, active: int, moves: bool) -> None:
+    agent = Agent()
+    agent.messages = [message("A", 2)]
+    agent.messages[0]["recipients"][0]["last_host"] = "mx.a.test"
+    agent.status["delivery"] = {"destinations": [{"hosts": [label], "active": active}]}
+    assert (queue_moves(agent, {"A": 2}, within=0.0, sleep=lambda _: None) == []) is moves
+
+
+def test_mail_that_waits_for_a_call_is_not_asked_for() -> None:
+    agent = Agent()
+    agent.messages = [message("A", 2)]
+    agent.messages[0]["recipients"][0]["options"] = {AWAITS: "a.test"}
+    assert observe(agent)["waits"] == {}
 
 
 def test_mail_that_stays_where_it_is_is_told() -> None:
