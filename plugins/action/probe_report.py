@@ -11,12 +11,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.postroad.relay.plugins.plugin_utils.probe_table import judge, render, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.probe_table import judge, not_probed, render, verdict
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str", "required": True},
     "submitted": {"type": "str", "required": True},
     "arrived": {"type": "str", "required": True},
+    "drained": {"type": "str"},
     "file": {"type": "path"},
 }
 
@@ -34,18 +35,22 @@ class ActionModule(ActionBase):
             return result | {"changed": False, "rows": [], "msg": "check mode: nothing was submitted"}
         hostvars = (task_vars or {})["hostvars"]
         rows = []
+        notes = []
         for host in options["hosts"]:
             known = hostvars[host]
+            if ((known.get(options["drained"]) or {}).get("stat") or {}).get("exists"):
+                notes.append(f"{host}: drained: not probed")
+                continue
             submitted = known.get(options["submitted"]) or {}
             rows += judge(known.get("relay_agent_hostname", host), submitted, known.get(options["arrived"]) or {})
+            notes += [f"{host}: {note}" for note in not_probed(submitted)]
         shown = [asdict(row) for row in rows]
         if options["file"]:
             path = Path(options["file"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
-        problem = verdict(rows)
+        problem = verdict(rows) if rows or not notes else "\n".join(["no relay could be probed:", *notes])
         if problem or not options["file"]:
-            Display().display(f"\n{render(rows)}\n")
-        if problem:
-            return result | {"changed": False, "failed": True, "msg": problem}
-        return result | {"changed": False, "rows": shown}
+            Display().display("\n".join(["", render(rows), *notes, ""]))
+        result |= {"changed": False, "not_probed": notes}
+        return result | ({"failed": True, "msg": problem} if problem else {"rows": shown})

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.postroad.relay.plugins.plugin_utils.rollout_verdict import (
+    foreseen_problems,
     kept_problems,
+    notes,
     outcome,
     proved_problems,
     staged_problems,
@@ -46,9 +49,9 @@ class ActionModule(ActionBase):
                     return result | {"failed": True, "msg": f"the rollout was stopped, nothing was changed:{told}"}
                 return result
             case "proved":
-                if self._task.check_mode:
-                    return result | {"good": True, "problems": {}}
-                problems = {host: proved_problems(host, each) for host, each in known.items()}
+                # In check mode nothing is on trial, and what could not even be told fails all the same.
+                looked = proved_problems if not self._task.check_mode else foreseen_problems
+                problems = {host: looked(host, each) for host, each in known.items()}
                 return result | {"good": not any(problems.values()), "problems": problems}
             case "kept":
                 if self._task.check_mode or any(earlier.values()):
@@ -57,7 +60,10 @@ class ActionModule(ActionBase):
                 return result | {"undo": any(problems.values()), "problems": problems}
         untouched = _after(options["all_hosts"], options["hosts"])
         text = outcome(earlier, known, untouched, confirm_within=options["confirm_within"])
-        return result | ({"failed": True, "msg": text} if text else {})
+        unproved = [f"{host}: {note}" for host, each in known.items() for note in notes(each)]
+        if unproved:
+            Display().display("\n" + "\n".join(unproved) + "\n")
+        return result | {"unproved": unproved} | ({"failed": True, "msg": text} if text else {})
 
 
 def _after(all_hosts: list[str], step: list[str]) -> list[str]:

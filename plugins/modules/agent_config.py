@@ -140,6 +140,10 @@ on_trial:
   description: Whether something changed that is put back unless it is kept.
   type: bool
   returned: success
+drained:
+  description: Whether the host is drained. It is changed like any other, and its ports stay closed.
+  type: bool
+  returned: success
 generation:
   description: The number of what runs now, for C(rollback.yml); none while it is on trial, or when nothing was done.
   type: int
@@ -183,12 +187,14 @@ def main() -> None:
         outcome = deployment.converge()
     except (SettingsError, DeploymentError) as error:
         module.fail_json(msg=str(error))
-    if is_drained():
+    drained = is_drained()
+    if drained:
         module.warn("this host is drained and stays so: it takes no mail until undrain.yml is run for it")
     module.exit_json(
         changed=outcome.changed,
         action=str(outcome.action),
         on_trial=outcome.on_trial,
+        drained=drained,
         generation=outcome.generation,
         removed_releases=outcome.removed_releases,
         diff=outcome.diff,

@@ -17,7 +17,7 @@ options:
       - V(judge) compares the agent with how it was before the change. What is worse does not fail the module, the
         result says so.
       - V(keep) makes the change what the host goes back to from now on.
-      - V(put_back) undoes it now.
+      - V(put_back) undoes it now. Where nothing is on trial, the host says so and is left alone.
     type: str
     choices: [judge, keep, put_back]
     required: true
@@ -84,6 +84,8 @@ def carry_out(step: str, host: HostState, run: RunCommand, *, watch: float) -> d
         if step == "keep":
             number, removed = host.keep(AppliedState(**host.trial.record()["applied"]))
             return {"changed": True, "generation": number, "removed_releases": removed}
+        if not host.trial.pending:
+            return {"changed": False, "state": "No change is on trial there."}
         return {"changed": True, "state": host.trial.put_back() or "What ran before runs still."}
 
 
@@ -91,7 +93,7 @@ def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if module.check_mode:
-        module.exit_json(changed=False, problems=[])
+        module.exit_json(changed=False, problems=[], state="In check mode nothing was changed.")
     try:
         result = carry_out(
             module.params["step"], HostState(module.run_command), module.run_command, watch=module.params["watch"]

@@ -26,6 +26,10 @@ options:
     description: Name of the variable in which each relay has the result of M(postroad.relay.await_arrivals).
     type: str
     required: true
+  drained:
+    description: Name of the variable in which each relay has the result of M(ansible.builtin.stat) on the file that
+      says that it is drained. A drained relay takes no mail and is not judged; fails when all of them are.
+    type: str
   file:
     description: Write the rows to this file on the controller as JSON; the table is then shown only when a message is
       missing.
@@ -54,4 +58,9 @@ rows:
   type: list
   elements: dict
   returned: when every message arrived
+not_probed:
+  description: What was left out on purpose, and why, each with its relay.
+  type: list
+  elements: str
+  returned: except in check mode
 """

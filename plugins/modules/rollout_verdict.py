@@ -17,7 +17,8 @@ options:
       - V(staged) fails when a host is not ready for the change.
       - V(proved) says whether the change has proved itself on all hosts of the step.
       - V(kept) says whether all hosts have kept it.
-      - V(outcome) fails when something went wrong, with what it was, where, and what each host runs now.
+      - V(outcome) fails when something went wrong, with what it was, where, and what each host runs now. It tells
+        what no probe has shown, as on a drained host.
     type: str
     choices: [staged, proved, kept, outcome]
     required: true
@@ -42,7 +43,7 @@ options:
 attributes:
   check_mode:
     support: full
-    details: Nothing is on trial in check mode, and all is good.
+    details: Nothing is on trial in check mode; a host on which the change could not be worked out is told all the same.
   diff_mode:
     support: none
 author: The Postroad founders
@@ -66,6 +67,11 @@ undo:
   description: With V(kept), whether those that have kept it are to go back.
   type: bool
   returned: success
+unproved:
+  description: With V(outcome), what was changed and not probed, with its host, and why.
+  type: list
+  elements: str
+  returned: always
 problems:
   description: With V(proved) and V(kept), what went wrong, by host.
   type: dict

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["HEADINGS", "Row", "judge", "render", "verdict"]
+__all__ = ["HEADINGS", "Row", "judge", "not_probed", "render", "verdict"]
 
 HEADINGS = ("host", "port", "TLS mode", "program", "message id", "seconds to the mailbox")
 
@@ -51,6 +51,17 @@ def judge(host: str, submitted: Mapping[str, Any], arrived: Mapping[str, Any]) -
         seconds = max(0.0, float(when) - float(probe["submitted"])) if when is not None else None
         rows.append(Row(probe["host"], probe["port"], probe["tls"], probe["program"], message_id, seconds, problem))
     return rows
+
+
+def not_probed(submitted: Mapping[str, Any]) -> list[str]:
+    """What submit_probe left out on purpose, a line for each reason with the ports."""
+    ports: dict[str, list[str]] = {}
+    for each in submitted.get("left_out") or ():
+        ports.setdefault(str(each["why"]), []).append(str(each["port"]))
+    return [
+        f"port{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} not probed: {why}"
+        for why, numbers in ports.items()
+    ]
 
 
 def render(rows: Sequence[Row]) -> str:

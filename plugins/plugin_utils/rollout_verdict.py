@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.postroad.relay.plugins.plugin_utils.probe_table import judge, verdict
+from ansible_collections.postroad.relay.plugins.plugin_utils.probe_table import judge, not_probed, verdict
 
-__all__ = ["kept_problems", "outcome", "proved_problems", "staged_problems"]
+__all__ = ["foreseen_problems", "kept_problems", "notes", "outcome", "proved_problems", "staged_problems"]
 
 Known = Mapping[str, Any]
 """What is registered for a host."""
@@ -23,7 +23,10 @@ def staged_problems(known: Known) -> list[str]:
 
 
 def proved_problems(host: str, known: Known) -> list[str]:
-    """Why the change on a host has not proved itself; empty for a host on which nothing was to change."""
+    """Why the change on a host has not proved itself; empty for a host on which nothing was to change.
+
+    A drained host has no port that a probe could come in by: it is judged by what the agent says alone.
+    """
     configured = known.get("_relay_agent_configured") or {}
     if configured.get("unreachable"):
         return [f"it did not answer any more when the change was made: {_message(configured)}"]
@@ -32,17 +35,34 @@ def proved_problems(host: str, known: Known) -> list[str]:
     if not configured.get("on_trial"):
         return [] if "on_trial" in configured else ["the change was not made"]
     problems = []
-    name = known.get("relay_agent_hostname", host)
-    rows = judge(name, known.get("_relay_verify_submitted") or {}, known.get("_relay_verify_arrived") or {})
-    lost = verdict(rows)
-    if lost:
-        problems.append(lost)
+    if not configured.get("drained"):
+        name = known.get("relay_agent_hostname", host)
+        rows = judge(name, known.get("_relay_verify_submitted") or {}, known.get("_relay_verify_arrived") or {})
+        lost = verdict(rows)
+        if lost:
+            problems.append(lost)
     judged = known.get("_relay_rollout_judged") or {}
     if "problems" in judged:
         problems += judged["problems"]
     else:
         problems.append(f"how it is could not be asked: {_message(judged)}")
     return problems
+
+
+def foreseen_problems(host: str, known: Known) -> list[str]:
+    """Why check mode could not tell what would be changed on a host."""
+    configured = known.get("_relay_agent_configured") or {}
+    return proved_problems(host, known) if configured.get("failed") or configured.get("unreachable") else []
+
+
+def notes(known: Known) -> list[str]:
+    """What no probe has shown of the change on a host, and why; empty when every port was tried, or nothing changed."""
+    configured = known.get("_relay_agent_configured") or {}
+    if not configured.get("on_trial"):
+        return []
+    if configured.get("drained"):
+        return ["drained: not probed"]
+    return not_probed(known.get("_relay_verify_submitted") or {})
 
 
 def kept_problems(known: Known) -> list[str]:
@@ -79,22 +99,25 @@ def outcome(
 
 
 def _runs_now(known: Known, confirm_within: int) -> str:
+    """What the host itself said last; what nobody knows is told as such.
+
+    A change that failed has mostly been put back by the host at once. Not when that failed, too, nor when the module
+    broke off: then the change may be in use, and only the answer to `put_back` tells.
+    """
     by_itself = f"it puts back what it ran before by itself, after {confirm_within} s or when it starts anew"
     configured = known.get("_relay_agent_configured") or {}
-    if configured.get("unreachable"):
-        return f"does not answer; if the change was begun there, {by_itself}"
-    if configured.get("failed"):
-        return "what it ran before"
-    if not configured.get("on_trial"):
-        return "what it ran before; nothing was to change"
     settled, undone = known.get("_relay_rollout_settled") or {}, known.get("_relay_rollout_undone") or {}
     if "state" in settled:
         return f"what it ran before. {settled['state']}"
+    if configured.get("unreachable"):
+        return f"does not answer; if the change was begun there, {by_itself}"
+    if not configured.get("on_trial") and not configured.get("failed"):
+        return "what it ran before; nothing was to change" if configured else "what it ran before"
     if "generation" in settled:
         if "generations" in undone:
             return "what it ran before"
         return f"the change, as going back failed ({_message(undone)}): run rollback.yml"
-    return f"not known ({_message(settled)}); {by_itself}"
+    return f"not known ({_message(settled)}); if the change is in use there, {by_itself}"
 
 
 def _message(result: Known) -> str:

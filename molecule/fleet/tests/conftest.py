@@ -11,12 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from traffic.fixtures import AUTHORITY, CHECKOUT, STATE, lab, laptop, mailboxes, on, passwords, power, relays
+from traffic.fixtures import (
+    AUTHORITY,
+    CHECKOUT,
+    STATE,
+    compose,
+    lab,
+    laptop,
+    mailboxes,
+    on,
+    passwords,
+    power,
+    relays,
+    submit,
+)
 from traffic.load import Load
 from traffic.relays import Relay
 from traffic.rollout import Story
 
-__all__ = ["lab", "laptop", "mailboxes", "on", "passwords", "power", "relays"]
+__all__ = ["compose", "lab", "laptop", "mailboxes", "on", "passwords", "power", "relays", "submit"]
 
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,10 +55,13 @@ def load(laptop: Any, passwords: dict[str, str], relays: dict[str, Relay]) -> Lo
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Starts a playbook, by default that of the checkout, with these variables in place of the inventory's."""
 
-    def one(name: str, variables: Mapping[str, Any], checkout: Path = CHECKOUT) -> subprocess.Popen[str]:
+    def one(
+        name: str, variables: Mapping[str, Any], checkout: Path = CHECKOUT, *, limit: str = ""
+    ) -> subprocess.Popen[str]:
         inventories = (STATE / "inventory", CHECKOUT / "molecule/fleet/inventory")
         command = [str(Path(sys.executable).with_name("ansible-playbook")), str(checkout / "playbooks" / name)]
         command += [*(f"--inventory={each}" for each in inventories), f"--extra-vars={json.dumps(variables)}"]
+        command += [f"--limit={limit}"] if limit else []
         environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         if checkout != CHECKOUT:
             environment["ANSIBLE_COLLECTIONS_PATH"] = str(checkout / "collections")
@@ -60,8 +76,8 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 def playbook(start: Callable[..., subprocess.Popen[str]]) -> Playbook:
     """Runs a playbook to its end; see `start`."""
 
-    def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-        process = start(*arguments)
+    def run(*arguments: Any, **options: str) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments, **options)
         output, _ = process.communicate(timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, output, "")
 

@@ -100,6 +100,14 @@ def test_from_a_bare_host_to_one_that_stays_as_it_is(host: Machine) -> None:
     assert state(host) == settled
 
 
+def test_a_drained_host_is_changed_and_said_to_be_drained(host: Machine) -> None:
+    assert configure(host)["drained"] is False
+    host.path("/etc/postroad/drained.json").write_text("{}")
+    again = configure(host)
+    assert again["drained"] is True, again
+    assert "this host is drained and stays so" in str(again["warnings"])
+
+
 def test_a_configuration_that_the_release_refuses_replaces_nothing(host: Machine) -> None:
     configure(host)
     host.asked()

@@ -64,7 +64,7 @@ class Host:
                 else (1, "", "")
             )
         if rest[0] in ("metrics", "queue"):
-            return 0, "", ""
+            return 0, "[]" if rest[0] == "queue" else "postroad_sessions 0\n", ""
         assert rest[:2] == ["account", "sync"]
         return self._sync(json.loads(data or "null"), check="--check" in rest)
 

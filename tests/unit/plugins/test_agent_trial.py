@@ -44,7 +44,13 @@ def test_it_is_put_back(on_trial: Relay) -> None:
     assert on_trial.state.generations.current() == 1
 
 
-@pytest.mark.parametrize("name", ["judge", "keep", "put_back"])
+def test_where_none_is_on_trial_nothing_is_put_back(relay: Relay) -> None:
+    relay.proves("aaaaaaaa", "one")
+    assert step(relay, "put_back") == {"changed": False, "state": "No change is on trial there."}
+    assert relay.calls == []
+
+
+@pytest.mark.parametrize("name", ["judge", "keep"])
 def test_without_a_trial_there_is_nothing_to_do(relay: Relay, name: str) -> None:
     relay.proves("aaaaaaaa", "one")
     with pytest.raises(TrialError, match="no change is on trial here any more"):

@@ -18,6 +18,8 @@ def run(tmp_path: Path, hostvars: dict[str, Any], *, check_mode: bool = False, f
         "submitted": "_sent",
         "arrived": "_there",
     }
+    if "_drained" in hostvars:
+        arguments["drained"] = "_drained"
     if file:
         arguments["file"] = str(tmp_path / "made" / "rows.json")
     task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, diff=False)
@@ -63,6 +65,31 @@ def test_one_that_did_not_arrive_fails_the_play(tmp_path: Path) -> None:
 
 def test_host_that_has_nothing_registered_fails_under_its_name(tmp_path: Path) -> None:
     assert "relay1: nothing could be submitted" in run(tmp_path, {})["msg"]
+
+
+def test_a_drained_relay_is_told_as_such_and_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drained = {"_drained": {"stat": {"exists": True}}, "_sent": {"skipped": True}, "_there": {"skipped": True}}
+    # With nobody else to prove anything.
+    result = run(tmp_path, drained)
+    assert result["failed"]
+    assert result["msg"] == "no relay could be probed:\nrelay1: drained: not probed"
+    for looked in ({"stat": {"exists": False}}, {"unreachable": True, "msg": "gone"}, {"failed": False, "msg": "no"}):
+        result = run(tmp_path, {**ARRIVED, "_drained": looked})
+        assert (result.get("failed", False), result["not_probed"]) == (False, [])
+    arguments = {"hosts": ["relay1", "relay2"], "submitted": "_sent", "arrived": "_there", "drained": "_drained"}
+    task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, diff=False)
+    shell = SimpleNamespace(_shell=SimpleNamespace(tmpdir=""))
+    plugin = action.ActionModule(task, shell, SimpleNamespace(), None, None, None)
+    both = plugin.run(task_vars={"hostvars": {"relay1": drained, "relay2": ARRIVED}})
+    assert not both.get("failed")
+    assert both["not_probed"] == ["relay1: drained: not probed"]
+    assert "relay1: drained: not probed" in capsys.readouterr().out
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    left_out = [{"port": 465, "why": "only a balancer may use it"}]
+    result = run(tmp_path, {**ARRIVED, "_sent": {"probes": [SENT], "left_out": left_out}})
+    assert result["not_probed"] == ["relay1: port 465 not probed: only a balancer may use it"]
 
 
 def test_check_mode_submits_and_judges_nothing(tmp_path: Path) -> None:

@@ -59,12 +59,33 @@ def test_the_outcome_fails_the_play_and_names_those_whose_turn_did_not_come() ->
     assert "r1" not in bad["msg"]
 
 
+def test_the_outcome_tells_what_no_probe_has_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    drained = {
+        "_relay_agent_configured": {"on_trial": True, "drained": True},
+        "_relay_rollout_judged": {"problems": []},
+    }
+    assert run("proved", {"r1": drained})["good"]
+    result = run("outcome", {"r1": drained, "r2": PROVED}, all_hosts=["r1", "r2"], verdict={"problems": {}})
+    assert not result.get("failed")
+    assert result["unproved"] == ["r1: drained: not probed"]
+    assert "r1: drained: not probed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("step", ["staged", "proved", "kept"])
 def test_in_check_mode_all_is_good(step: str) -> None:
     result = run(step, {"r1": {}}, check_mode=True)
     assert not result.get("failed")
     assert result.get("good", True)
     assert not result.get("undo", False)
+
+
+def test_in_check_mode_what_cannot_be_told_fails() -> None:
+    result = run("proved", {"r1": PROVED, "r2": BROKEN}, check_mode=True)
+    assert (result["good"], result["problems"]) == (False, {"r1": [], "r2": ["tls: bad"]})
+    settled = {**BROKEN, "_relay_rollout_settled": {"state": "In check mode nothing was changed."}}
+    told = run("outcome", {"r2": settled}, check_mode=True, all_hosts=["r2"], verdict=result)
+    assert told["failed"]
+    assert "r2: what it ran before. In check mode nothing was changed." in told["msg"]
 
 
 def test_the_documentation_has_the_arguments() -> None:
