@@ -34,6 +34,7 @@ def go_back(host: HostState, wanted: str, *, check_mode: bool) -> dict[str, Any]
             return {"changed": False}
         diff = _diff(host, chosen)
         host.begin(host.undo)
+        host.accounts_made(host.undo)  # no part of this
         try:
             _put_to_use(host, host.generations.snapshot(chosen.number), chosen.release)
         except (OSError, QueueSchemaError, ReleaseError, SnapshotError, UnitError) as error:
