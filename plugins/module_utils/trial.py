@@ -302,6 +302,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with store.exclusive():
             if not trial.pending:
+                trial.end()  # the timer would go on
                 return 0
             sys.stdout.write((trial.put_back(booting="--boot" in options) or "Nothing had changed.") + "\n")
     except (TrialError, ReleaseError) as error:

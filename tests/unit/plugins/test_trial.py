@@ -300,3 +300,12 @@ def test_the_program_says_what_it_cannot_do(host: Host) -> None:
     done = alone(host)
     assert done.returncode == 1
     assert "putting back what ran before failed" in done.stderr
+
+
+def test_the_program_without_a_trial_ends_its_timer(host: Host) -> None:
+    host.begin()
+    (host.trial.directory / "record.json").unlink()
+    done = alone(host)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (host.root / "programs/systemctl.calls").read_text() == "stop relay-agent-put-back.timer\n"
+    assert host.traces() == []
