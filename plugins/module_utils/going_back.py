@@ -52,7 +52,10 @@ def take_back(host: HostState) -> str:
     """
     with host.store.exclusive():
         if host.trial.pending or not host.kept.pending:
-            raise TrialError("the change that was confirmed last is not known here any more, so it was not taken back")
+            raise TrialError(
+                "the change that was confirmed last was not taken back: something else was changed here since, or the "
+                "host has started anew; rollback.yml lists what can be gone back to"
+            )
         host.begin(host.undo)
         try:
             said = host.kept.put_back()

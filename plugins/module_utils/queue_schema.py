@@ -19,6 +19,8 @@ __all__ = ["QueueSchemaError", "UnknownSchemaError", "bring_back", "release_sche
 
 _ASK = "from relay_agent.queue.schema import SCHEMA_VERSION; print(SCHEMA_VERSION)"
 
+_MEND = "Mend what hinders the queue (on its disk it needs as much free space as it has), then try again."
+
 RunCommand = Callable[..., tuple[int, str, str]]
 
 
@@ -62,8 +64,8 @@ def lower(program: Path, schema: int, run_command: RunCommand, *, booting: bool 
         status, output, errors = run_command(command)
         if status != 0:
             reason = f"{' '.join(command)}: {errors.strip() or output.strip()}"
-            now = "" if booting else f"\n{_start_again(run_command)}"
-            raise QueueSchemaError(f"the queue could not be brought back to schema {schema}: {reason}{now}")
+            now = "Nothing was changed: what was there starts." if booting else _start_again(run_command)
+            raise QueueSchemaError(f"the queue could not be brought back to schema {schema}: {reason}\n{now} {_MEND}")
     return f"the queue was brought to schema {schema}"
 
 
@@ -73,8 +75,5 @@ def _start_again(run_command: RunCommand) -> str:
         Units(run_command).restart(sockets=True)
     except UnitError as error:
         start = f"systemctl start {SOCKET} {SERVICE}"
-        return f"The agent is stopped, and did not start again ({error}): mend both, then run `{start}`."
-    return (
-        "The agent was started again, with the release and the configuration that it had. Mend that (on its disk the "
-        "queue needs as much free space as it has), then try again."
-    )
+        return f"The agent is stopped, and did not start again ({error}): see its journal, then run `{start}`."
+    return "The agent was started again, with the release and the configuration that it had."
