@@ -71,9 +71,7 @@ def test_what_goes_wrong_is_told(tmp_path: Path, failing: str) -> None:
 
 def test_the_newer_release_is_started_again_when_the_queue_cannot_be_brought_back(tmp_path: Path) -> None:
     host = Host(tmp_path, {OLD: "1", NEW: "2"}, "downgrade")
-    with pytest.raises(
-        QueueSchemaError, match=r"schema 1: .* it refuses\nThe agent was started again.* free space"
-    ):
+    with pytest.raises(QueueSchemaError, match=r"schema 1: .* it refuses\nThe agent was started again.* free space"):
         bring_back(host.store, OLD, host)
     assert host.words() == ["stop", "downgrade", "reset-failed", "stop", "start", "restart"]
     assert host.store.current() == NEW
