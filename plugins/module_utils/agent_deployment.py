@@ -72,7 +72,7 @@ class Deployment:
         self.units = self._host.units
         self._confirm_within = confirm_within
         self._told = False  # the agent may have taken up something
-        self._way_back = True
+        self._begun: Trial | None = None  # the way back
         self._started = time.time()
         self.check_mode = check_mode
         self.outcome = Outcome()
@@ -119,15 +119,15 @@ class Deployment:
         on_trial = self._confirm_within is not None
         trial = self._host.trial if on_trial else self._host.undo
         notes = {"before": observe(self._run)} if on_trial else {}
-        if not self._host.begin(trial, seconds=self._confirm_within, **notes):
-            if on_trial:
-                raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
-            self._way_back = False
+        if self._host.begin(trial, seconds=self._confirm_within, **notes):
+            self._begun = trial
+        elif on_trial:
+            raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
         try:
             self._converge()
         except (AccountSyncError, OSError, QueueSchemaError, ReleaseError, UnitError, DeploymentError) as error:
             journal = self.units.journal(self._started) if self._told else []
-            back = self._go_back(trial)
+            back = self._go_back()
             words = "\n".join(["The agent's last words:", *(f"  {line}" for line in journal or ["(none)"])])
             told = [str(error), *([back] if back else []), *([words] if self._told else [])]
             raise DeploymentError("\n".join(told)) from error
@@ -173,6 +173,8 @@ class Deployment:
                 if not self.check_mode:
                     secret.write()
         self._sync_accounts()
+        if self._begun:
+            self._host.accounts_made(self._begun)
 
     def _sync_accounts(self) -> None:
         wanted = self._settings.accounts
@@ -263,11 +265,12 @@ class Deployment:
 
     def _put_to_use(self, changed_files: list[ManagedFile], action: Action, *, switch: bool) -> None:
         self._told = True
+        # Before any file is written: when it fails, what ran before is started again, with its own files.
+        if switch and bring_back(self.store, self._release, self._run):  # both units are stopped
+            action = Action(restart_sockets=True)
         for file in changed_files:
             file.write()
         if switch:
-            if bring_back(self.store, self._release, self._run):  # both units are stopped
-                action = Action(restart_sockets=True)
             self.store.switch(self._release)
         if self._needs_daemon_reload or any(file in self._unit_files for file in changed_files):
             self.units.daemon_reload()
@@ -276,11 +279,11 @@ class Deployment:
         elif action.reload:
             self.units.reload()
 
-    def _go_back(self, trial: Trial) -> str:
+    def _go_back(self) -> str:
         """Undo what was begun; returns a sentence on what runs now, empty when the agent has noticed nothing."""
-        if self._way_back:
+        if self._begun:
             try:
-                return trial.put_back(told=self._told)
+                return self._begun.put_back(told=self._told)
             except TrialError as error:
                 return str(error)
         if not self._told:

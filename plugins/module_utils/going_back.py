@@ -14,7 +14,7 @@ from .snapshot import Snapshot, SnapshotError
 from .systemd_units import UnitError
 from .trial import TrialError
 
-__all__ = ["go_back"]
+__all__ = ["go_back", "take_back"]
 
 
 def go_back(host: HostState, wanted: str, *, check_mode: bool) -> dict[str, Any]:
@@ -34,12 +34,35 @@ def go_back(host: HostState, wanted: str, *, check_mode: bool) -> dict[str, Any]
             return {"changed": False}
         diff = _diff(host, chosen)
         host.begin(host.undo)
+        host.accounts_made(host.undo)  # no part of this
         try:
             _put_to_use(host, host.generations.snapshot(chosen.number), chosen.release)
         except (OSError, QueueSchemaError, ReleaseError, SnapshotError, UnitError) as error:
-            raise TrialError(f"generation {chosen.number} was not taken up: {error}\n{host.undo.put_back()}") from error
+            text = f"generation {chosen.number} was not taken up: {error}\n{host.undo.put_back()}"
+            raise TrialError(text.rstrip()) from error
         host.keep(host.state_on_disk(chosen.release))
     return {"changed": True, "diff": diff}
+
+
+def take_back(host: HostState) -> str:
+    """Undo the change that was confirmed last, its accounts included; returns a sentence on what runs now.
+
+    Not the same as a generation further back: a change of accounts alone makes no generation. Raises TrialError when
+    something else has been changed since, or the agent did not take it up, with what runs now.
+    """
+    with host.store.exclusive():
+        if host.trial.pending or not host.kept.pending:
+            raise TrialError(
+                "the change that was confirmed last was not taken back: something else was changed here since, or the "
+                "host has started anew; rollback.yml lists what can be gone back to"
+            )
+        host.begin(host.undo)
+        try:
+            said = host.kept.put_back()
+        except TrialError as error:
+            raise TrialError(f"{error}\n{host.undo.put_back()}".rstrip()) from error
+        host.keep(host.state_on_disk(host.store.current() or ""))
+    return said or "What ran before runs still."
 
 
 def _put_to_use(host: HostState, snapshot: Snapshot, release: str) -> None:

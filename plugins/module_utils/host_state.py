@@ -22,6 +22,7 @@ __all__ = ["HostState"]
 
 KEPT_RELEASES = 3
 KEPT_GENERATIONS = 10
+_ACCOUNTS = "accounts"
 RUNTIME = Path("/run/postroad-deployment")
 
 
@@ -46,6 +47,9 @@ class HostState:
         self.trial = Trial(opt / "trial", self.store, self.units, run, unit_directory)
         # For changes that nobody has to confirm: needed no longer than the run takes, and not on the disk.
         self.undo = Trial(runtime, self.store, self.units, run, unit_directory)
+        # The way back from the change that was confirmed last, for whoever confirmed it and then has to take it back.
+        kept = runtime.with_name(f"{runtime.name}-kept")
+        self.kept = Trial(kept, self.store, self.units, run, unit_directory)
         self.config = etc / "agent.toml"
         self.accounts = etc / "accounts.toml"
         self.secrets = etc / "secrets"
@@ -73,17 +77,30 @@ class HostState:
             if release is None or not all(path.is_file() for path in (self.config, *self.unit_files)):
                 return False
             Snapshot.take(before, release, [self.config, *self.unit_files], [self.secrets])
-        accounts = Snapshot.take(trial.part("accounts"), "", [self.accounts])
+        accounts = Snapshot.take(trial.part(_ACCOUNTS), "", [self.accounts])
+        if trial is self.trial:
+            self.kept.end()
         trial.begin([before.name, accounts.directory.name], seconds=seconds, notes=notes)
         return True
+
+    def accounts_made(self, trial: Trial) -> None:
+        """The accounts are now as the change wants them: what they are later, somebody else made of them."""
+        trial.made(_ACCOUNTS)
+
+    def accounts_settled(self) -> None:
+        """The accounts were set apart from any change, so no way back from one may touch them. Raises TrialError."""
+        for trial in (self.trial, self.kept):
+            if trial.pending:
+                trial.leave(_ACCOUNTS)
 
     def take_up(self, changed: Iterable[Path]) -> None:
         """Have the agent run with files that have changed, in the gentlest way. Raises UnitError."""
         units = {path.name for path in changed} & {SOCKET, SERVICE}
         if units:
             self.units.daemon_reload()
-        if units or not self.units.states()[SERVICE].active:
-            self.units.restart(sockets=SOCKET in units)
+        states = self.units.states()
+        if units or not states[SERVICE].active:
+            self.units.restart(sockets=SOCKET in units or not states[SOCKET].active)
         else:
             self.units.reload()
 
@@ -117,6 +134,10 @@ class HostState:
         for each in (before, number):
             if each is not None and self.store.is_complete(release := self.generations.snapshot(each).release):
                 self.store.mark_used(release)
+        if self.trial.pending:
+            self.kept.take_over(self.trial)
+        else:
+            self.kept.end()
         for trial in (self.trial, self.undo):
             trial.end()
         return number, self.prune()

@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .managed_files import sync_directory
 
-__all__ = ["Snapshot", "SnapshotError"]
+__all__ = ["Snapshot", "SnapshotError", "put_back"]
 
 _MANIFEST = "manifest.json"
 
@@ -74,53 +74,75 @@ class Snapshot:
         manifest = self.manifest()
         return hashlib.sha256(json.dumps([manifest["release"], manifest["files"]], sort_keys=True).encode()).hexdigest()
 
-    def put_back(self) -> list[Path]:
-        """Have all files as they were; returns those that were otherwise. Raises SnapshotError and OSError.
+    def found(self) -> str:
+        """A hash of what these files hold now, whatever is kept of them. Raises SnapshotError and OSError."""
+        paths = [Path(entry["path"]) for entry in self.manifest()["files"]]
+        now = [[str(path), hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None] for path in paths]
+        return hashlib.sha256(json.dumps(now).encode()).hexdigest()
 
-        Each is replaced in one step and synced; the release is not switched here.
-        """
+    def put_back(self) -> list[Path]:
+        """Have all files as they were; returns those that were otherwise. See the function `put_back`."""
+        return put_back([self])
+
+    def _beside(self, replacements: dict[Path, Path | None]) -> None:
+        """Add the files that are otherwise, each with its copy, written beside it; None: it has to go."""
         manifest = self.manifest()
         known = {entry["path"] for entry in manifest["files"]}
-        changed = [Path(entry["path"]) for entry in manifest["files"] if self._put_back_one(entry)]
+        for entry in manifest["files"]:
+            self._beside_one(entry, replacements)
         for name in manifest["whole"]:
             directory = Path(name)
             for path in sorted(directory.iterdir()) if directory.is_dir() else []:
-                if str(path) not in known:
-                    path.unlink()
-                    changed.append(path)
-        for directory in {path.parent for path in changed}:
-            if directory.is_dir():
-                sync_directory(directory)
-        return changed
+                if str(path) not in known and path not in replacements.values():
+                    replacements[path] = None
 
-    def _put_back_one(self, entry: dict[str, Any]) -> bool:
+    def _beside_one(self, entry: dict[str, Any], replacements: dict[Path, Path | None]) -> None:
         path = Path(entry["path"])
         if entry["copy"] is None:
-            if not path.exists():
-                return False
-            path.unlink()
-            return True
+            if path.exists():
+                replacements[path] = None
+            return
         content = (self.directory / entry["copy"]).read_bytes()
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise SnapshotError(f"the copy of {path} in {self.directory} is damaged")
         if path.is_file() and path.read_bytes() == content and _rights(path) == entry["rights"]:
-            return False
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.back")
-        try:
-            _write(temporary, content)
-            user, group, mode = entry["rights"]
-            os.chown(temporary, user, group)
-            temporary.chmod(mode)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        return True
+        replacements[path] = temporary
+        _write(temporary, content)
+        user, group, mode = entry["rights"]
+        os.chown(temporary, user, group)
+        temporary.chmod(mode)
 
     def remove(self) -> None:
         """Forget it."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def put_back(snapshots: Sequence[Snapshot]) -> list[Path]:
+    """Have the files of all these as they were; returns those that were otherwise. Raises SnapshotError and OSError.
+
+    All are written and synced beside what is there before the first is replaced, each then in one step: a full disk or
+    a damaged copy leaves everything as it is. Releases are not switched here.
+    """
+    replacements: dict[Path, Path | None] = {}
+    try:
+        for snapshot in snapshots:
+            snapshot._beside(replacements)
+        for path, temporary in replacements.items():
+            if temporary is None:
+                path.unlink()
+            else:
+                temporary.replace(path)
+    except (OSError, SnapshotError):
+        for temporary in filter(None, replacements.values()):
+            temporary.unlink(missing_ok=True)
+        raise
+    for directory in {path.parent for path in replacements}:
+        if directory.is_dir():
+            sync_directory(directory)
+    return list(replacements)
 
 
 def _copy(path: Path, copy: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any
 from .managed_files import ManagedFile, sync_directory
 from .queue_schema import QueueSchemaError, UnknownSchemaError, bring_back
 from .release_store import ReleaseError, ReleaseStore
-from .snapshot import Snapshot, SnapshotError
+from .snapshot import Snapshot, SnapshotError, put_back
 from .systemd_units import SERVICE, SOCKET, UnitError, Units
 
 __all__ = ["BOOT_UNIT", "TIMER", "Trial", "TrialError", "main"]
@@ -32,6 +32,8 @@ __all__ = ["BOOT_UNIT", "TIMER", "Trial", "TrialError", "main"]
 BOOT_UNIT = "relay-agent-unproved.service"
 TIMER = "relay-agent-put-back"
 UNIT_DIRECTORY = Path("/etc/systemd/system")
+
+_AGAIN = 600  # seconds until a way back that failed is tried again; each try may close sessions
 
 _MODULES = ("live_reload", "managed_files", "queue_schema", "release_store", "snapshot", "systemd_units", "trial")
 _PROGRAM = "put-back.pyz"
@@ -103,18 +105,25 @@ class Trial:
         self._boot_link.unlink(missing_ok=True)
         self._boot_link.symlink_to(self._boot_unit)
         sync_directory(self._boot_link.parent)
+        refused = self._arm(seconds)
+        if refused:
+            self.end()
+            raise TrialError(f"the timer that would put things back could not be set: {refused}")
+
+    def _arm(self, seconds: int, *options: str) -> str:
+        """Have the host put things back after so many seconds, and again while that fails; why not, or ""."""
+        self._disarm()
         timer = [
             f"--on-active={seconds}",
+            f"--on-unit-inactive={_AGAIN}",
             "--timer-property=AccuracySec=1s",
             f"--unit={TIMER}",
             f"--property=SyslogIdentifier={TIMER}",
+            *options,
         ]
-        command = [_python(), str(program), str(self.directory), str(self.unit_directory)]
-        self._disarm()
+        command = [_python(), str(self.directory / _PROGRAM), str(self.directory), str(self.unit_directory)]
         status, _, errors = self.run(["systemd-run", "--quiet", "--collect", *timer, *command])
-        if status != 0:
-            self.end()
-            raise TrialError(f"the timer that would put things back could not be set: {errors.strip()}")
+        return "" if status == 0 else errors.strip() or f"exit status {status}"
 
     def record(self) -> dict[str, Any]:
         """What is noted about it. Raises TrialError when none is under way."""
@@ -130,49 +139,99 @@ class Trial:
         """Add to the record. Raises TrialError."""
         self._write(_RECORD, json.dumps({**self.record(), **more}, indent=2).encode())
 
+    def made(self, part: str) -> None:
+        """What this part's files hold now is the work of this change; what they hold later, if it is something else,
+        is somebody else's and stays. Raises TrialError, SnapshotError and OSError."""
+        known = self.record().get("made", {})
+        self.note(made={**known, part: Snapshot(self.part(part)).found()})
+
+    def leave(self, part: str) -> None:
+        """This part's files stay as they are, whatever becomes of the change. Raises TrialError."""
+        self.note(parts=[each for each in self.record()["parts"] if each != part])
+
+    def take_over(self, other: Trial) -> None:
+        """Be the way back that another one was, without a time. Where that cannot be kept there is none."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.directory.mkdir(parents=True, mode=0o700)
+            shutil.copytree(other.directory / "before", self.directory / "before")
+            self._write(_RECORD, json.dumps({**other.record(), "seconds": None}, indent=2).encode())
+        except OSError:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
     def put_back(self, *, told: bool = True, booting: bool = False) -> str:
         """Undo it; returns a sentence on what runs now, empty when nothing had changed.
 
         told: the agent may have taken up what changed. booting: it is not running yet. Raises TrialError; the trial
-        is then still under way, and the next start of the host tries again.
+        is then still under way, and one that has a time is tried again by the host.
         """
         try:
-            snapshots = [Snapshot(self.part(name)) for name in self.record()["parts"]]
-            changed = [path for each in snapshots for path in each.put_back()]
-            release = snapshots[0].release
+            record = self.record()
+            release = Snapshot(self.part(record["parts"][0])).release
             switched = self.store.current() != release
-            units = {path.name for path in changed} & {SOCKET, SERVICE}
+            # Before anything is changed: when it fails, what is on trial runs on whole.
+            lowered = switched and self._bring_queue_back(release, booting=booting)
+            changed = put_back([Snapshot(self.part(name)) for name in self._own(record)])
             if switched:
-                if self._bring_queue_back(release):
-                    units |= {SOCKET, SERVICE}
                 self.store.switch(release)
+            units = {path.name for path in changed} & {SOCKET, SERVICE}
             if units:
                 self.units.daemon_reload()
-            if told and not booting and (changed or switched):
-                self._take_up(units)
+            down = told and not booting and not self._up()
+            if not booting and (lowered or down or (told and (changed or switched))):
+                self._take_up(units, down=lowered or down)
         except (OSError, QueueSchemaError, ReleaseError, SnapshotError, UnitError) as error:
-            raise TrialError(f"putting back what ran before failed, too: {error}") from error
+            now = "" if isinstance(error, QueueSchemaError) or booting else f"\n{self._keep_up()}"
+            again = self._again(booting=booting)
+            raise TrialError(f"putting back what ran before failed, too: {error}{now}{again}") from error
         self.end()
-        if not (changed or switched):
+        if not (changed or switched or down):
             return ""
         return f"Release {release} and its configuration were put back" + ("." if booting else "; the agent runs.")
 
-    def _bring_queue_back(self, release: str) -> bool:
+    def _own(self, record: dict[str, Any]) -> list[str]:
+        """The parts that nobody else has changed since (`made`)."""
+        made = record.get("made", {})
+        return [name for name in record["parts"] if name not in made or made[name] == Snapshot(self.part(name)).found()]
+
+    def _bring_queue_back(self, release: str, *, booting: bool) -> bool:
         """Whether the queue had to be written as `release` opens it: both units are stopped then."""
         try:
-            return bool(bring_back(self.store, release, self.run))
+            return bool(bring_back(self.store, release, self.run, booting=booting))
         except UnknownSchemaError:
             # A release too broken to be asked has hardly opened a queue.
             return False
 
-    def _take_up(self, units: set[str]) -> None:
-        if not units and self.units.states()[SERVICE].active:
+    def _up(self) -> bool:
+        return all(state.active for state in self.units.states().values())
+
+    def _take_up(self, units: set[str], *, down: bool) -> None:
+        if not units and not down:
             try:
                 self.units.reload()
                 return
             except UnitError:
                 pass  # what is on trial may be too broken even to go
-        self.units.restart(sockets=SOCKET in units)
+        self.units.restart(sockets=SOCKET in units or down)
+
+    def _keep_up(self) -> str:
+        """Mail is to be taken also after a way back that broke off; says whether it is."""
+        try:
+            if not self._up():
+                self.units.restart(sockets=True)
+        except UnitError as error:
+            return f"The agent does not run: {error}"
+        return "The agent runs."
+
+    def _again(self, *, booting: bool) -> str:
+        """When the host tries again; "" for what it was only told to do."""
+        if not self._boot_unit.exists():
+            return ""
+        # The timer of before ended with the host. This one must not wait for the start that waits for us.
+        refused = self._arm(_AGAIN, "--timer-property=DefaultDependencies=no", "--no-block") if booting else ""
+        start = "when it starts anew"
+        by_itself = start if refused else f"when its time is over, then every {_AGAIN // 60} minutes, and {start}"
+        return f"\nThe change is still on trial; this host tries to put it back by itself {by_itself}."
 
     def end(self) -> None:
         """Nothing is on trial any more; what runs now stays."""
@@ -243,6 +302,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with store.exclusive():
             if not trial.pending:
+                trial.end()  # the timer would go on
                 return 0
             sys.stdout.write((trial.put_back(booting="--boot" in options) or "Nothing had changed.") + "\n")
     except (TrialError, ReleaseError) as error:

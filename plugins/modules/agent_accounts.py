@@ -12,6 +12,7 @@ description:
   - Adds, changes and removes accounts until they are those of the list, and has the running agent take them up. No
     process ends, no session is closed, nothing else is looked at.
   - A change holds for sessions that are open, too. Whose account was removed or disabled submits nothing more.
+  - While a change of the agent is on trial, the accounts of the list stay even if the change is put back.
   - Only hashes of passwords are kept on the host. A hash that a password fits is kept, so nothing changes.
 options:
   accounts:
@@ -66,7 +67,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils.account_sync import AccountSyncError, sync_accounts
 from ansible_collections.postroad.relay.plugins.module_utils.agent_settings import ETC, agent_options, given_accounts
-from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseError, ReleaseStore
+from ansible_collections.postroad.relay.plugins.module_utils.host_state import HostState
+from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseError
+from ansible_collections.postroad.relay.plugins.module_utils.trial import TrialError
 
 FILE = Path(ETC) / "accounts.toml"
 
@@ -82,15 +85,18 @@ def main() -> None:
             msg="relay_agent_accounts is empty, so the accounts are kept on the host (relay-agent account); "
             "to shut everybody out, give one account with disabled: true"
         )
-    store = ReleaseStore()
+    host = HostState(module.run_command)
     try:
-        current = store.current()
-        if current is None:
-            raise ReleaseError("no agent is installed on this host yet: run site.yml first")
-        with contextlib.nullcontext() if module.check_mode else store.exclusive():
-            program = str(store.path(current) / "bin" / "relay-agent")
+        with contextlib.nullcontext() if module.check_mode else host.store.exclusive():
+            current = host.store.current()
+            if current is None:
+                raise ReleaseError("no agent is installed on this host yet: run site.yml first")
+            program = str(host.store.path(current) / "bin" / "relay-agent")
             synced = sync_accounts(module.run_command, program, FILE, accounts, check_mode=module.check_mode)
-    except (AccountSyncError, OSError, ReleaseError) as error:
+            if not module.check_mode:
+                # Also where nothing differed: what is on trial may have brought in what this list wants to stay.
+                host.accounts_settled()
+    except (AccountSyncError, OSError, ReleaseError, TrialError) as error:
         module.fail_json(msg=str(error))
     header = {"before_header": str(FILE), "after_header": str(FILE)}
     result = {

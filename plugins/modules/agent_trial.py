@@ -18,8 +18,10 @@ options:
         result says so.
       - V(keep) makes the change what the host goes back to from now on.
       - V(put_back) undoes it now. Where nothing is on trial, the host says so and is left alone.
+      - V(undo) takes back the change that was kept last, as if it had been put back instead. Accounts that have been
+        changed since stay. It fails when the release or the configuration has been changed since, or the host started.
     type: str
-    choices: [judge, keep, put_back]
+    choices: [judge, keep, put_back, undo]
     required: true
   watch:
     description: With V(judge), seconds that the change has to be in use before it is judged.
@@ -51,8 +53,13 @@ generation:
   type: int
   returned: success
 state:
-  description: With V(put_back), a sentence on what runs now.
+  description: With V(put_back) and V(undo), a sentence on what runs now.
   type: str
+  returned: success
+generations:
+  description: With V(undo), what can be gone back to, as M(postroad.relay.agent_generation) lists it.
+  type: list
+  elements: dict
   returned: success
 """
 
@@ -61,6 +68,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.postroad.relay.plugins.module_utils.applied_state import AppliedState
+from ansible_collections.postroad.relay.plugins.module_utils.going_back import take_back
 from ansible_collections.postroad.relay.plugins.module_utils.host_state import HostState
 from ansible_collections.postroad.relay.plugins.module_utils.release_store import ReleaseError
 from ansible_collections.postroad.relay.plugins.module_utils.snapshot import SnapshotError
@@ -69,7 +77,7 @@ from ansible_collections.postroad.relay.plugins.module_utils.trial import TrialE
 from ansible_collections.postroad.relay.plugins.module_utils.trial_judgement import RunCommand, judge
 
 ARGUMENTS: dict[str, Any] = {
-    "step": {"type": "str", "choices": ["judge", "keep", "put_back"], "required": True},
+    "step": {"type": "str", "choices": ["judge", "keep", "put_back", "undo"], "required": True},
     "watch": {"type": "int", "default": 5},
 }
 
@@ -80,6 +88,9 @@ def carry_out(step: str, host: HostState, run: RunCommand, *, watch: float) -> d
         record = host.trial.record()
         time.sleep(max(0.0, min(watch, record["began"] + watch - time.time())))
         return {"changed": False, "problems": judge(run, record["before"], record["switched"])}
+    if step == "undo":
+        state = take_back(host)
+        return {"changed": True, "state": state, "generations": [each.export() for each in host.generations.all()]}
     with host.store.exclusive():
         if step == "keep":
             number, removed = host.keep(AppliedState(**host.trial.record()["applied"]))

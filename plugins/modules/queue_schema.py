@@ -11,6 +11,7 @@ short_description: Make the queue one that an earlier release opens
 description:
   - Stops the agent and its ports, and has the release that is current bring the queue to an older schema. The units
     stay stopped until an earlier release is put to use, or this one is started again, which takes the queue forward.
+  - When the queue cannot be brought there, the agent is started again at once, and the module fails.
 options:
   schema:
     description: The earlier release's schema.

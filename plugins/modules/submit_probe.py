@@ -153,13 +153,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import direct_listeners, is_loopback
 from ansible_collections.postroad.relay.plugins.module_utils.mail_programs import (
     PROGRAMS,
     Probe,
     ProbeFailedError,
     submit,
 )
-from ansible_collections.postroad.relay.plugins.module_utils.direct_ports import is_loopback
 
 ARGUMENTS: dict[str, Any] = {
     "host": {"type": "str", "required": True},
@@ -208,8 +208,7 @@ def plan(params: Mapping[str, Any], ca_file: str) -> list[tuple[str, Probe]]:
     programs = params["programs"]
     ways = [
         (listener, tls)
-        for listener in params["listeners"]
-        if not left_out([listener])
+        for listener in direct_listeners(params["listeners"])
         for tls in WAYS.get(listener["tls"], (listener["tls"],))
     ]
     if not ways:

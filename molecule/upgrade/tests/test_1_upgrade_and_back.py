@@ -41,6 +41,19 @@ def test_the_earlier_release_does_not_take_the_newer_queue(
     assert count("relay1") == _COUNT, "and the host went back to the newer one"
 
 
+def test_rollback_takes_the_queue_along_and_forward_again(
+    play: Callable[..., Any], count: Callable[[str], int], relays: dict[str, Relay]
+) -> None:
+    relay = relays["relay1"].host
+    # 2: the earlier release does not know the command.
+    for status in (2, 0):
+        run = play("rollback", "relay1", relay_rollback_to="previous")
+        assert run.status == 0, run.output
+        assert relay.run("relay-agent queue pack --help").rc == status
+        assert count("relay1") == _COUNT
+        assert relay.check_output("systemctl is-active relay-agent.socket") == "active"
+
+
 def test_back_to_the_earlier_release(
     play: Callable[..., Any], count: Callable[[str], int], relays: dict[str, Relay]
 ) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module agent_accounts as Ansible runs it on a host, with a command that stands for the agent's."""
 
+import json
 from typing import Any
 
 import pytest
@@ -64,3 +65,16 @@ def test_a_host_without_an_agent(machine: Machine) -> None:
     told = accounts(machine)
     assert told["failed"]
     assert "run site.yml first" in told["msg"]
+
+
+@pytest.mark.parametrize("changed", ["true", "false"])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_change_on_trial_does_not_bring_the_accounts_of_before_back(
+    machine: Machine, changed: str, check: bool
+) -> None:
+    prepared(machine, changed=changed)
+    record = machine.path("/opt/postroad/trial/record.json")
+    record.parent.mkdir()
+    record.write_text(json.dumps({"parts": ["release", "accounts"], "began": 1.0, "seconds": 300}))
+    assert not accounts(machine, check=check).get("failed")
+    assert json.loads(record.read_text())["parts"] == (["release", "accounts"] if check else ["release"])

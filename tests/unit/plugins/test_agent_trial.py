@@ -38,6 +38,16 @@ def test_what_is_kept_can_be_gone_back_to(on_trial: Relay) -> None:
     assert on_trial.state.applied.load() == on_trial.state.state_on_disk("bbbbbbbb")
 
 
+def test_what_was_kept_can_be_taken_back(on_trial: Relay) -> None:
+    step(on_trial, "keep")
+    result = step(on_trial, "undo")
+    assert "put back" in result["state"]
+    assert [(each["id"], each["current"]) for each in result["generations"]] == [(2, False), (1, True)]
+    assert on_trial.now()[:2] == ("aaaaaaaa", "one")
+    with pytest.raises(TrialError, match="something else was changed"):
+        step(on_trial, "undo")
+
+
 def test_it_is_put_back(on_trial: Relay) -> None:
     assert "put back" in step(on_trial, "put_back")["state"]
     assert on_trial.now()[:2] == ("aaaaaaaa", "one")

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import pytest
 from ansible_collections.postroad.relay.plugins.module_utils.going_back import go_back
 from ansible_collections.postroad.relay.plugins.module_utils.systemd_units import SERVICE
 
@@ -48,3 +49,52 @@ def test_other_units_ask_for_a_restart(relay: Relay) -> None:
     changed: list[Any] = [relay.root / "units" / SERVICE]
     relay.state.take_up(changed)
     assert relay.calls == ["daemon-reload", "reset-failed", "restart"]
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_accounts_set_apart_from_a_trial_outlast_it(relay: Relay, changed: bool) -> None:
+    relay.state.accounts.write_text("alice, mallory")
+    relay.proves("aaaaaaaa", "one")
+    relay.state.begin(relay.state.trial, seconds=300)
+    relay.state.accounts.write_text("alice, bob" + ", mallory" * changed)
+    relay.state.accounts_made(relay.state.trial)
+    relay.runs("bbbbbbbb", "two")
+    # As accounts.yml: it may find the accounts that it wants there already.
+    relay.state.accounts.write_text("alice, bob")
+    relay.state.accounts_settled()
+    assert relay.state.trial.put_back()
+    assert relay.now()[:2] == ("aaaaaaaa", "one")
+    assert relay.state.accounts.read_text() == "alice, bob"
+
+
+def test_accounts_that_a_hand_changed_during_a_trial_stay(relay: Relay) -> None:
+    relay.state.accounts.write_text("alice, mallory")
+    relay.proves("aaaaaaaa", "one")
+    relay.state.begin(relay.state.trial, seconds=300)
+    relay.state.accounts_made(relay.state.trial)
+    relay.runs("bbbbbbbb", "two")
+    relay.state.accounts.write_text("alice")
+    assert relay.state.trial.put_back()
+    assert relay.state.accounts.read_text() == "alice"
+
+
+def test_accounts_of_the_change_itself_go_with_it(relay: Relay) -> None:
+    relay.state.accounts.write_text("alice")
+    relay.proves("aaaaaaaa", "one")
+    relay.state.begin(relay.state.trial, seconds=300)
+    relay.state.accounts.write_text("alice, bob")
+    relay.state.accounts_made(relay.state.trial)
+    assert relay.state.trial.put_back()
+    assert relay.state.accounts.read_text() == "alice"
+
+
+def test_without_a_trial_accounts_are_nobody_elses_business(relay: Relay) -> None:
+    relay.proves("aaaaaaaa", "one")
+    relay.state.accounts_settled()
+    assert not relay.state.trial.pending
+
+
+def test_a_socket_that_is_down_is_opened(relay: Relay) -> None:
+    relay.up = False
+    relay.state.take_up([])
+    assert relay.calls == ["reset-failed", "stop", "start", "restart"]

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from ansible_collections.postroad.relay.plugins.module_utils.snapshot import Snapshot, SnapshotError
+from ansible_collections.postroad.relay.plugins.module_utils.snapshot import Snapshot, SnapshotError, put_back
 
 
 @pytest.fixture
@@ -99,3 +99,27 @@ def test_no_half_of_it_is_left_by_a_run_that_broke_off(etc: Path) -> None:
     assert not (snapshot.directory / "0007").exists()
     snapshot.remove()
     assert not snapshot.directory.exists()
+
+
+def test_what_fails_late_has_changed_nothing(etc: Path) -> None:
+    first = Snapshot.take(etc.parent / "kept/1", "r1", [etc / "agent.toml"], [etc / "secrets"])
+    second = Snapshot.take(etc.parent / "kept/2", "", [etc / "accounts.toml", etc / "secrets/a"])
+    (etc / "agent.toml").write_text("two")
+    (etc / "secrets/a").write_text("new")
+    (etc / "secrets/b").write_text("new")
+    (second.directory / "0001").write_text("rubbish")
+    before = {path.name: path.read_bytes() for path in etc.rglob("*") if path.is_file()}
+    with pytest.raises(SnapshotError):
+        put_back([first, second])
+    assert {path.name: path.read_bytes() for path in etc.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_found_is_told_apart(etc: Path) -> None:
+    snapshot = take(etc)
+    first = snapshot.found()
+    (etc / "accounts.toml").write_text("")
+    second = snapshot.found()
+    (etc / "accounts.toml").write_text("bob")
+    assert len({first, second, snapshot.found()}) == 3
+    (etc / "accounts.toml").unlink()
+    assert snapshot.found() == first

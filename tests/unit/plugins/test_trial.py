@@ -28,6 +28,9 @@ class Host:
         self.root = root
         self.calls: list[str] = []
         self.failing: set[str] = set()
+        self.schemas = {"aaaaaaaa": 2, "bbbbbbbb": 2}
+        self.up = True
+        self.armed: list[str] = []
         for release in ("aaaaaaaa", "bbbbbbbb"):
             (root / "opt/releases" / release).mkdir(parents=True)
             (root / "opt/releases" / release / "release.json").write_text("{}")
@@ -47,13 +50,23 @@ class Host:
         what = args[1] if args[0] == "systemctl" else Path(args[0]).name
         if "relay-agent-put-back.timer" in args:
             what = "disarm"
+        if what == "relay-agent" and "downgrade" in args:
+            what = "downgrade"
         if what == "relay-agent":
             return 1, "", ""
         if what == "python":
-            return 0, "2\n", ""  # the schema of the queue
+            return 0, f"{self.schemas[Path(args[0]).parts[-3]]}\n", ""
+        if what == "systemd-run":
+            self.armed = args
         if what != "show":
             self.calls.append(what)
-        return (1, "", "refused\n") if what in self.failing else (0, UP, "")
+        if what == "stop":
+            self.up = False
+        if what in self.failing:
+            return 1, "", "refused\n"
+        if what == "restart":
+            self.up = True
+        return 0, UP if self.up else "", ""
 
     def begin(self, seconds: int | None = 300) -> None:
         Snapshot.take(self.trial.part("release"), "aaaaaaaa", self.files)
@@ -161,6 +174,84 @@ def test_what_cannot_be_put_back_stays_on_trial_for_the_next_start(host: Host) -
     assert (host.units / "sysinit.target.wants" / BOOT_UNIT).resolve() == host.units / BOOT_UNIT
 
 
+def newer_queue(host: Host) -> None:
+    """The change on trial has taken the queue forward."""
+    host.schemas = {"aaaaaaaa": 1, "bbbbbbbb": 2}
+    host.begin()
+    host.change()
+
+
+def test_where_the_queue_cannot_be_brought_back_the_change_runs_on_whole(host: Host) -> None:
+    newer_queue(host)
+    host.failing = {"downgrade"}
+    with pytest.raises(TrialError, match=r"(?s)failed, too: .* started again.*\nThe change is still on trial; .*every"):
+        host.trial.put_back()
+    assert host.calls == ["stop", "downgrade", "reset-failed", "stop", "start", "restart"]
+    assert host.up
+    assert host.store.current() == "bbbbbbbb"
+    assert host.files[0].read_text() == "new"
+    assert host.trial.pending
+    host.failing = set()
+    host.calls.clear()
+    assert host.trial.put_back() == "Release aaaaaaaa and its configuration were put back; the agent runs."
+    assert host.is_as_before()
+    assert host.up
+    assert host.calls == ["stop", "downgrade", "reset-failed", "stop", "start", "restart", "disarm"]
+
+
+def test_files_that_cannot_be_written_leave_the_change_running(host: Host) -> None:
+    newer_queue(host)
+    (host.trial.part("release") / "0000").unlink()
+    with pytest.raises(TrialError, match="The agent runs"):
+        host.trial.put_back()
+    assert host.up
+    assert host.store.current() == "bbbbbbbb"
+    assert host.files[0].read_text() == "new"
+
+
+def test_an_agent_that_is_down_is_started_although_nothing_changed(host: Host) -> None:
+    host.begin()
+    host.up = False
+    assert "the agent runs" in host.trial.put_back()
+    assert host.calls == ["reset-failed", "stop", "start", "restart", "disarm"]
+
+
+def test_the_timer_goes_on_until_it_is_stopped(host: Host) -> None:
+    host.begin(seconds=45)
+    assert {"--on-active=45", "--on-unit-inactive=600"} <= set(host.armed)
+
+
+def test_at_a_start_the_queue_is_brought_back_without_a_word_to_systemd(host: Host) -> None:
+    newer_queue(host)
+    assert host.trial.put_back(booting=True)
+    assert host.calls == ["downgrade", "disarm"]
+    assert host.is_as_before()
+
+
+def test_a_start_that_cannot_put_back_starts_the_change_and_sets_the_timer(host: Host) -> None:
+    newer_queue(host)
+    host.failing = {"downgrade"}
+    with pytest.raises(TrialError, match=r"still on trial; .* when its time is over"):
+        host.trial.put_back(booting=True)
+    assert host.calls == ["downgrade", "disarm", "systemd-run"]
+    assert {"--on-active=600", "--timer-property=DefaultDependencies=no", "--no-block"} <= set(host.armed)
+    assert host.store.current() == "bbbbbbbb"
+    assert host.files[0].read_text() == "new"
+    host.failing = {"downgrade", "systemd-run"}
+    with pytest.raises(TrialError, match="by itself when it starts anew"):
+        host.trial.put_back(booting=True)
+
+
+def test_of_a_way_back_that_has_no_time_nothing_is_promised(host: Host) -> None:
+    host.schemas = {"aaaaaaaa": 1, "bbbbbbbb": 2}
+    host.begin(seconds=None)
+    host.change()
+    host.failing = {"downgrade"}
+    with pytest.raises(TrialError) as caught:
+        host.trial.put_back()
+    assert "by itself" not in str(caught.value)
+
+
 def test_only_a_trial_with_a_time_has_a_timer_and_a_unit(host: Host) -> None:
     host.begin(seconds=None)
     assert host.trial.pending
@@ -209,3 +300,12 @@ def test_the_program_says_what_it_cannot_do(host: Host) -> None:
     done = alone(host)
     assert done.returncode == 1
     assert "putting back what ran before failed" in done.stderr
+
+
+def test_the_program_without_a_trial_ends_its_timer(host: Host) -> None:
+    host.begin()
+    (host.trial.directory / "record.json").unlink()
+    done = alone(host)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (host.root / "programs/systemctl.calls").read_text() == "stop relay-agent-put-back.timer\n"
+    assert host.traces() == []
