@@ -57,10 +57,12 @@ class Books:
         hand = self.hands.get(message.queue_id)
         if hand is None:
             return
+        concerned = set(outcomes)
         try:
             updates = hand.decide(outcomes, self.config, self._log, started)
             news = await hand.notices(self.config, self._log)
             if not hand.undecided:
+                concerned |= hand.failed  # the bounce is theirs, too, whenever they were decided
                 more, bounces = await hand.failures(self.config, self._log)
                 updates += more
                 news += bounces
@@ -71,7 +73,7 @@ class Books:
             # Tried on, it would come back as due again and again, and each time send what was delivered already.
             self.log_fault(message.queue_id, error)
             self._quarantine(message, f"{type(error).__name__}: {error}")
-            self._put([hand.held(number, str(error)) for number in outcomes if number in hand.unrecorded])
+            self._put([hand.held(number, str(error)) for number in sorted(concerned & hand.unrecorded)])
             return
         for update in updates:
             outcome = outcomes.get(update.number)
@@ -95,16 +97,26 @@ class Books:
         if not updates:
             return
         queue_id = updates[0].queue_id
+        stored = list(news)  # together with the updates
 
         def recorded() -> None:
             self.release(queue_id, [update.number for update in updates])
             due = min((each.recipient.next_attempt for each in updates if each.recipient is not None), default=None)
             if due is not None:
                 self.loader.expect(due)
-            for each in news:
+            for each in stored:
                 self._submit(each)
 
-        self.recorder.put(updates, news, recorded)
+        def refused(error: Exception) -> list[Update]:
+            hand = self.hands.get(queue_id)
+            stored.clear()
+            if hand is None:
+                return []
+            reason = f"{type(error).__name__}: {error}"
+            self._quarantine(hand.message, f"its outcome cannot be recorded: {reason}")
+            return [hand.held(update.number, reason) for update in updates]
+
+        self.recorder.put(updates, news, recorded, refused)
 
     def release(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients need memory no more; with the last one the message leaves."""
