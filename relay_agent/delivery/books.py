@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay_agent.config.schema import Config
+from relay_agent.delivery.clock import ClockWatch
 from relay_agent.delivery.hand import FAULT, Hand
 from relay_agent.delivery.loader import Loader
 from relay_agent.delivery.outcome import Deferred, Outcome
@@ -42,6 +43,7 @@ class Books:
         self.hands: dict[str, Hand] = {}
         self.tasks = Tasks(lambda error: self.log_fault(None, error))
         self.recorder = Recorder(store, log)
+        self.clock = ClockWatch(store, log)
         self.loader: Loader
         self._log = log
         self._signer = signer
@@ -96,6 +98,7 @@ class Books:
     def _put(self, updates: Sequence[Update], news: Sequence[Message] = ()) -> None:
         if not updates:
             return
+        self.clock.note()
         queue_id = updates[0].queue_id
         stored = list(news)  # together with the updates
 

@@ -13,7 +13,6 @@ from relay_agent.config.schema import Config
 from relay_agent.delivery.books import Books
 from relay_agent.delivery.calling import Call, OpenCalls, site_route
 from relay_agent.delivery.client import Timeouts
-from relay_agent.delivery.clock import ClockWatch
 from relay_agent.delivery.destination import Job
 from relay_agent.delivery.hand import Hand
 from relay_agent.delivery.loader import Loader
@@ -99,8 +98,8 @@ class Dispatcher:
         self._loader = self._books.loader = Loader(self._store, self._log, hands, self._take, self._most_in_hand)
         self._running = True
         loop = asyncio.get_running_loop()
-        clock = ClockWatch(self._store, self._log, self._loader.wake)
-        self._background = [loop.create_task(each) for each in (self._loader.run(), clock.run(), self._forget())]
+        clock = self._books.clock.run(self._books.recorder.settled, self._loader.wake)
+        self._background = [loop.create_task(each) for each in (self._loader.run(), clock, self._forget())]
         self._books.tasks.spawn(self._sites_anew())
 
     def submit(self, message: Message) -> None:
