@@ -89,7 +89,9 @@ class Recorder:
                 if len(batch) > 1:
                     # One by one: what only removes needs no room, and no entry suffers for another.
                     self._entries[: len(batch)] = [entry for entry in batch if not await self._record([entry])]
-                self._entries = [entry for entry in self._entries if not self._hopeless(entry)]
+                if hopeless := [entry for entry in self._entries if entry.refusals >= _MOST_REFUSALS]:
+                    self._give_up(hopeless)
+                    wait = _FIRST_WAIT
                 if self._entries:
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, _LONGEST_WAIT)
@@ -120,16 +122,14 @@ class Recorder:
             entry.done()
         return True
 
-    def _hopeless(self, entry: _Entry) -> bool:
-        """Whether to go on without this entry, which then stands for its message being held; if not even that can be
-        recorded, the message stays in hand, where nothing is sent twice."""
-        if entry.refusals < _MOST_REFUSALS or entry.error is None:
-            return False
-        if entry.instead:
-            return True
-        entry.updates, entry.bounces = entry.refused(entry.error), ()
-        entry.instead, entry.refusals = True, 0
-        return not entry.updates
+    def _give_up(self, hopeless: Sequence[_Entry]) -> None:
+        """Have the recipients held in place of these entries. If not even that can be recorded, go on without: the
+        message then stays in hand, where nothing is sent twice."""
+        for entry in hopeless:
+            if not entry.instead and entry.error is not None:
+                entry.updates, entry.bounces = entry.refused(entry.error), ()
+                entry.instead, entry.refusals = True, 0
+        self._entries = [entry for entry in self._entries if entry.refusals < _MOST_REFUSALS and entry.updates]
 
     async def close(self, grace: float) -> int:
         """Wait up to `grace` seconds for what is still to be written; returns how many outcomes were not."""
