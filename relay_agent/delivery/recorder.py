@@ -129,7 +129,8 @@ class Recorder:
             if not entry.instead and entry.error is not None:
                 entry.updates, entry.bounces = entry.refused(entry.error), ()
                 entry.instead, entry.refusals = True, 0
-        self._entries = [entry for entry in self._entries if entry.refusals < _MOST_REFUSALS and entry.updates]
+        left = (entry for entry in self._entries if entry.refusals < _MOST_REFUSALS)
+        self._entries = [entry for entry in left if entry.updates or not entry.instead]
 
     async def close(self, grace: float) -> int:
         """Wait up to `grace` seconds for what is still to be written; returns how many outcomes were not."""
