@@ -39,8 +39,9 @@ class Fixture:
     def __init__(self, store: MemoryStore, signer: object = None) -> None:
         self.store, self.events = store, Events()
         self.submitted: list[Message] = []
+        queue: Any = store
         given: Any = signer
-        self.books = Books(CONFIG, store, self.events, given, self.submitted.append)
+        self.books = Books(CONFIG, queue, self.events, given, self.submitted.append)
         loader: Any = SimpleNamespace(expect=lambda due: None, finished=lambda message: None)
         self.books.loader = loader
 

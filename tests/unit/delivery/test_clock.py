@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,8 @@ class Wall:
         self.store, self.events, self.woken = MemoryStore(), Events(), 0
         monkeypatch.setattr(clock, "_lead", lambda: self.lead)
         monkeypatch.setattr(clock, "_LOOK_EVERY", 0.01)
-        self.watch = ClockWatch(self.store, self.events)
+        store: Any = self.store
+        self.watch = ClockWatch(store, self.events)
 
     def wake(self) -> None:
         self.woken += 1
