@@ -102,6 +102,15 @@ class Attempt:
                 break
         if held is not None:
             held.connection.quit()
+        if self.hurried:
+            self._leave_open()
+
+    def _leave_open(self) -> None:
+        """A host that was not asked may take what another one never will."""
+        for number in self._pending:
+            outcome = self._result.outcomes.get(number)
+            if isinstance(outcome, Failed) and outcome.elsewhere:
+                self._result.outcomes[number] = Deferred("4.7.0", outcome.text, outcome.host, Scope.ELSEWHERE)
 
     def _targets(self, session: Session | None) -> tuple[list[Target], Session | None]:
         """The targets in the order to try them, and the session if it is still one to go on with.
@@ -151,7 +160,11 @@ class Attempt:
         for number in self._pending:
             before = self._result.outcomes.get(number)
             # What a host said of the recipient outweighs silence, a host that may come back one without address.
-            if before is None or isinstance(before, Failed) or (isinstance(outcome, Deferred) and _host_is_out(before)):
+            if isinstance(outcome, Deferred):
+                better = before is None or isinstance(before, Failed) or _host_is_out(before)
+            else:
+                better = before is None or (isinstance(before, Failed) and not before.elsewhere)
+            if better:
                 self._result.outcomes[number] = outcome
 
     async def _carry(self, session: Session, *, fresh: bool) -> None:
@@ -173,6 +186,11 @@ class Attempt:
         if any(isinstance(each, Delivered) for each in outcomes.values()):
             self._destination.note_success(session.target)
         for number, outcome in outcomes.items():
+            if isinstance(outcome, Failed) and outcome.elsewhere:
+                # It is final once every host has said so: one that was silent, or that put it off, may still take it.
+                if not isinstance(self._result.outcomes.get(number), Deferred):
+                    self._result.outcomes[number] = outcome
+                continue
             self._result.outcomes[number] = outcome
             if not (isinstance(outcome, Deferred) and outcome.scope >= Scope.ELSEWHERE):
                 del self._pending[number]

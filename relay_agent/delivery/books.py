@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from relay_agent.config.schema import Config
+from relay_agent.delivery.clock import ClockWatch
 from relay_agent.delivery.hand import FAULT, Hand
 from relay_agent.delivery.loader import Loader
 from relay_agent.delivery.outcome import Deferred, Outcome
@@ -42,6 +43,7 @@ class Books:
         self.hands: dict[str, Hand] = {}
         self.tasks = Tasks(lambda error: self.log_fault(None, error))
         self.recorder = Recorder(store, log)
+        self.clock = ClockWatch(store, log)
         self.loader: Loader
         self._log = log
         self._signer = signer
@@ -57,10 +59,12 @@ class Books:
         hand = self.hands.get(message.queue_id)
         if hand is None:
             return
+        concerned = set(outcomes)
         try:
             updates = hand.decide(outcomes, self.config, self._log, started)
             news = await hand.notices(self.config, self._log)
             if not hand.undecided:
+                concerned |= hand.failed  # the bounce is theirs, too, whenever they were decided
                 more, bounces = await hand.failures(self.config, self._log)
                 updates += more
                 news += bounces
@@ -71,7 +75,7 @@ class Books:
             # Tried on, it would come back as due again and again, and each time send what was delivered already.
             self.log_fault(message.queue_id, error)
             self._quarantine(message, f"{type(error).__name__}: {error}")
-            self._put([hand.held(number, str(error)) for number in outcomes if number in hand.unrecorded])
+            self._put([hand.held(number, str(error)) for number in sorted(concerned & hand.unrecorded)])
             return
         for update in updates:
             outcome = outcomes.get(update.number)
@@ -94,17 +98,28 @@ class Books:
     def _put(self, updates: Sequence[Update], news: Sequence[Message] = ()) -> None:
         if not updates:
             return
+        self.clock.note()
         queue_id = updates[0].queue_id
+        stored = list(news)  # together with the updates
 
         def recorded() -> None:
             self.release(queue_id, [update.number for update in updates])
             due = min((each.recipient.next_attempt for each in updates if each.recipient is not None), default=None)
             if due is not None:
                 self.loader.expect(due)
-            for each in news:
+            for each in stored:
                 self._submit(each)
 
-        self.recorder.put(updates, news, recorded)
+        def refused(error: Exception) -> list[Update]:
+            hand = self.hands.get(queue_id)
+            stored.clear()
+            if hand is None:
+                return []
+            reason = f"{type(error).__name__}: {error}"
+            self._quarantine(hand.message, f"its outcome cannot be recorded: {reason}")
+            return [hand.held(update.number, reason) for update in updates]
+
+        self.recorder.put(updates, news, recorded, refused)
 
     def release(self, queue_id: str, numbers: Iterable[int]) -> None:
         """These recipients need memory no more; with the last one the message leaves."""

@@ -19,6 +19,10 @@ from relay_agent.delivery.reply import Reply, ReplyError, ReplyReader
 
 __all__ = ["Connection", "Timeouts", "TlsRefusedError"]
 
+# What a server can have us keep unread, above all while we wait for it to read.
+_UNASKED = 10  # replies beyond those that were asked for
+_MOST_UNREAD = 262_144  # octets; a hundred recipients refused in many words are a sixth of that
+
 
 @dataclass(slots=True, frozen=True)
 class Timeouts:
@@ -63,6 +67,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
+        self._asked = 1  # replies to come; the greeting is one
+        self._unread = 0  # octets that came since all replies had been read
         self._waiter: asyncio.Future[None] | None = None
         self._lost: BaseException | None = None
         self._room: asyncio.Future[None] | None = None  # set while the other side reads too slowly
@@ -87,8 +93,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._replies.extend(self._reader.feed(data))
-            if len(self._replies) > 10_000:
+            self._unread += len(data)
+            if len(self._replies) > self._asked + _UNASKED:
                 raise ReplyError("sends replies that nobody asked for")
+            if self._unread > _MOST_UNREAD:
+                raise ReplyError("says more than replies hold")
         except ReplyError as error:
             self._lost = error
             self.abort()
@@ -160,8 +169,10 @@ class Connection(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return tls.version() if tls is not None else None
 
-    def write(self, data: bytes) -> None:
-        """Send bytes; what the network does not take yet is buffered (see `drained`)."""
+    def write(self, data: bytes, *, replies: int = 0) -> None:
+        """Send bytes; what the network does not take yet is buffered (see `drained`). replies: how many they are to
+        be answered with."""
+        self._asked += replies
         if self._lost is None and self._transport is not None:
             self._transport.write(data)
 
@@ -188,6 +199,9 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
                 self._waiter = None
         answer = self._replies.popleft()
+        self._asked = max(self._asked - 1, 0)
+        if not self._replies:
+            self._unread = 0
         if answer.code == 421:
             trouble = HostTrouble(
                 Deferred(answer.enhanced or "4.3.2", answer.text, self.host, Scope.HOST, cause=cause_of_reply(answer))
@@ -199,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     async def command(self, line: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - see reply
         """Send one command (without its CRLF) and return the reply."""
-        self.write(line + b"\r\n")
+        self.write(line + b"\r\n", replies=1)
         return await self.reply(timeout)
 
     # The beginning of a session.
@@ -249,6 +263,7 @@ class Connection(asyncio.Protocol):
             raise TlsRefusedError(f"STARTTLS refused: {answer.text}")
         assert self._transport is not None
         self._replies.clear()
+        self._unread = 0
         self._reader.reset()
         transport = await self._loop.start_tls(
             self._transport,
@@ -262,6 +277,7 @@ class Connection(asyncio.Protocol):
             raise EOFError
         self._transport = transport
         self._replies.clear()
+        self._unread = 0
         self._reader.reset()
         await self.hello()
 

@@ -98,7 +98,8 @@ class Dispatcher:
         self._loader = self._books.loader = Loader(self._store, self._log, hands, self._take, self._most_in_hand)
         self._running = True
         loop = asyncio.get_running_loop()
-        self._background = [loop.create_task(self._loader.run()), loop.create_task(self._forget())]
+        clock = self._books.clock.run(self._books.recorder.settled, self._loader.wake)
+        self._background = [loop.create_task(each) for each in (self._loader.run(), clock, self._forget())]
         self._books.tasks.spawn(self._sites_anew())
 
     def submit(self, message: Message) -> None:

@@ -18,7 +18,7 @@ from relay_agent.delivery.schedule import in_words, next_attempt
 from relay_agent.message.bounce import ReportedRecipient, make_bounce, make_delay_notice, make_relay_notice
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Message, Recipient, RecipientState, Update
+from relay_agent.queue.model import SHELVED, Message, Recipient, RecipientState, Update
 
 __all__ = ["FAULT", "Hand"]
 
@@ -69,7 +69,7 @@ class Hand:
             else:
                 measured.OUTCOMES[event] += 1
             if event == "delivered":
-                measured.DELIVERY_SECONDS.observe(now - self.message.created)
+                measured.DELIVERY_SECONDS.observe(self._age(now))
             held = later is not None and later.state is RecipientState.HELD
             log.event(
                 event,
@@ -82,7 +82,7 @@ class Hand:
                 reply=outcome.text,
                 attempt=recipient.attempts,
                 seconds=round(now - started, 3),
-                delay=round(now - self.message.created, 3),
+                delay=round(self._age(now), 3),
                 next_attempt=round(later.next_attempt) if later and not held else None,
                 held=held or None,
             )
@@ -97,13 +97,24 @@ class Hand:
                 self._relayed.append(reported)
         return updates
 
+    def _age(self, now: float) -> float:
+        """Seconds for which it could have been delivered; the clock may have been set back since."""
+        return max(now - self.message.released, 0.0)
+
+    @property
+    def failed(self) -> set[int]:
+        """Recipients whose failure waits for the bounce (see `failures`)."""
+        return set(self._failed)
+
     def postponed(self, numbers: Iterable[int], due: float) -> list[Update]:
         """What to record of recipients that wait until `due` without an attempt."""
         updates = []
         for number in numbers:
             if number in self.undecided:
                 self.undecided.discard(number)
-                later = replace(self.message.recipients[number], next_attempt=due)
+                before = self.message.recipients[number]
+                options = {**before.options, SHELVED: f"{time.time():.0f}"}
+                later = replace(before, options=options, next_attempt=due)
                 updates.append(Update(self.message.queue_id, number, later))
         return updates
 
@@ -172,7 +183,7 @@ class Hand:
         delay = config.delivery.delay_notice
         if (
             not delay
-            or now - self.message.created < delay
+            or self._age(now) < delay
             or not self.message.envelope.reverse_path
             or _DELAY_TOLD in later.options
             or waits(later)  # for a site that calls in when it likes: nothing is late
@@ -186,7 +197,7 @@ class Hand:
         return replace(later, options={**later.options, _DELAY_TOLD: ""})
 
     def _expired(self, outcome: Deferred, now: float) -> Failed:
-        text = f"gave up after {in_words(now - self.message.created)}; the last answer was: {outcome.text}"
+        text = f"gave up after {in_words(self._age(now))}; the last answer was: {outcome.text}"
         return Failed("4.4.7", text, outcome.host)
 
     async def notices(self, config: Config, log: EventLog) -> list[Message]:
@@ -263,7 +274,7 @@ class Hand:
                 status=status,
                 reply=text,
                 attempt=recipient.attempts,
-                delay=round(time.time() - self.message.created, 3),
+                delay=round(self._age(time.time()), 3),
             )
         self.undecided.clear()
 

@@ -75,11 +75,12 @@ class Deferred:
 
 @dataclass(slots=True, frozen=True)
 class Failed:
-    """Never: the sender is to be told."""
+    """Never: the sender is to be told. elsewhere: not by this host; another one of the same destination may."""
 
     status: str
     text: str
     host: str = ""
+    elsewhere: bool = False
 
 
 Outcome = Delivered | Deferred | Failed

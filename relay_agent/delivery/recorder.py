@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes outcomes to the queue, many at once, again and again until the disk takes them."""
+"""Writes outcomes to the queue, many at once, again and again until the disk takes them.
+
+A full disk refuses for as long as it is full. What is refused for another reason, alone, again and again, is not
+waited for: its recipients are held, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Message, QueueStore, Update
+from relay_agent.queue.model import Message, QueueFullError, QueueStore, Update
 
 __all__ = ["Recorder"]
 
@@ -17,13 +20,22 @@ _MOST_AT_ONCE = 500
 _FIRST_WAIT = 1.0  # seconds until the disk is tried again
 _LONGEST_WAIT = 30.0
 _LOG_EVERY = 60.0
+_MOST_REFUSALS = 5  # of one entry alone, the disk having room
 
 
-@dataclass(slots=True, frozen=True)
+def _not_held(error: Exception) -> Sequence[Update]:
+    return ()
+
+
+@dataclass(slots=True)
 class _Entry:
     updates: Sequence[Update]
     bounces: Sequence[Message]
     done: Callable[[], None]
+    refused: Callable[[Exception], Sequence[Update]]
+    refusals: int = 0
+    error: Exception | None = None
+    instead: bool = False  # these are the updates that hold it
 
 
 class Recorder:
@@ -45,9 +57,18 @@ class Recorder:
         """Outcomes not yet on the disk."""
         return len(self._entries)
 
-    def put(self, updates: Sequence[Update], bounces: Sequence[Message], done: Callable[[], None]) -> None:
-        """Record these together; `done` is called when they are on the disk."""
-        self._entries.append(_Entry(updates, bounces, done))
+    def put(
+        self,
+        updates: Sequence[Update],
+        bounces: Sequence[Message],
+        done: Callable[[], None],
+        refused: Callable[[Exception], Sequence[Update]] = _not_held,
+    ) -> None:
+        """Record these together; `done` is called when they are on the disk.
+
+        refused: called when they never will be, with the reason; gives what to record in their place.
+        """
+        self._entries.append(_Entry(updates, bounces, done, refused))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -68,6 +89,9 @@ class Recorder:
                 if len(batch) > 1:
                     # One by one: what only removes needs no room, and no entry suffers for another.
                     self._entries[: len(batch)] = [entry for entry in batch if not await self._record([entry])]
+                if hopeless := [entry for entry in self._entries if entry.refusals >= _MOST_REFUSALS]:
+                    self._give_up(hopeless)
+                    wait = _FIRST_WAIT
                 if self._entries:
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, _LONGEST_WAIT)
@@ -80,7 +104,10 @@ class Recorder:
         try:
             await self._store.record(updates, bounces)
         except Exception as error:
-            # Whatever it is, giving up would send these messages a second time.
+            # Whatever it is, to forget them would send these messages a second time.
+            if len(batch) == 1 and not isinstance(error, QueueFullError):
+                batch[0].refusals += 1
+                batch[0].error = error
             if time.monotonic() - self._logged >= _LOG_EVERY:
                 self._logged = time.monotonic()
                 self._log.event(
@@ -94,6 +121,16 @@ class Recorder:
         for entry in batch:
             entry.done()
         return True
+
+    def _give_up(self, hopeless: Sequence[_Entry]) -> None:
+        """Have the recipients held in place of these entries. If not even that can be recorded, go on without: the
+        message then stays in hand, where nothing is sent twice."""
+        for entry in hopeless:
+            if not entry.instead and entry.error is not None:
+                entry.updates, entry.bounces = entry.refused(entry.error), ()
+                entry.instead, entry.refusals = True, 0
+        left = (entry for entry in self._entries if entry.refusals < _MOST_REFUSALS)
+        self._entries = [entry for entry in left if entry.updates or not entry.instead]
 
     async def close(self, grace: float) -> int:
         """Wait up to `grace` seconds for what is still to be written; returns how many outcomes were not."""

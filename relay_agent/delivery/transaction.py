@@ -117,7 +117,7 @@ class _Exchange:
             return
         if not accepted:
             # The server wants content for nobody (RFC 2920 3.1): give it none.
-            connection.write(END_OF_DATA)
+            connection.write(END_OF_DATA, replies=1)
             await connection.reply(connection.timeouts.end)
             return
         await self._content(body, accepted)
@@ -125,7 +125,8 @@ class _Exchange:
     async def _pipelined(self, sender: bytes) -> tuple[list[int], Reply | None]:
         """MAIL, all RCPTs and, unless BDAT follows, DATA in one write (RFC 2920)."""
         connection = self._connection
-        connection.write(b"".join((sender, *self._commands.values(), b"" if self._chunked else b"DATA\r\n")))
+        commands = (sender, *self._commands.values(), *(() if self._chunked else (b"DATA\r\n",)))
+        connection.write(b"".join(commands), replies=len(commands))
         await connection.drained()
         first = await connection.reply(connection.timeouts.mail)
         accepted: list[int] = []
@@ -147,7 +148,7 @@ class _Exchange:
 
     async def _in_turn(self, sender: bytes) -> tuple[list[int], Reply | None]:
         connection = self._connection
-        connection.write(sender)
+        connection.write(sender, replies=1)
         first = await connection.reply(connection.timeouts.mail)
         if first.code // 100 != 2:
             self._settle(self._commands, _not_accepted(judge(first, connection.host)))
@@ -156,7 +157,7 @@ class _Exchange:
         accepted: list[int] = []
         for number, command in self._commands.items():
             self._doing = "in reply to RCPT"
-            connection.write(command)
+            connection.write(command, replies=1)
             if self._recipient(number, await connection.reply(connection.timeouts.rcpt), bool(accepted)):
                 accepted.append(number)
         if not accepted or self._chunked:
@@ -171,8 +172,8 @@ class _Exchange:
         verdict = judge(answer, self._connection.host, about_recipient=True)
         if isinstance(verdict, Delivered):
             return True
-        too_many = (answer.enhanced or "")[1:] == ".5.3" or (answer.code == 452 and answer.enhanced is None)
-        if others and too_many:  # RFC 5321 4.5.3.1.10
+        too_many = (answer.enhanced or "")[1:] == ".5.3" or (answer.code in (452, 552) and answer.enhanced is None)
+        if others and too_many:  # RFC 5321 4.5.3.1.10, which has 552, an older spelling, count as temporary
             verdict = Deferred("4.5.3", answer.text, self._connection.host, again=True)
         self._outcomes[number] = verdict
         return False
@@ -200,7 +201,7 @@ class _Exchange:
             self._settle(accepted, _not_accepted(judge(answer, connection.host)))
             return
         self._ended = True
-        connection.write(held + END_OF_DATA)
+        connection.write(held + END_OF_DATA, replies=1)
         await connection.drained()
         self._doing = "in reply to the end of the message"
         self._settle(accepted, judge(await connection.reply(connection.timeouts.end), connection.host))
@@ -218,7 +219,7 @@ class _Exchange:
                 raise ContentError(str(error)) from error
             left -= len(block)
             self._ended = left <= 0
-            connection.write(b"BDAT %d%s\r\n" % (len(block), b" LAST" if self._ended else b"") + block)
+            connection.write(b"BDAT %d%s\r\n" % (len(block), b" LAST" if self._ended else b"") + block, replies=1)
             await connection.drained()
             answer = await connection.reply(connection.timeouts.end)
             if self._ended:
@@ -269,7 +270,7 @@ def _commands(connection: Connection, mail: Mail, outcomes: dict[int, Outcome]) 
             missing = "the server was not reached over TLS with a name and certificate that can be verified"
         if missing:
             text = f"the sender asked for TLS on the whole way (REQUIRETLS, RFC 8689), but {missing}"
-            outcomes.update(dict.fromkeys(mail.recipients, Failed("5.7.30", text, host)))
+            outcomes.update(dict.fromkeys(mail.recipients, Failed("5.7.30", text, host, elsewhere=True)))
             return b"", {}
     sender = _wire(envelope.reverse_path, utf8)
     if isinstance(sender, Failed) or (mail.utf8_header and not utf8):

@@ -173,6 +173,10 @@ class JournaledStore:
         await self._move(self._journal.live if queue_ids is None else queue_ids)
         return await self._base.retry(queue_ids)
 
+    async def catch_up(self, ahead: float) -> int:
+        """Make due what a clock that was ahead put off; nothing in the journal was put off yet."""
+        return await self._base.catch_up(ahead)
+
     async def hold(self, queue_ids: Sequence[str]) -> int:
         """Hold the waiting recipients of these messages until released; returns how many."""
         await self._move(queue_ids)

@@ -21,6 +21,8 @@ from typing import Protocol
 
 __all__ = [
     "AWAITS",
+    "HELD_UNTIL",
+    "SHELVED",
     "Body",
     "Committed",
     "Counts",
@@ -38,6 +40,13 @@ __all__ = [
 #: Option of a recipient that waits until its site calls in (ETRN, ATRN): the domain that is waited for. Its
 #: `next_attempt` is when it is given up. No client can set it: it is no parameter of RCPT.
 AWAITS = "AWAITS"
+
+#: Option of an envelope whose sender had the message held (RFC 4865): when it was to be released, seconds since the
+#: epoch. No parameter of MAIL is kept under this name.
+HELD_UNTIL = "HELD-UNTIL"
+
+#: Option of a recipient that was put off without an attempt, as memory was for others: when, seconds since the epoch.
+SHELVED = "SHELVED"
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U to misread
 _PAIRS = ["".join(each) for each in itertools.product(_ALPHABET, repeat=2)]  # 10 bits each
@@ -90,7 +99,7 @@ class Recipient:
     """One recipient and its own history; times are seconds since the epoch."""
 
     address: str
-    options: Mapping[str, str] = field(default_factory=dict)  # NOTIFY, ORCPT; AWAITS
+    options: Mapping[str, str] = field(default_factory=dict)  # NOTIFY, ORCPT; AWAITS, SHELVED
     state: RecipientState = RecipientState.WAITING
     attempts: int = 0
     next_attempt: float = 0.0
@@ -132,6 +141,14 @@ class Message:
     body: Body
     created: float
     expires: float
+
+    @property
+    def released(self) -> float:
+        """Since when it may be delivered, seconds since the epoch: a sender's hold is no delay (RFC 4865)."""
+        try:
+            return max(self.created, float(self.envelope.options.get(HELD_UNTIL, 0.0)))
+        except ValueError:
+            return self.created
 
 
 @dataclass(slots=True, frozen=True)
@@ -202,6 +219,10 @@ class QueueStore(Protocol):
 
     async def retry(self, queue_ids: Sequence[str] | None) -> int:
         """Make these messages (None: all) due now; returns how many waiting recipients it concerned."""
+
+    async def catch_up(self, ahead: float) -> int:
+        """Make due now the waiting recipients that were put off when the clock was `ahead` seconds or more ahead of
+        what it is now; returns how many. What the sender has held (`HELD_UNTIL`) stays so."""
 
     async def delete(self, queue_ids: Sequence[str]) -> int:
         """Remove messages without delivery and without a bounce (the operator asked); returns how many."""

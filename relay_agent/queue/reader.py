@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from relay_agent.queue.ahead import put_off_ahead
 from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.lanes import in_turn, owner_of
@@ -129,6 +130,11 @@ class Reader:
         with self._lock:
             row = self._connection.execute("SELECT created FROM messages ORDER BY queue_id LIMIT 1").fetchone()
         return None if row is None else float(row[0])
+
+    def put_off_ahead(self, now: float, after: int) -> tuple[builtins.list[tuple[str, int]], int | None]:
+        """One go through what was put off by a clock that was ahead; see `ahead`."""
+        with self._lock:
+            return put_off_ahead(self._connection, now, after)
 
     def next_due(self, after: float) -> float | None:
         """The earliest time later than `after` at which a recipient waits."""

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from relay_agent.observability import measured
-from relay_agent.queue.model import Body, Envelope, Message, QueueFullError, Recipient
+from relay_agent.queue.model import HELD_UNTIL, Body, Envelope, Message, QueueFullError, Recipient
 from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
@@ -120,6 +120,8 @@ class ContentCommands(SessionState):
             if incoming.eight_bit and options.get("BODY") != "BINARYMIME":
                 # Most mail programs send 8-bit text without a word; the next server is told (RFC 6152 3).
                 options = {**options, "BODY": "8BITMIME"}
+            if envelope.hold_until:
+                options = {**options, HELD_UNTIL: f"{envelope.hold_until:.0f}"}
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(

@@ -64,11 +64,27 @@ def test_the_clock_jumps(agent: Agent, sink: Sink, load: Load, clock: Clock, fir
     load.stop()
     assert load.failures == {}
     assert agent.events("bounced") == agent.events("failed") == []
-    # With the clock right again everything is tried in its time; what the wrong clock put off is looked at again.
+    # With the clock right again everything is tried in its time, also what the wrong one put off.
     sink.start()
-    agent.command("queue", "retry", "--all", "--config", str(agent.config))
     wait_until_empty(agent)
     Arrivals(sink.directory).check(load, [])
+
+
+def test_the_clock_is_put_right_while_no_agent_runs(agent: Agent, sink: Sink, load: Load, clock: Clock) -> None:
+    agent.configure('retry_max = "2s"\n[process]\nworkers = 1', listeners=PLAIN)
+    clock.set(HOUR)
+    agent.start()
+    load.start(clients=2, messages=2, pause=0.05)
+    wait_for(lambda: len(load.acknowledged) >= 10, what="mail")
+    load.stop()
+    wait_for(lambda: len(agent.events("deferred")) >= len(load.acknowledged), what="deferrals")
+    assert agent.signal(signal.SIGTERM) == 0
+    clock.set(0)
+    sink.start()
+    agent.start()
+    wait_until_empty(agent)
+    Arrivals(sink.directory).check(load, [])
+    assert agent.events("clock_was_ahead")
 
 
 def test_sessions_are_not_ended_by_a_jump(agent: Agent, sink: Sink, load: Load, clock: Clock) -> None:

@@ -49,6 +49,19 @@ async def test_what_was_answered_with_250_is_in_the_store(running: Running) -> N
         await client.close()
 
 
+async def test_a_hold_is_kept_with_the_message(running: Running) -> None:
+    """What counts as delay begins there."""
+    async with running(tls="implicit") as relay:
+        client = await signed_in(relay)
+        await client.send(ENVELOPE.replace(b"test>\r\nRCPT", b"test> HOLDFOR=600\r\nRCPT") + b"Subject: x\r\n\r\n.\r\n")
+        replies = [(await client.reply())[-1] for _ in range(4)]
+        stored = await relay.service.store.get(replies[3].removeprefix("250 2.0.0 Queued as "))
+        assert stored is not None
+        assert stored.recipients[0].next_attempt == pytest.approx(stored.released, abs=1)
+        assert stored.released == pytest.approx(stored.created + 600, abs=2)
+        await client.close()
+
+
 async def test_a_large_message_goes_through_a_file(running: Running) -> None:
     content = b"Subject: large\r\n\r\n" + b"".join(b"%07d " % n + b"x" * 70 + b"\r\n" for n in range(60_000))
     async with running(tls="starttls") as relay:

@@ -13,6 +13,7 @@ from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.lanes import lane_of, owner_of
 from relay_agent.queue.model import (
     AWAITS,
+    SHELVED,
     Envelope,
     Message,
     QueueFullError,
@@ -43,6 +44,7 @@ class MemoryStore:
     messages: dict[str, Message] = field(default_factory=dict)
     refusals: int = 0
     recorded: int = 0
+    caught_up: int = 0
 
     async def store(self, message: Message) -> None:
         self.messages[message.queue_id] = replace(message, recipients=dict(message.recipients))
@@ -107,6 +109,17 @@ class MemoryStore:
         for message in self.messages.values():
             for number, recipient in message.recipients.items():
                 if recipient.state is RecipientState.WAITING and (queue_ids is None or message.queue_id in queue_ids):
+                    message.recipients[number] = replace(recipient, next_attempt=time.time())
+                    concerned += 1
+        return concerned
+
+    async def catch_up(self, ahead: float) -> int:
+        self.caught_up += 1
+        now, concerned = time.time() + ahead, 0
+        for message in self.messages.values():
+            for number, recipient in message.recipients.items():
+                put_off = max(recipient.last_attempt or 0.0, float(recipient.options.get(SHELVED, 0)))
+                if recipient.next_attempt > now and put_off > now:
                     message.recipients[number] = replace(recipient, next_attempt=time.time())
                     concerned += 1
         return concerned

@@ -106,6 +106,42 @@ async def test_a_421_out_of_the_blue_makes_an_idle_connection_unusable() -> None
             await connection.command(b"NOOP", 1)
 
 
+async def _replies(connection: Connection, count: int) -> list[int]:
+    return [(await connection.reply(1)).code for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"250 ok\r\n", "replies that nobody asked for"),
+        ((b"250-" + b"x" * 1000 + b"\r\n") * 31 + b"250 ok\r\n", "more"),
+    ],
+)
+async def test_what_a_server_says_unasked_is_bounded(said: bytes, words: str) -> None:
+    """While we wait for it to read, nobody reads what it says."""
+    async with connected(Scripted()) as connection:
+        await connection.greet()
+        for _ in range(2000):
+            connection.data_received(said)
+        assert len(connection._replies) <= 11
+        assert sum(len(line) for reply in connection._replies for line in reply.lines) < 300_000
+        assert not connection.usable
+        with pytest.raises(ReplyError, match=words):
+            await _replies(connection, 12)
+
+
+async def test_as_many_replies_as_commands_may_come_at_once() -> None:
+    async with connected(Scripted()) as connection:
+        await connection.greet()
+        connection.write(b"", replies=102)  # a hundred recipients, pipelined, each refused in many words
+        connection.data_received((b"550-5.1.1 " + b"x" * 400 + b"\r\n550 5.1.1 Unknown\r\n") * 102)
+        assert await _replies(connection, 102) == [550] * 102
+        assert connection.usable
+        connection.data_received(b"250 ok\r\n" * 11)  # the next one has no more than before
+        with pytest.raises(ReplyError):
+            await _replies(connection, 12)
+
+
 async def test_quit_waits_for_nobody() -> None:
     server = Scripted({"QUIT": None})
     async with connected(server, QUICK) as connection:

@@ -100,11 +100,19 @@ async def test_a_refused_sender(hello: str) -> None:
     assert [outcome.status for outcome in outcomes.values()] == ["5.7.1", "5.7.1"]
 
 
-async def test_too_many_recipients_may_follow_at_once() -> None:
-    server = Scripted({"RCPT": ["250 Ok", "452 4.5.3 Too many recipients"]})
+@pytest.mark.parametrize("answer", ["452 4.5.3 Too many", "452 Too many", "552 Too many", "552 5.5.3 Too many"])
+async def test_too_many_recipients_may_follow_at_once(answer: str) -> None:
+    server = Scripted({"RCPT": ["250 Ok", answer]})
     outcomes, _ = await _send(server, _mail("a@a.test", "b@a.test"))
     assert isinstance(outcomes[1], Deferred)
     assert outcomes[1].again
+
+
+@pytest.mark.parametrize("answers", [["250 Ok", "552 5.2.2 Mailbox full"], ["552 Mailbox full", "250 Ok"]])
+async def test_a_mailbox_that_is_full_is_not_too_many_recipients(answers: list[str]) -> None:
+    """Its status says so, or it was refused with nobody before it."""
+    outcomes, _ = await _send(Scripted({"RCPT": answers}), _mail("a@a.test", "b@a.test"))
+    assert sorted(_kinds(outcomes)) == ["Delivered", "Failed"]
 
 
 @pytest.mark.parametrize(
