@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "LARGEST",
     "LATEST",
     "MOST_ATTEMPTS",
     "UNREADABLE",
@@ -33,8 +34,8 @@ __all__ = [
 #: Times from here on (the year 10000), seconds since the epoch, are none that anybody can have meant.
 LATEST = 253_402_300_800.0
 MOST_ATTEMPTS = 1_000_000
-#: Bytes; far more than is ever accepted.
-_LARGEST = 1 << 40
+#: Bytes of a message: far more than is ever accepted.
+LARGEST = 1 << 40
 
 
 class DamagedRowError(ValueError):
@@ -100,7 +101,7 @@ def _is_between(lowest: int, highest: int) -> Callable[[object], bool]:
 
 
 def _is_size_or_none(value: object) -> bool:
-    return value is None or (type(value) is int and 0 <= value < _LARGEST)
+    return value is None or (type(value) is int and 0 <= value < LARGEST)
 
 
 def _is_options(value: object) -> bool:
@@ -134,7 +135,7 @@ _MESSAGE = (
     _Column("queue id", _is_queue_id, "", keep_text=True),
     _Column("time of arrival", _is_time, 0.0),
     _Column("time of expiry", _is_time, 0.0),
-    _Column("size", _is_between(0, _LARGEST), 0),
+    _Column("size", _is_between(0, LARGEST), 0),
     _Column("checksum", _INTEGERS, -1),
     _Column("place in its file", _is_size_or_none),
     _Column("sender", _is_address, "", keep_text=True),

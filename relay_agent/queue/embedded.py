@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import logging
 import sqlite3
 import time
@@ -72,24 +73,38 @@ class EmbeddedStore:
             self._reader = Reader(self._directory)
             try:
                 missing = self._sweep(repair)
+                never = self._reader.never_due()
                 self._writer = Writer(
                     self._directory,
                     next_seq=self._reader.next_seq(),
                     minimum_free=minimum_free,
                     on_damage=self._damaged,
                 )
+                try:
+                    self._tell(repair, missing, never)
+                except BaseException:
+                    self._writer.close()
+                    raise
             except BaseException:
                 self._reader.close()
                 raise
-        except BaseException:
+        except BaseException as error:
+            known = refusal(error, self._directory.database)
+            if isinstance(known, QueueDamagedError):
+                with contextlib.suppress(OSError):
+                    self._directory.suspect.touch()  # a large database is looked at whole only when it is suspect
             self._directory.close()
+            if known is not error:
+                raise known from error
             raise
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="queue-reader")
         self._syncing = ThreadPoolExecutor(4, thread_name_prefix="queue-files")
         self._closed = False
-        never = self._reader.never_due()
+
+    def _tell(self, repair: Repair, missing: set[str], never: Sequence[Broken]) -> None:
+        """Say what was found and repaired; the repair ends with that."""
         for broken in never:
-            repair.tell(f"message {broken.queue_id} is held: {broken.reason}")
+            repair.tell(f"message {broken.queue_id} is {broken.reason}")
             self._writer.submit(_quarantine(broken), None)
         self.notices += repair.notices
         for notice in self.notices:
@@ -97,7 +112,10 @@ class EmbeddedStore:
         for queue_id in sorted(missing):
             # It is held, and known to the listing as such, as soon as it is due.
             log.error("message %s: its file is missing", queue_id, extra={"queue_id": queue_id})
-        repair.end()
+        try:
+            repair.end()
+        except OSError as error:
+            log.warning("what was repaired will be told again: %s", error)
 
     def _sweep(self, repair: Repair) -> set[str]:
         """Remove what no message refers to, or put it aside when its message may have been lost; the queue ids of

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
-from relay_agent.queue.damage import LATEST, MOST_ATTEMPTS
+from relay_agent.queue.damage import LARGEST, LATEST, MOST_ATTEMPTS
 from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 from relay_agent.queue.schema import (
@@ -113,7 +113,7 @@ class Transaction:
         for queue_id, _, size, in_file, numbers in found:
             self.messages -= 1
             self.recipients -= len(numbers)
-            self.bytes -= size or 0
+            self.bytes -= size if size and 0 < size < LARGEST else 0
             if in_file:
                 self.removed_files.append(queue_id)
 

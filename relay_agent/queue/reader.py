@@ -17,6 +17,7 @@ from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.damage import (
     LATEST,
     UNREADABLE,
+    DamagedRowError,
     decoded,
     held_for,
     is_undecodable,
@@ -30,14 +31,18 @@ from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import AWAITS, Body, Counts, Message, QueueDamagedError
 from relay_agent.queue.schema import (
     DUE_IN_LANE,
+    EVERY_LANE,
+    FIRST_DUE,
+    FIRST_LANE,
+    IN_NO_LANE,
     LANES_DUE,
     MESSAGE_BY_QUEUE_ID,
     MESSAGE_BY_SEQ,
     MESSAGES_LISTED,
     NEVER_DUE,
-    NO_LANE,
     RECIPIENTS_DUE,
     RECIPIENTS_OF,
+    WITHOUT_TIME,
     check_message,
     checksum,
     connect,
@@ -167,11 +172,14 @@ class Reader:
         """Messages that wait for a time that does not come, which only damage can do."""
         broken: dict[int, Broken] = {}
         with self._snapshot(care=True) as connection:
-            for seq, when in connection.execute(NEVER_DUE).fetchall():
-                row = connection.execute("SELECT queue_id FROM messages WHERE seq = ?", (seq,)).fetchone()
+            found = connection.execute(NEVER_DUE).fetchall()
+            if connection.execute(FIRST_DUE).fetchone() == ("null",):
+                found += connection.execute(WITHOUT_TIME).fetchall()
+            for seq, _ in found:
+                row = connection.execute(MESSAGE_BY_SEQ, (seq, 0)).fetchone()
+                recipients = connection.execute(RECIPIENTS_OF, (seq,)).fetchall()
                 if row is not None:
-                    fault = f"its time of the next attempt cannot be read ({when!r:.80})"
-                    broken[seq] = Broken(seq, str(row[0]), fault)
+                    broken[seq] = _broken(row, self._faults(row, recipients, 0))
         return [*broken.values()]
 
     def counts(self) -> Counts:
@@ -221,22 +229,24 @@ class Reader:
         with self._snapshot(care=care) as connection, contextlib.ExitStack() as opened:
             seqs = self._due_seqs(connection, now, limit, exclude, without, care)
             opened.callback(seqs.close)
-            for seq, lane in seqs:
+            for seq, in_lane in seqs:
                 row = connection.execute(MESSAGE_BY_SEQ, (seq, left)).fetchone()
                 recipients = connection.execute(RECIPIENTS_DUE, (seq, now)).fetchall()
-                if not recipients:
-                    raise QueueDamagedError(f"{self._directory.database}: its index of what waits names what does not")
                 if care:
-                    faults = self._faults(row, recipients, left)
-                    if type(lane) is not int:
-                        faults.append(f"its turn cannot be read ({lane!r:.80})")
+                    faults = self._faults(row, connection.execute(RECIPIENTS_OF, (seq,)).fetchall(), left)
+                    if not in_lane:
+                        faults.append("its turn among the accounts cannot be read")
                     if faults:
-                        broken.append(Broken(seq, str(row[1]), held_for(faults)))
+                        broken.append(_broken(row, faults))
                         continue
+                    if not recipients:
+                        raise QueueDamagedError(f"{self._directory.database}: an index names what does not wait")
+                elif not recipients:
+                    raise DamagedRowError(f"message {seq} is due, and none of its recipients")
                 check_message(row)
                 body, fault = self._open(row)
                 if fault is not None:
-                    broken.append(Broken(seq, row[1], f"held: {fault}"))
+                    broken.append(_broken(row, [fault]))
                     continue
                 if isinstance(body, MemoryBody):
                     left -= body.size
@@ -253,37 +263,39 @@ class Reader:
         exclude: frozenset[str],
         without: frozenset[int],
         care: bool,
-    ) -> Generator[tuple[int, Any], None, None]:
-        """Numbers of messages with the lane that each was found in."""
+    ) -> Generator[tuple[int, bool], None, None]:
+        """Numbers of messages, and whether they were found in a lane."""
         if limit <= 0:
             return
         seen: set[int] = set()
-        found: list[Any] = [lane for (lane,) in connection.execute(LANES_DUE, (now,)).fetchall()]
-        if connection.execute(NO_LANE).fetchone()[0]:
-            found.append(None)
         if care:
-            lanes = {lane if type(lane) is int else -1 - place: lane for place, lane in enumerate(found)}
+            found = connection.execute(EVERY_LANE).fetchall()
+        elif connection.execute(FIRST_LANE).fetchone() in (None, ("integer",)):
+            found = connection.execute(LANES_DUE, (now,)).fetchall()
         else:
-            lanes = {lane: lane for lane in found if owner_of(lane) not in without}
+            raise DamagedRowError("a lane that is no number")
+        lanes = [lane for (lane,) in found if owner_of(lane) not in without]
 
-        def waiting(lane: Any) -> Generator[tuple[int, Any], None, None]:
-            cursor = connection.execute(DUE_IN_LANE, (lane, now))
+        def waiting(statement: str, values: tuple[Any, ...]) -> Generator[tuple[int, bool], None, None]:
+            cursor = connection.execute(statement, values)
             try:
                 for seq, queue_id in cursor:
                     if seq not in seen:
                         seen.add(seq)
                         if queue_id not in exclude:
-                            yield seq, lane
+                            yield seq, bool(values)
             finally:
                 cursor.close()
 
         # All cursors are closed before the snapshot ends.
         with contextlib.ExitStack() as opened:
-            sources: dict[int, Iterator[tuple[int, Any]]] = {}
-            for key, lane in lanes.items():
-                if key >= 0 and owner_of(key) in without:
-                    continue
-                source = sources[key] = waiting(lane)
+            if care:
+                astray = waiting(IN_NO_LANE, ())
+                opened.callback(astray.close)
+                yield from astray
+            sources: dict[int, Iterator[tuple[int, bool]]] = {}
+            for lane in lanes:
+                source = sources[lane] = waiting(DUE_IN_LANE, (lane, now))
                 opened.callback(source.close)
             yield from in_turn(sources)
 
@@ -358,7 +370,7 @@ class Reader:
         if faults:
             words = held_for(faults)
             if any(recipient[2] != 1 for recipient in recipients):
-                broken.append(Broken(row[0], str(row[1]), words))
+                broken.append(_broken(row, faults))
             row = readable_message(row)
             content = row[-1] if isinstance(row[-1], bytes) else None
             row = (*row[:-1], content)
@@ -366,7 +378,8 @@ class Reader:
             recipients = [(*each[:2], 1, float(each[3]), *each[4:8], "5.3.0", words, each[10]) for each in readable]
             if row[6] is not None and content is None:
                 row = (*row[:6], None, *row[7:])
-        check_message(row) if not faults else None
+        if not faults:
+            check_message(row)
         return _message(row, self._open(row)[0], recipients)
 
     @staticmethod
@@ -395,6 +408,10 @@ class Reader:
         if fault is None and not body.intact():
             fault = f"its file {body.path} is missing or cut short"
         return body, fault
+
+
+def _broken(row: tuple[Any, ...], faults: Sequence[str]) -> Broken:
+    return Broken(row[0], str(row[1]) if isinstance(row[1], str) else "", held_for(faults))
 
 
 def _message(row: tuple[Any, ...], body: Body, recipients: Sequence[tuple[Any, ...]]) -> Message:

@@ -23,20 +23,24 @@ from relay_agent.queue.model import Envelope, QueueDamagedError, Recipient, Reci
 
 __all__ = [
     "DUE_IN_LANE",
+    "EVERY_LANE",
+    "FIRST_DUE",
+    "FIRST_LANE",
     "INSERT_MESSAGE",
     "INSERT_RECIPIENT",
+    "IN_NO_LANE",
     "LANES_DUE",
     "MESSAGES_LISTED",
     "MESSAGE_BY_QUEUE_ID",
     "MESSAGE_BY_SEQ",
     "MESSAGE_WIDTH",
     "NEVER_DUE",
-    "NO_LANE",
     "PAGE_SIZE",
     "RECIPIENTS_DUE",
     "RECIPIENTS_OF",
     "RECIPIENT_WIDTH",
     "SCHEMA_VERSION",
+    "WITHOUT_TIME",
     "StoreVersionError",
     "check_message",
     "checksum",
@@ -140,18 +144,30 @@ LANES_DUE = (
     "SELECT lane FROM known WHERE EXISTS (SELECT * FROM recipients INDEXED BY recipients_lane "
     "WHERE state = 0 AND recipients.lane = known.lane AND next_attempt <= ?)"
 )
-#: Whether there are any outside of all lanes, which only damage can do: nothing would come upon them.
-NO_LANE = "SELECT EXISTS (SELECT * FROM recipients INDEXED BY recipients_lane WHERE state = 0 AND lane IS NULL)"
-#: Waiting recipients whose time can never come. Text and blobs are greater than any number.
-NEVER_DUE = (
-    "SELECT message, next_attempt FROM recipients INDEXED BY recipients_due WHERE state = 0 AND next_attempt IS NULL "
-    "UNION ALL "
-    f"SELECT message, next_attempt FROM recipients INDEXED BY recipients_due WHERE state = 0 AND next_attempt >= {LATEST} "
-    "LIMIT 10000"
+#: Of the first lane; NULL comes before all numbers, and a search for the least would stop at it. (That there is none,
+#: in a column that is NOT NULL, SQLite takes for granted: only damage can put it there.)
+FIRST_LANE = (
+    "SELECT typeof(lane) FROM recipients INDEXED BY recipients_lane WHERE state = 0 ORDER BY lane, next_attempt LIMIT 1"
 )
+#: The same as LANES_DUE, whatever there is, and what is in no lane. Both look at everything that waits.
+EVERY_LANE = (
+    "SELECT DISTINCT lane FROM recipients INDEXED BY recipients_lane WHERE state = 0 AND typeof(lane) = 'integer'"
+)
+IN_NO_LANE = (
+    "SELECT message, queue_id FROM recipients INDEXED BY recipients_lane CROSS JOIN messages ON seq = message "
+    "WHERE state = 0 AND typeof(lane) != 'integer'"
+)
+#: Waiting recipients whose time can never come: first those for whom that is found at once, text and blobs being
+#: greater than any number. The other two: whether there are any without a time, and which.
+NEVER_DUE = (
+    "SELECT message, next_attempt FROM recipients INDEXED BY recipients_due "
+    f"WHERE state = 0 AND next_attempt >= {LATEST} LIMIT 10000"
+)
+FIRST_DUE = "SELECT typeof(next_attempt) FROM recipients INDEXED BY recipients_due WHERE state = 0 ORDER BY next_attempt LIMIT 1"
+WITHOUT_TIME = "SELECT message, NULL FROM recipients WHERE state = 0 AND typeof(next_attempt) = 'null' LIMIT 10000"
 DUE_IN_LANE = (
     "SELECT message, queue_id FROM recipients INDEXED BY recipients_lane CROSS JOIN messages "
-    "ON seq = message WHERE state = 0 AND lane IS ? AND next_attempt <= ? ORDER BY next_attempt"
+    "ON seq = message WHERE state = 0 AND lane = ? AND next_attempt <= ? ORDER BY next_attempt"
 )
 MESSAGE_WIDTH = 11
 RECIPIENT_WIDTH = 12
