@@ -208,12 +208,14 @@ class EmbeddedStore:
         """One message with all its recipients; its body is read when asked for."""
         message, broken = await self._read(self._reader.get, queue_id)
         await self._set_aside(broken)
+        self._check_whole([message] if message is not None else [])
         return message
 
     async def list(self, limit: int = 1000, offset: int = 0) -> builtins.list[Message]:
         """Messages, oldest first, with all their recipients; bodies are read when asked for."""
         messages, broken = await self._read(self._reader.list, limit, offset)
         await self._set_aside(broken)
+        self._check_whole(messages)
         return messages
 
     async def retry(self, queue_ids: Sequence[str] | None) -> int:
@@ -346,6 +348,12 @@ class EmbeddedStore:
         if error.errno in DISK_REFUSALS:
             return QueueFullError(f"{error.filename or self._directory.root}: {error.strerror}")
         return error
+
+    def _check_whole(self, messages: Sequence[Message]) -> None:
+        """A message is never without recipients: they are lost to it, and only a repair can tell what they were."""
+        for one in messages:
+            if not one.recipients:
+                self._damaged(f"message {one.queue_id} has no recipients")
 
     async def _set_aside(self, messages: Sequence[Broken]) -> None:
         """Hold messages that cannot be delivered as they are, and say so."""

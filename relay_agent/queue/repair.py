@@ -18,7 +18,7 @@ from typing import Any
 from relay_agent.queue.directory import StoreDirectory, sync_directory
 from relay_agent.whole_file import replace_file
 
-__all__ = ["Repair", "is_under_way"]
+__all__ = ["Repair", "any_under_way", "is_under_way"]
 
 _NAME = "repair.json"
 
@@ -44,16 +44,17 @@ class Repair:
         path = directory.root / _NAME
         for left in directory.root.glob(f".{_NAME}.*"):  # of a note that was not finished
             left.unlink()
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+        if not path.exists():
             return cls(directory.root, stamp)
         try:
-            return cls(directory.root, **_known(json.loads(content)), _found=True)
-        except ValueError:
-            # Nobody knows how far it had come. What is the worst is assumed: nothing is removed.
+            return cls(directory.root, **_known(json.loads(path.read_bytes())), _found=True)
+        except (OSError, ValueError, RecursionError):
+            # Nobody knows how far it had come, so the worst is assumed: nothing is removed, and a database that was
+            # set aside without another in its place is still to be saved.
             notice = f"{path} cannot be read: how far the last repair had come is not known"
-            return cls(directory.root, stamp, lost=True, notices=[notice], _found=True)
+            left = [] if directory.database.exists() else sorted(directory.root.glob("queue.db.damaged-*[0-9Z]"))
+            damaged = left[-1].name if left else ""
+            return cls(directory.root, stamp, damaged, lost=True, notices=[notice], _found=True)
 
     @property
     def fresh(self) -> Path:
@@ -77,7 +78,7 @@ class Repair:
 
     def tell(self, *notices: str) -> None:
         """Add to what the operator is told, each notice once."""
-        self.notices += [notice for notice in notices if notice not in self.notices]
+        self.notices = list(dict.fromkeys([*self.notices, *notices]))
 
     def keep(self, directory: StoreDirectory) -> None:
         """Write down how far it has come; synced. Raises OSError."""
@@ -99,6 +100,14 @@ class Repair:
 def is_under_way(root: Path) -> bool:
     """Whether a repair was begun in a store's directory and is not ended."""
     return (root / _NAME).exists()
+
+
+def any_under_way(directory: Path) -> bool:
+    """Whether one is, in any store below a queue directory. Raises nothing."""
+    try:
+        return any(directory.glob(f"*/{_NAME}"))
+    except OSError:
+        return False
 
 
 def _known(said: Any) -> dict[str, Any]:

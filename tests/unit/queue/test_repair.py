@@ -11,8 +11,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,18 +60,6 @@ class Cutter:
                     os.kill(os.getpid(), signal.SIGKILL)
                 sys.setprofile(None)
                 raise Cut
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Where hundreds of starts take seconds: nothing is synced to a real disk, and no log is made in advance."""
-    monkeypatch.setattr("relay_agent.queue.embedded.LOG_SIZE", 0)
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="postroad-", dir=memory) as directory:
-        yield Path(directory)
 
 
 def fill(directory: Path, number: int) -> dict[str, bytes]:
@@ -326,6 +313,19 @@ def test_a_note_that_cannot_be_read_means_the_worst(tmp_path: Path) -> None:
         assert "cannot be read" in notices[0]
         assert len(list((tmp_path / "0").glob("bodies.damaged-*/A1"))) == 1
         assert not is_under_way(tmp_path / "0")
+
+
+def test_a_note_that_is_lost_half_way_loses_no_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = fill(tmp_path, 8)
+    spoil_an_index(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(Cut):
+        patched.setattr(_Salvage, "copy", lambda *_: (_ for _ in ()).throw(Cut()))
+        begin(tmp_path)
+    assert not (tmp_path / "0" / "queue.db").exists()
+    (tmp_path / "0" / "repair.json").write_bytes(b"\0" * 40)
+    messages, notices = found(tmp_path)
+    assert messages == kept
+    assert "were saved from it" in "".join(notices)
 
 
 def test_a_repair_is_told_until_it_ended(tmp_path: Path) -> None:
