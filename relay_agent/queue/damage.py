@@ -66,11 +66,11 @@ def is_undecodable(error: sqlite3.Error) -> bool:
 
 
 def options_from(text: str | None) -> Mapping[str, str]:
-    """The options of a row. Raises ValueError, TypeError or RecursionError for what was not written by `options_text`."""
+    """The options of a row. Raises one of UNREADABLE for what was not written by `schema.options_text`."""
     if not text:
         return {}
     found = json.loads(text)
-    if type(found) is not dict or not all([type(value) is str for value in found.values()]):
+    if type(found) is not dict or not {*map(type, found.values())} <= {str}:
         raise DamagedRowError("options that are no names and texts")
     return found
 

@@ -17,9 +17,10 @@ from typing import Any, TypeVar, cast
 
 from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
-from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update, new_queue_id
-from relay_agent.queue.operations import Delete, Hold, Mark, MoveIn, Operation, Quarantine, Record, Retry, Store
-from relay_agent.queue.reader import Broken, Reader
+from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
+from relay_agent.queue.operations import Delete, Hold, Mark, MoveIn, Operation, Record, Retry, Store
+from relay_agent.queue.quarantine import Broken, Quarantine
+from relay_agent.queue.reader import Reader
 from relay_agent.queue.repair import Repair
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
@@ -105,7 +106,7 @@ class EmbeddedStore:
         """Say what was found and repaired; the repair ends with that."""
         for broken in never:
             repair.tell(f"message {broken.queue_id} is {broken.reason}")
-            self._writer.submit(_quarantine(broken), None)
+            self._writer.submit(Quarantine(broken), None)
         self.notices += repair.notices
         for notice in self.notices:
             log.error("%s", notice)
@@ -359,7 +360,7 @@ class EmbeddedStore:
         """Hold messages that cannot be delivered as they are, and say so."""
         for broken in messages:
             queue_id = broken.queue_id
-            operation = _quarantine(broken)
+            operation = Quarantine(broken)
             log.error("message %s is %s", queue_id, broken.reason, extra={"queue_id": queue_id})
             if operation.queue_id is not None:
                 log.error("the message without a queue id is now %s", operation.queue_id)
@@ -380,11 +381,6 @@ class EmbeddedStore:
             log.error("cannot leave a mark for the next start: %s", error)
         if self._on_damage is not None:
             self._on_damage(description)
-
-
-def _quarantine(broken: Broken) -> Quarantine:
-    is_id = broken.queue_id.isascii() and broken.queue_id.isalnum()
-    return Quarantine(broken.seq, ("5.3.0", broken.reason), None if is_id else new_queue_id())
 
 
 def _give_back(body: FileBody, arrived: Path) -> None:

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
-from relay_agent.queue.damage import LARGEST, LATEST, MOST_ATTEMPTS
+from relay_agent.queue.damage import LARGEST
 from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 from relay_agent.queue.schema import (
@@ -30,7 +30,7 @@ from relay_agent.queue.schema import (
     text,
 )
 
-__all__ = ["Delete", "Hold", "Mark", "MoveIn", "Operation", "Quarantine", "Record", "Retry", "Store", "Transaction"]
+__all__ = ["Delete", "Hold", "Mark", "MoveIn", "Operation", "Record", "Retry", "Store", "Transaction"]
 
 ResultT = TypeVar("ResultT")
 _ROWS_AT_ONCE = (32, 8, 1)
@@ -353,45 +353,6 @@ class Hold(Operation[int]):
                     (status, None if words is None else text(words), ids),
                 )
             counts.append(cursor.rowcount)
-        return counts
-
-
-class Quarantine(Operation[int]):
-    """Hold a message with something damaged in it; gives how many recipients that concerned.
-
-    seq: its number in the store: its queue id may be what is damaged, and then it gets the one in `queue_id`. reason
-    (status code, words) becomes the last outcome of its recipients. What nobody can have written in a column that
-    delivery can do without is replaced; text stays as it is, for the operator to see.
-    """
-
-    def __init__(self, seq: int, reason: tuple[str, str], queue_id: str | None = None) -> None:
-        self.seq = seq
-        self.reason = reason
-        self.queue_id = queue_id
-
-    @staticmethod
-    def apply(transaction: Transaction, operations: Sequence[Quarantine]) -> Sequence[int]:
-        """Set the states."""
-        execute = transaction.connection.execute
-        counts = []
-        for operation in operations:
-            status, words = operation.reason
-            cursor = execute(
-                # A row is written only when all its columns have their types (the table is STRICT).
-                "UPDATE recipients SET state = 1, last_status = ?1, last_reply = ?2, last_host = NULL, "
-                "last_attempt = iif(typeof(last_attempt) = 'real' AND last_attempt BETWEEN 0 AND ?4, last_attempt, NULL), "
-                "next_attempt = iif(typeof(next_attempt) = 'real' AND next_attempt BETWEEN 0 AND ?4, next_attempt, 0.0), "
-                "attempts = iif(typeof(attempts) = 'integer' AND attempts BETWEEN 0 AND ?5, attempts, 0), "
-                "address = coalesce(CAST(address AS TEXT), ''), options = CAST(options AS TEXT), "
-                "lane = iif(typeof(lane) = 'integer', lane, 0), "
-                "number = iif(typeof(number) = 'integer', number, (SELECT 1 + coalesce(max(other.number), 0) "
-                "FROM recipients AS other WHERE other.message = ?3 AND typeof(other.number) = 'integer')) "
-                "WHERE message = ?3 AND (state IS NOT 1 OR typeof(number) != 'integer')",
-                (status, text(words), operation.seq, LATEST - 1, MOST_ATTEMPTS),
-            )
-            counts.append(cursor.rowcount)
-            if operation.queue_id is not None:
-                execute("UPDATE messages SET queue_id = ? WHERE seq = ?", (operation.queue_id, operation.seq))
         return counts
 
 

@@ -10,7 +10,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from relay_agent.queue.body import FileBody, MemoryBody
@@ -29,6 +28,7 @@ from relay_agent.queue.damage import (
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.lanes import in_turn, owner_of
 from relay_agent.queue.model import AWAITS, Body, Counts, Message, QueueDamagedError
+from relay_agent.queue.quarantine import Broken
 from relay_agent.queue.schema import (
     DUE_IN_LANE,
     EVERY_LANE,
@@ -51,7 +51,7 @@ from relay_agent.queue.schema import (
 )
 from relay_agent.queue.selection import Cursor, Found, Group, Selection, find_groups, find_matches
 
-__all__ = ["Broken", "Reader", "StoredBody"]
+__all__ = ["Reader", "StoredBody"]
 
 ResultT = TypeVar("ResultT")
 
@@ -85,15 +85,6 @@ class StoredBody:
     def blocks(self, size: int = 65536) -> Iterator[bytes]:
         """The content in blocks of at most `size` bytes; see `read`."""
         return MemoryBody(self.read()).blocks(size)
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A message that is to be held: its number in the store, its queue id, and the reason in words."""
-
-    seq: int
-    queue_id: str
-    reason: str
 
 
 class Reader:
@@ -172,7 +163,7 @@ class Reader:
         """Messages that wait for a time that does not come, which only damage can do."""
         broken: dict[int, Broken] = {}
         with self._snapshot(care=True) as connection:
-            found = connection.execute(NEVER_DUE).fetchall()
+            found = connection.execute(NEVER_DUE, (LATEST,)).fetchall()
             if connection.execute(FIRST_DUE).fetchone() == ("null",):
                 found += connection.execute(WITHOUT_TIME).fetchall()
             for seq, _ in found:

@@ -52,8 +52,10 @@ class Repair:
             # Nobody knows how far it had come, so the worst is assumed: nothing is removed, and a database that was
             # set aside without another in its place is still to be saved.
             notice = f"{path} cannot be read: how far the last repair had come is not known"
-            left = [] if directory.database.exists() else sorted(directory.root.glob("queue.db.damaged-*[0-9Z]"))
-            damaged = left[-1].name if left else ""
+            damaged = ""
+            if not directory.database.exists():
+                names = sorted(each.name for each in directory.root.glob("queue.db.damaged-*[0-9Z]"))
+                damaged = names[-1] if names else ""
             return cls(directory.root, stamp, damaged, lost=True, notices=[notice], _found=True)
 
     @property

@@ -50,8 +50,8 @@ class _Fates:
 def replay(directory: StoreDirectory, repair: Repair) -> list[str]:
     """Move everything that is live in the journal into the database and empty the journal; blocks.
 
-    Returns what was found wrong, in words for the operator, which `repair` is told, too. Raises QueueFullError or OSError when the disk refuses: the journal then
-    still has everything that the database has not.
+    Returns what was found wrong, in words for the operator, which `repair` is told, too. Raises QueueFullError or
+    OSError when the disk refuses: the journal then still has everything that the database has not.
     """
     files = segment_files(directory.journal)
     if not files:

@@ -74,9 +74,8 @@ def open_database(directory: StoreDirectory) -> Repair:
     """
     repair = Repair.of(directory)
     if repair.is_unfinished:
-        again = f"saving what can be read of {repair.damaged_database} was cut off, and was done again"
         if not repair.saved:
-            repair.tell(again)
+            repair.tell(f"saving what can be read of {repair.damaged_database} was cut off, and was done again")
     else:
         damage = _damage(directory, repair)
         if damage is None:
@@ -297,29 +296,22 @@ class _Salvage:
                 self._totals = tuple(value for value in values if isinstance(value, int))
 
     def _take_message(self, row: Row) -> None:
-        values = (row.key, *row.values[1:])
+        assert row.key is not None
+        seq = row.key
+        values: tuple[Any, ...] = (seq, *row.values[1:])
         content = values[-1]
         faults = message_faults(values)
-        if isinstance(content, str) or not isinstance(content, bytes):
+        if not isinstance(content, bytes):
             faults.append("its content cannot be read")
             content = content.encode("utf-8", "replace") if isinstance(content, str) else b""
         if faults and not row.sure:
             self._refused.append(f"row {row.key}: {faults[0]}: {_brief(row)}")
             return
         if faults:
-            values = (*readable_message(values)[:-1], content)
-            values = self._plausible(values, row)
+            values = _plausible((*readable_message(values)[:-1], content))
         self._target.execute(_INSERT_MESSAGE, values)
         if faults:
-            self._faults[values[0]] = (values[1], faults)
-
-    def _plausible(self, values: tuple[Any, ...], row: Row) -> tuple[Any, ...]:
-        """A mended message with an id and times that it can have."""
-        seq, queue_id, created, expires, *rest = values
-        if not (queue_id.isascii() and queue_id.isalnum()):
-            queue_id = new_queue_id()
-        created = created or time.time()
-        return (seq, queue_id, created, expires or created + _LIFETIME, *rest)
+            self._faults[seq] = (values[1], faults)
 
     def _take_recipient(self, row: Row) -> None:
         values: Sequence[Any] = row.values[:11]
@@ -399,6 +391,15 @@ class _Salvage:
             saved += f" (of {self._totals[0]} to {self._totals[1]})"
         (held,) = self._target.execute("SELECT count(*) FROM recipients WHERE last_reply = ?", (_UNSURE,)).fetchone()
         return saved, int(held)
+
+
+def _plausible(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A mended message with an id and times that it can have."""
+    seq, queue_id, created, expires, *rest = values
+    if not (queue_id.isascii() and queue_id.isalnum()):
+        queue_id = new_queue_id()
+    created = created or time.time()
+    return (seq, queue_id, created, expires or created + _LIFETIME, *rest)
 
 
 def _brief(row: Row) -> str:

@@ -161,9 +161,12 @@ IN_NO_LANE = (
 #: greater than any number. The other two: whether there are any without a time, and which.
 NEVER_DUE = (
     "SELECT message, next_attempt FROM recipients INDEXED BY recipients_due "
-    f"WHERE state = 0 AND next_attempt >= {LATEST} LIMIT 10000"
+    "WHERE state = 0 AND next_attempt >= ? LIMIT 10000"
 )
-FIRST_DUE = "SELECT typeof(next_attempt) FROM recipients INDEXED BY recipients_due WHERE state = 0 ORDER BY next_attempt LIMIT 1"
+FIRST_DUE = (
+    "SELECT typeof(next_attempt) FROM recipients INDEXED BY recipients_due WHERE state = 0 "
+    "ORDER BY next_attempt LIMIT 1"
+)
 WITHOUT_TIME = "SELECT message, NULL FROM recipients WHERE state = 0 AND typeof(next_attempt) = 'null' LIMIT 10000"
 DUE_IN_LANE = (
     "SELECT message, queue_id FROM recipients INDEXED BY recipients_lane CROSS JOIN messages "
@@ -317,9 +320,7 @@ def recipient_values(recipient: Recipient) -> tuple[Any, ...]:
 
 def recipient_from(row: tuple[Any, ...]) -> Recipient:
     """The recipient of a row of `recipients`. Raises one of `damage.UNREADABLE` for a row that was damaged."""
-    if tuple(map(type, row)) not in _RECIPIENT_TYPES or not (
-        0 <= row[3] < LATEST and 0 <= row[4] <= MOST_ATTEMPTS
-    ):
+    if tuple(map(type, row)) not in _RECIPIENT_TYPES or not (0 <= row[3] < LATEST and 0 <= row[4] <= MOST_ATTEMPTS):
         raise DamagedRowError(f"recipient {row[1]} of message {row[0]}")
     return Recipient(
         address=row[5],

@@ -187,8 +187,9 @@ def find_groups(
     found: dict[tuple[str, str], Group] = {}
     for destination, reason, number, held, due, created in rows:
         # What a damaged row holds has any type.
-        accepted, due = (each if isinstance(each, float) else None for each in (created, due))
-        group = Group(_text(destination), generalised(_text(reason)), number, held or 0, accepted or 0.0, due)
+        oldest = created if isinstance(created, float) else 0.0
+        next_attempt = due if isinstance(due, float) else None
+        group = Group(_text(destination), generalised(_text(reason)), number, held or 0, oldest, next_attempt)
         known = found.setdefault((group.destination, group.reason), group)
         if known is not group:
             known.add(group)

@@ -4,31 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.damage import (
     LATEST,
-    Undecodable,
-    decoded,
-    message_faults,
-    options_from,
-    readable_message,
-    readable_recipient,
-    recipient_faults,
 )
 from relay_agent.queue.embedded import EmbeddedStore
-from relay_agent.queue.model import AWAITS, Envelope, Message, Recipient, RecipientState, new_queue_id
+from relay_agent.queue.model import Envelope, Message, Recipient, RecipientState, new_queue_id
 from relay_agent.queue.selection import Selection
 
 MESSAGES = 12
@@ -103,7 +92,9 @@ def spoil(database: Path, table: str, column: str, value: str) -> str:
     connection.text_factory = bytes
     ((queue_id,),) = connection.execute("SELECT queue_id FROM messages WHERE seq = ?", (SPOILED,)).fetchall()
     schema = connection.execute("SELECT rowid, sql FROM sqlite_schema WHERE type = 'table'").fetchall()
-    loose = [(re.sub(rb" (NOT NULL|STRICT,? ?)", b" ", sql).replace(b") WITHOUT", b") WITHOUT"), row) for row, sql in schema]
+    loose = [
+        (re.sub(rb" (NOT NULL|STRICT,? ?)", b" ", sql).replace(b") WITHOUT", b") WITHOUT"), row) for row, sql in schema
+    ]
     _rewrite(database, connection, [(sql.decode(), row) for sql, row in loose])
     connection.close()
     connection = sqlite3.connect(database, isolation_level=None)
@@ -170,7 +161,7 @@ async def check(directory: Path, spoiled: str, caplog: pytest.LogCaptureFixture)
         groups, _ = await store.groups(Selection(), None)
         assert all(type(group.destination) is str and type(group.reason) is str for group in groups)
         said = "\n".join([*store.notices, *caplog.messages, *lost(directory)])
-        (rest,) = [one for one in due if one.queue_id not in PRISTINE or one.queue_id == spoiled] or [None]
+        rest = next((one for one in due if one.queue_id not in PRISTINE or one.queue_id == spoiled), None)
         if rest is None or len(rest.recipients) != PRISTINE[spoiled]:
             held = [one for one in listed if one.recipients and is_held(one)]
             reasons = [each.last_reply for one in held for each in one.recipients.values()]

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from relay_agent.queue.body import Spool
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journaled import JournaledStore
@@ -122,6 +121,18 @@ def begin(directory: Path) -> None:
         await store.close()
 
     asyncio.run(opened())
+
+
+def cut_off_while_saving(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that ends when the damaged database is set aside, and nothing of it is saved yet."""
+
+    def cut(*_: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Salvage, "copy", cut)
+        with pytest.raises(Cut):
+            begin(directory)
 
 
 def steps_of(pristine: Path, place: Path) -> int:
@@ -243,11 +254,10 @@ def test_bodies_of_a_database_that_is_gone_are_put_aside_at_every_step(quick: Pa
         shutil.copytree(pristine, place)
         with pytest.raises(Cut), Cutter(step):
             begin(place)
-        _, notices = found(place)
+        found(place)
         there = {path.name for path in (place / "0").glob("bodies*/*")}
         assert there == bodies
-        if is_aside := [path for path in (place / "0").glob("bodies.damaged-*")]:
-            assert len(is_aside) == 1
+        assert len(list((place / "0").glob("bodies.damaged-*"))) == 1
         shutil.rmtree(place)
 
 
@@ -293,9 +303,7 @@ def test_left_over_bodies_of_finished_mail_are_removed(tmp_path: Path) -> None:
 def test_a_database_that_a_person_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = fill(tmp_path, 8)
     spoil_an_index(tmp_path)
-    with monkeypatch.context() as patched, pytest.raises(Cut):
-        patched.setattr(_Salvage, "copy", lambda *_: (_ for _ in ()).throw(Cut()))
-        begin(tmp_path)
+    cut_off_while_saving(tmp_path, monkeypatch)
     (tmp_path / "0" / "queue.db").write_bytes(b"made by hand")
     messages, notices = found(tmp_path)
     assert messages == kept
@@ -306,7 +314,13 @@ def test_a_database_that_a_person_made_meanwhile_is_kept(tmp_path: Path, monkeyp
 def test_a_note_that_cannot_be_read_means_the_worst(tmp_path: Path) -> None:
     kept = fill(tmp_path, 8)
     (tmp_path / "0" / "bodies" / "A1").write_bytes(b"whose message may have been lost")
-    for content in (b"", b"[]", b'{"stamp": 1}', b"\xff", b'{"stamp":"","damaged":"../x","saved":false,"lost":true,"notices":[]}'):
+    for content in (
+        b"",
+        b"[]",
+        b'{"stamp": 1}',
+        b"\xff",
+        b'{"stamp":"","damaged":"../x","saved":false,"lost":true,"notices":[]}',
+    ):
         (tmp_path / "0" / "repair.json").write_bytes(content)
         messages, notices = found(tmp_path)
         assert messages == kept
@@ -318,9 +332,7 @@ def test_a_note_that_cannot_be_read_means_the_worst(tmp_path: Path) -> None:
 def test_a_note_that_is_lost_half_way_loses_no_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = fill(tmp_path, 8)
     spoil_an_index(tmp_path)
-    with monkeypatch.context() as patched, pytest.raises(Cut):
-        patched.setattr(_Salvage, "copy", lambda *_: (_ for _ in ()).throw(Cut()))
-        begin(tmp_path)
+    cut_off_while_saving(tmp_path, monkeypatch)
     assert not (tmp_path / "0" / "queue.db").exists()
     (tmp_path / "0" / "repair.json").write_bytes(b"\0" * 40)
     messages, notices = found(tmp_path)
