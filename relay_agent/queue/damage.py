@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 __all__ = [
@@ -65,11 +66,13 @@ def is_undecodable(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) is None
 
 
+@lru_cache(512)
 def options_from(text: str | None) -> Mapping[str, str]:
     """The options of a row. Raises one of UNREADABLE for what was not written by `schema.options_text`."""
     if not text:
         return {}
-    found = json.loads(text)
+    # Most of what is queued has one of a few texts, and nobody changes what is a Mapping.
+    found: Mapping[str, str] = json.loads(text)
     if type(found) is not dict or not {*map(type, found.values())} <= {str}:
         raise DamagedRowError("options that are no names and texts")
     return found
