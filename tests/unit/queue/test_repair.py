@@ -24,7 +24,7 @@ from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Message, QueueFullError
 from relay_agent.queue.repair import Repair, is_under_way
 from relay_agent.queue.salvage import _Salvage
-from tests.unit.queue.messages import large, message
+from tests.unit.queue.messages import large, message, smaller_segments
 
 PAGE = 4096
 MESSAGES = 40
@@ -204,6 +204,42 @@ def test_killed_at_every_step(damaged: tuple[Path, dict[str, bytes]], quick: Pat
             break
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
         check_next_start(place, kept, said.read_text() if said.exists() else "")
+        shutil.rmtree(place)
+
+
+def test_a_damaged_journal_is_told_of_when_its_start_is_cut_off(
+    quick: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segment is set aside, and the next start knows where: nothing else would lead to it."""
+    smaller_segments(monkeypatch)
+    pristine = quick / "damaged"
+    kept: dict[str, bytes] = {}
+
+    async def leave_a_journal() -> None:
+        async with JournaledStore(quick / "running", minimum_free=0) as store:
+            for number in range(4):
+                one = message(content=b"Subject: %d\r\n\r\nhello\r\n" % number)
+                await store.store(one)
+                kept[one.queue_id] = one.body.read()
+            shutil.copytree(quick / "running", pristine)
+
+    asyncio.run(leave_a_journal())
+    (segment,) = [path for path in (pristine / "0" / "journal").iterdir() if b"Subject: 2" in path.read_bytes()]
+    segment.write_bytes(segment.read_bytes().replace(b"Subject: 2", b"Subject: x"))
+    del kept[[*kept][2]]
+    for step in range(steps_of(pristine, quick / "counted")):
+        place = quick / f"cut-{step}"
+        shutil.copytree(pristine, place)
+        caplog.clear()
+        with pytest.raises(Cut), Cutter(step):
+            begin(place)
+        messages, notices = found(place)
+        assert messages == kept
+        said = "\n".join([caplog.text, *notices])
+        (aside,) = (place / "0").glob("journal.damaged-*/*")
+        assert f"the file is now {aside}" in said
+        assert b"Subject: x" in aside.read_bytes()
+        assert found(place) == (kept, [])
         shutil.rmtree(place)
 
 
