@@ -27,6 +27,7 @@ __all__ = [
     "is_undecodable",
     "message_faults",
     "options_from",
+    "printable",
     "readable_message",
     "readable_recipient",
     "recipient_faults",
@@ -212,4 +213,9 @@ def _shown(value: object) -> str:
     """A value for the operator's eyes."""
     if value is None:
         return "nothing is there"
-    return f"'{value}'"[:80] if isinstance(value, Undecodable) else repr(value)[:80]
+    return f"'{printable(value)}'"[:80] if isinstance(value, Undecodable) else repr(value)[:80]
+
+
+def printable(text: str) -> str:
+    """Text in which a terminal finds nothing to obey."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

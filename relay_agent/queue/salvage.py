@@ -19,6 +19,7 @@ from typing import Any
 from relay_agent.queue.damage import (
     held_for,
     message_faults,
+    printable,
     readable_message,
     readable_recipient,
     recipient_faults,
@@ -80,6 +81,7 @@ def open_database(directory: StoreDirectory) -> Repair:
         damage = _damage(directory, repair)
         if damage is None:
             return repair
+        damage = printable(damage)
         log.error("%s is damaged: %s; what can be read of it is being saved", directory.database, damage)
         repair.tell(f"{directory.database} is damaged: {damage}")
         repair.damaged, repair.saved, repair.lost = _free_name(directory, repair.stamp), False, True
@@ -138,6 +140,8 @@ def _damage_of(directory: StoreDirectory) -> str | None:
             connection.close()
     except QueueDamagedError as error:
         return str(error)
+    except UnicodeDecodeError:
+        return "SQLite complains of it in words that are no text"  # it quotes what it finds in the schema
     except sqlite3.Error as error:
         known = refusal(error, path)
         # "no such table" and the like: the schema itself is not what we wrote.
