@@ -110,7 +110,7 @@ def _is_size_or_none(value: object) -> bool:
 
 def _is_options(value: object) -> bool:
     try:
-        options_from(value)  # type: ignore[arg-type]
+        options_from(value)
     except UNREADABLE:
         return False
     return _is_text_or_none(value)
