@@ -188,7 +188,7 @@ def held_for(faults: Sequence[str]) -> str:
 
 def _faults(columns: Sequence[_Column], row: Sequence[Any]) -> list[str]:
     return [
-        f"its {column.words} cannot be read ({_shown(value)})"
+        f"its {column.words} is damaged and cannot be read ({_shown(value)})"
         for column, value in zip(columns, row, strict=False)
         if not column.fits(value)
     ]

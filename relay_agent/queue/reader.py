@@ -226,7 +226,7 @@ class Reader:
                 if care:
                     faults = self._faults(row, connection.execute(RECIPIENTS_OF, (seq,)).fetchall(), left)
                     if not in_lane:
-                        faults.append("its turn among the accounts cannot be read")
+                        faults.append("its turn among the accounts is damaged and cannot be read")
                     if faults:
                         broken.append(_broken(row, faults))
                         continue
@@ -382,7 +382,7 @@ class Reader:
         if not faults:
             content = row[-1]
             if not isinstance(content, bytes) and (content is not None or row[6] is not None or row[4] <= along):
-                faults.append("its content cannot be read")
+                faults.append("its content is damaged and cannot be read")
         return faults
 
     def _open(self, row: tuple[Any, ...]) -> tuple[Body, str | None]:

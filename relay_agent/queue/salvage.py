@@ -306,7 +306,7 @@ class _Salvage:
         content = values[-1]
         faults = message_faults(values)
         if not isinstance(content, bytes):
-            faults.append("its content cannot be read")
+            faults.append("its content is damaged and cannot be read")
             content = content.encode("utf-8", "replace") if isinstance(content, str) else b""
         if faults and not row.sure:
             self._refused.append(f"row {row.key}: {faults[0]}: {_brief(row)}")
