@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 __all__ = ["StoreDirectory", "StoreLockedError", "sync_directory"]
@@ -161,28 +162,27 @@ class StoreDirectory:
             raise
         return place
 
-    def sweep(self, filed: set[str], *, aside: Path | None = None) -> tuple[int, set[str]]:
-        """Remove what no message refers to; to be called before anything new arrives.
-
-        `filed` are the queue ids whose body must be in a file. Bodies without a message go to the directory
-        `aside` when one is given (the database that knew them was lost); otherwise they are what finished
-        or never accepted messages left behind. Returns how many files were removed or put aside and the ids
-        whose file is missing.
-        """
-        moved = 0
-        found = set()
-        for path in self.spool.iterdir():
+    def empty_spool(self) -> int:
+        """Remove what was arriving when the store was last closed; returns how many files that were."""
+        left = list(self.spool.iterdir())
+        for path in left:
             path.unlink()
-            moved += 1
-        for path in self.bodies.iterdir():
-            if path.name in filed:
-                found.add(path.name)
-                continue
-            moved += 1
-            if aside is None:
-                path.unlink()
-            else:
-                aside.mkdir(mode=0o700, exist_ok=True)
-                self.own(aside)
-                path.rename(aside / path.name)
-        return moved, filed - found
+        return len(left)
+
+    def strays(self, filed: set[str], known: Callable[[str], bool]) -> tuple[list[Path], set[str]]:
+        """Bodies that no message refers to, and the queue ids whose body is missing; to be called before anything new
+        arrives.
+
+        `filed` are the queue ids whose body must be in a file. `known` is asked about the others that are there.
+        """
+        there = {path.name for path in self.bodies.iterdir()}
+        return [self.bodies / name for name in sorted(there - filed) if not known(name)], filed - there
+
+    def put_aside(self, bodies: Iterable[Path], aside: Path) -> None:
+        """Move bodies whose messages may have been lost into a directory that is made for them; synced."""
+        aside.mkdir(mode=0o700, exist_ok=True)
+        self.own(aside)
+        for path in bodies:
+            path.rename(aside / path.name)
+        for path in (aside, self.bodies, self.root):
+            sync_directory(path)

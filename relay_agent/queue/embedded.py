@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import logging
 import sqlite3
 import time
@@ -18,7 +19,9 @@ from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Delete, Hold, Mark, MoveIn, Operation, Record, Retry, Store
+from relay_agent.queue.quarantine import Broken, Quarantine
 from relay_agent.queue.reader import Reader
+from relay_agent.queue.repair import Repair
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
 from relay_agent.queue.selection import Cursor, Found, Group, Selection
@@ -66,37 +69,72 @@ class EmbeddedStore:
         self._damage_told = False
         self._directory = StoreDirectory(Path(directory), worker)
         try:
-            opened = open_database(self._directory)
-            self.notices += opened.notices
-            self.notices += replay(self._directory)
+            repair = open_database(self._directory)
+            replay(self._directory, repair)
             self._directory.allocate_log(LOG_SIZE)
             self._reader = Reader(self._directory)
             try:
-                removed, missing = self._directory.sweep(self._reader.in_file(), aside=opened.aside)
-                if removed and opened.aside is not None and opened.aside.exists():
-                    self.notices.append(f"bodies that no message refers to were put into {opened.aside}")
-                elif removed:
-                    log.info("removed %d files that no message refers to", removed)
+                missing = self._sweep(repair)
+                never = self._reader.never_due()
                 self._writer = Writer(
                     self._directory,
                     next_seq=self._reader.next_seq(),
                     minimum_free=minimum_free,
                     on_damage=self._damaged,
                 )
+                try:
+                    self._tell(repair, missing, never)
+                except BaseException:
+                    self._writer.close()
+                    raise
             except BaseException:
                 self._reader.close()
                 raise
-        except BaseException:
+        except BaseException as error:
+            known = refusal(error, self._directory.database)
+            if isinstance(known, QueueDamagedError):
+                with contextlib.suppress(OSError):
+                    self._directory.suspect.touch()  # a large database is looked at whole only when it is suspect
             self._directory.close()
+            if known is not error:
+                raise known from error
             raise
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="queue-reader")
         self._syncing = ThreadPoolExecutor(4, thread_name_prefix="queue-files")
         self._closed = False
+
+    def _tell(self, repair: Repair, missing: set[str], never: Sequence[Broken]) -> None:
+        """Say what was found and repaired; the repair ends with that."""
+        for broken in never:
+            repair.tell(f"message {broken.queue_id} is {broken.reason}")
+            self._writer.submit(Quarantine(broken), None)
+        self.notices += repair.notices
         for notice in self.notices:
             log.error("%s", notice)
         for queue_id in sorted(missing):
             # It is held, and known to the listing as such, as soon as it is due.
             log.error("message %s: its file is missing", queue_id, extra={"queue_id": queue_id})
+        try:
+            repair.end()
+        except OSError as error:
+            log.warning("what was repaired will be told again: %s", error)
+
+    def _sweep(self, repair: Repair) -> set[str]:
+        """Remove what no message refers to, or put it aside when its message may have been lost; the queue ids of
+        messages whose body is missing."""
+        removed = self._directory.empty_spool()
+        strays, missing = self._directory.strays(self._reader.in_file(), self._reader.has)
+        if strays and (repair.lost or missing):
+            repair.tell(f"bodies that no message refers to were put into {repair.aside}")
+            repair.keep(self._directory)
+            self._directory.put_aside(strays, repair.aside)
+        else:
+            for path in strays:
+                path.unlink()
+            removed += len(strays)
+        if removed:
+            log.info("removed %d files that no message refers to", removed)
+        return missing
 
     async def __aenter__(self) -> EmbeddedStore:
         return self
@@ -157,8 +195,7 @@ class EmbeddedStore:
         megabytes in all are read along; the others read themselves when asked.
         """
         messages, broken = await self._read(self._reader.due, now, limit, exclude, without)
-        for queue_id, fault in broken.items():
-            await self._set_aside(queue_id, fault)
+        await self._set_aside(broken)
         return messages
 
     async def next_due(self, *, after: float = 0.0) -> float | None:
@@ -171,11 +208,17 @@ class EmbeddedStore:
 
     async def get(self, queue_id: str) -> Message | None:
         """One message with all its recipients; its body is read when asked for."""
-        return await self._read(self._reader.get, queue_id)
+        message, broken = await self._read(self._reader.get, queue_id)
+        await self._set_aside(broken)
+        self._check_whole([message] if message is not None else [])
+        return message
 
     async def list(self, limit: int = 1000, offset: int = 0) -> builtins.list[Message]:
         """Messages, oldest first, with all their recipients; bodies are read when asked for."""
-        return await self._read(self._reader.list, limit, offset)
+        messages, broken = await self._read(self._reader.list, limit, offset)
+        await self._set_aside(broken)
+        self._check_whole(messages)
+        return messages
 
     async def retry(self, queue_ids: Sequence[str] | None) -> int:
         """Make these messages (None: all) due now; returns how many waiting recipients it concerned.
@@ -268,6 +311,9 @@ class EmbeddedStore:
         self._check_open()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, function, *arguments)
+        except QueueDamagedError as error:
+            self._damaged(str(error))
+            raise
         except sqlite3.Error as error:
             known = refusal(error, self._directory.database)
             if isinstance(known, QueueDamagedError):
@@ -315,14 +361,25 @@ class EmbeddedStore:
             return QueueFullError(f"{error.filename or self._directory.root}: {error.strerror}")
         return error
 
-    async def _set_aside(self, queue_id: str, fault: str) -> None:
-        """Hold a message that cannot be delivered as it is, and say so."""
-        log.error("message %s is held: %s", queue_id, fault, extra={"queue_id": queue_id})
-        try:
-            await self._write(Hold([queue_id], reason=("5.3.0", f"held: {fault}")))
-        except QueueFullError as error:
-            # It comes up again with the next call; the others are to be delivered meanwhile.
-            log.warning("message %s cannot be held yet: %s", queue_id, error, extra={"queue_id": queue_id})
+    def _check_whole(self, messages: Sequence[Message]) -> None:
+        """A message is never without recipients: they are lost to it, and only a repair can tell what they were."""
+        for one in messages:
+            if not one.recipients:
+                self._damaged(f"message {one.queue_id} has no recipients")
+
+    async def _set_aside(self, messages: Sequence[Broken]) -> None:
+        """Hold messages that cannot be delivered as they are, and say so."""
+        for broken in messages:
+            queue_id = broken.queue_id
+            operation = Quarantine(broken)
+            log.error("message %s is %s", queue_id, broken.reason, extra={"queue_id": queue_id})
+            if operation.queue_id is not None:
+                log.error("the message without a queue id is now %s", operation.queue_id)
+            try:
+                await self._write(operation)
+            except (QueueFullError, sqlite3.Error) as error:
+                # It comes up again with the next call; the others are to be delivered meanwhile.
+                log.warning("message %s cannot be held yet: %s", queue_id, error, extra={"queue_id": queue_id})
 
     def _damaged(self, description: str) -> None:
         if self._damage_told:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any, ClassVar, Generic, TypeVar
 
 from relay_agent.queue.body import FileBody
+from relay_agent.queue.damage import LARGEST
 from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Message, Recipient, RecipientState, Update
 from relay_agent.queue.schema import (
@@ -112,14 +113,14 @@ class Transaction:
         for queue_id, _, size, in_file, numbers in found:
             self.messages -= 1
             self.recipients -= len(numbers)
-            self.bytes -= size
+            self.bytes -= size if size and 0 < size < LARGEST else 0
             if in_file:
                 self.removed_files.append(queue_id)
 
     def find(self, queue_ids: Iterable[str]) -> list[tuple[str, int, int, int, list[int]]]:
         """Those of the messages that exist: queue id, seq, size, whether in a file, recipients' numbers."""
         row = self.connection.execute(
-            "SELECT json_group_array(json_array(queue_id, seq, size, file_offset IS NOT NULL, "
+            "SELECT json_group_array(json_array(queue_id, seq, CAST(size AS INTEGER), file_offset IS NOT NULL, "
             "(SELECT group_concat(number) FROM recipients WHERE message = seq))) "
             "FROM json_each(?) CROSS JOIN messages ON queue_id = value",
             (json.dumps(list(dict.fromkeys(queue_ids))),),

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay_agent.queue.damage import decoded
+
 __all__ = ["Pages", "Row", "Value"]
 
 Value = int | float | str | bytes | None
@@ -28,7 +30,7 @@ _LARGEST_LOCAL = {
     _INNER_INDEX: (_PAGE - 12) * 64 // 255 - 23,
 }
 #: What reading noise as if it were a page can lead to.
-_NOISE = (IndexError, ValueError, struct.error, UnicodeDecodeError, OverflowError)
+_NOISE = (IndexError, ValueError, struct.error, OverflowError)
 
 
 @dataclass(slots=True, frozen=True)
@@ -188,7 +190,7 @@ def _record(payload: bytes) -> list[Value]:
         part = payload[at : at + size]
         at += size
         if kind >= 12:
-            values.append(part.decode("utf-8") if kind % 2 else part)
+            values.append(decoded(part) if kind % 2 else part)
         elif kind == 7:
             values.append(struct.unpack(">d", part)[0])
         elif kind == 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from relay_agent.queue.journal_format import (
 )
 from relay_agent.queue.model import Message
 from relay_agent.queue.operations import MoveIn, Transaction
+from relay_agent.queue.repair import Repair
 from relay_agent.queue.schema import connect
 from relay_agent.queue.segments import SEGMENT_SIZE, segment_files
 from relay_agent.queue.writer import refusal
@@ -47,11 +47,11 @@ class _Fates:
     before: list[int | None] = field(default_factory=list)  # the number of the last batch before each segment
 
 
-def replay(directory: StoreDirectory) -> list[str]:
+def replay(directory: StoreDirectory, repair: Repair) -> list[str]:
     """Move everything that is live in the journal into the database and empty the journal; blocks.
 
-    Returns what was found wrong, in words for the operator. Raises QueueFullError or OSError when the disk
-    refuses: the journal is then as it was.
+    Returns what was found wrong, in words for the operator, which `repair` is told, too. Raises QueueFullError or
+    OSError when the disk refuses: the journal then still has everything that the database has not.
     """
     files = segment_files(directory.journal)
     if not files:
@@ -66,22 +66,36 @@ def replay(directory: StoreDirectory) -> list[str]:
         raise refusal(error, directory.root) from error
     finally:
         connection.close()
-    notices = []
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    for path, _ in files:
-        if (what := fates.damaged.get(path)) is None:
-            path.unlink()
-            continue
-        aside = directory.root / f"journal.damaged-{stamp}"
+    aside = directory.root / f"journal.damaged-{repair.stamp}"
+    places = {path: _free_place(aside, path.name) for path in fates.damaged}
+    notices = [
+        f"{path}: {what}; the rest was saved, the file is now {places[path]}"
+        for path, what in sorted(fates.damaged.items())
+    ]
+    if notices:
+        repair.tell(*notices)
+        # Before a file is where the notice says: whoever goes on after a power cut has nothing else to tell it by.
+        repair.keep(directory)
         aside.mkdir(mode=0o700, exist_ok=True)
         directory.own(aside)
-        path.rename(aside / path.name)
-        sync_directory(aside)
-        notices.append(f"{path}: {what}; the rest was saved, the file is now {aside / path.name}")
-    if notices:
         sync_directory(directory.root)
+    for path, _ in files:
+        if path in places:
+            path.rename(places[path])
+            sync_directory(aside)
+        else:
+            path.unlink()
     sync_directory(directory.journal)
     return notices
+
+
+def _free_place(aside: Path, name: str) -> Path:
+    place = aside / name
+    count = 1
+    while place.exists():
+        count += 1
+        place = aside / f"{name}.{count}"
+    return place
 
 
 def _content(path: Path) -> tuple[bytes, int]:

@@ -13,27 +13,36 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from relay_agent.queue.damage import LATEST, MOST_ATTEMPTS, UNREADABLE, DamagedRowError, options_from
 from relay_agent.queue.lanes import lane_of
 from relay_agent.queue.model import Envelope, QueueDamagedError, Recipient, RecipientState
 
 __all__ = [
     "DUE_IN_LANE",
+    "EVERY_LANE",
+    "FIRST_DUE",
+    "FIRST_LANE",
     "INSERT_MESSAGE",
     "INSERT_RECIPIENT",
+    "IN_NO_LANE",
     "LANES_DUE",
     "MESSAGES_LISTED",
     "MESSAGE_BY_QUEUE_ID",
     "MESSAGE_BY_SEQ",
     "MESSAGE_WIDTH",
+    "NEVER_DUE",
     "PAGE_SIZE",
     "RECIPIENTS_DUE",
     "RECIPIENTS_OF",
     "RECIPIENT_WIDTH",
     "SCHEMA_VERSION",
+    "WITHOUT_TIME",
     "StoreVersionError",
+    "check_message",
     "checksum",
     "connect",
     "envelope_from",
@@ -135,6 +144,30 @@ LANES_DUE = (
     "SELECT lane FROM known WHERE EXISTS (SELECT * FROM recipients INDEXED BY recipients_lane "
     "WHERE state = 0 AND recipients.lane = known.lane AND next_attempt <= ?)"
 )
+#: Of the first lane; NULL comes before all numbers, and a search for the least would stop at it. (That there is none,
+#: in a column that is NOT NULL, SQLite takes for granted: only damage can put it there.)
+FIRST_LANE = (
+    "SELECT typeof(lane) FROM recipients INDEXED BY recipients_lane WHERE state = 0 ORDER BY lane, next_attempt LIMIT 1"
+)
+#: The same as LANES_DUE, whatever there is, and what is in no lane. Both look at everything that waits.
+EVERY_LANE = (
+    "SELECT DISTINCT lane FROM recipients INDEXED BY recipients_lane WHERE state = 0 AND typeof(lane) = 'integer'"
+)
+IN_NO_LANE = (
+    "SELECT message, queue_id FROM recipients INDEXED BY recipients_lane CROSS JOIN messages ON seq = message "
+    "WHERE state = 0 AND typeof(lane) != 'integer'"
+)
+#: Waiting recipients whose time can never come: first those for whom that is found at once, text and blobs being
+#: greater than any number. The other two: whether there are any without a time, and which.
+NEVER_DUE = (
+    "SELECT message, next_attempt FROM recipients INDEXED BY recipients_due "
+    "WHERE state = 0 AND next_attempt >= ? LIMIT 10000"
+)
+FIRST_DUE = (
+    "SELECT typeof(next_attempt) FROM recipients INDEXED BY recipients_due WHERE state = 0 "
+    "ORDER BY next_attempt LIMIT 1"
+)
+WITHOUT_TIME = "SELECT message, NULL FROM recipients WHERE state = 0 AND typeof(next_attempt) = 'null' LIMIT 10000"
 DUE_IN_LANE = (
     "SELECT message, queue_id FROM recipients INDEXED BY recipients_lane CROSS JOIN messages "
     "ON seq = message WHERE state = 0 AND lane = ? AND next_attempt <= ? ORDER BY next_attempt"
@@ -149,7 +182,7 @@ def fill_lanes(connection: sqlite3.Connection) -> None:
     def lane(account: str | None, options: str | None) -> int:
         try:
             return lane_of(envelope_from("", account, options))
-        except ValueError:  # options that cannot be read: a damaged row on its way into a new database
+        except UNREADABLE:  # options of a damaged row
             return 0
 
     connection.create_function("lane_of", 2, lane, deterministic=True)
@@ -168,8 +201,20 @@ def _lanes(connection: sqlite3.Connection) -> None:
 #: From version n to n + 1; each runs in the transaction that raises `user_version`.
 MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _lanes}
 
-_STATES = (RecipientState.WAITING, RecipientState.HELD)
-_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+_STATES = {0: RecipientState.WAITING, 1: RecipientState.HELD}
+_NUMBERS = {state: number for number, state in _STATES.items()}
+
+_NONE = type(None)
+#: The types that the columns of a row can have come with. One look into a set is all that most rows cost: a table
+#: that is STRICT has others only when its file was damaged.
+_RECIPIENT_TYPES = frozenset(
+    product([int], [int], [int], [float], [int], [str], [str, _NONE], [float, _NONE], *[[str, _NONE]] * 3)
+)
+_MESSAGE_TYPES = frozenset(
+    product(
+        [int], [str], [float], [float], [int], [int], [int, _NONE], [str], [str, _NONE], [str, _NONE], [bytes, _NONE]
+    )
+)
 
 
 class StoreVersionError(Exception):
@@ -193,8 +238,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, *, log: bool = True) -> None:
     """Set the database up for its one writer: WAL, and the tables in the newest version.
+
+    log=False: for a file that is of no use before all of it was written, and synced by the caller.
 
     Raises StoreVersionError for a database of a newer release and QueueDamagedError for one that is not
     ours. The caller checkpoints: the writer never does so by itself.
@@ -211,7 +258,11 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise QueueDamagedError(f"{path}: not a queue of this agent (application id {application:#x})")
     if not tables:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    if log:
+        connection.execute("PRAGMA journal_mode = WAL")
+    else:
+        connection.execute("PRAGMA journal_mode = MEMORY")  # a row that is refused is taken back
+        connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA journal_size_limit = 67108864")
     if version == SCHEMA_VERSION and tables:
@@ -268,10 +319,12 @@ def recipient_values(recipient: Recipient) -> tuple[Any, ...]:
 
 
 def recipient_from(row: tuple[Any, ...]) -> Recipient:
-    """The recipient of a row of `recipients`."""
+    """The recipient of a row of `recipients`. Raises one of `damage.UNREADABLE` for a row that was damaged."""
+    if tuple(map(type, row)) not in _RECIPIENT_TYPES or not (0 <= row[3] < LATEST and 0 <= row[4] <= MOST_ATTEMPTS):
+        raise DamagedRowError(f"recipient {row[1]} of message {row[0]}")
     return Recipient(
         address=row[5],
-        options=json.loads(row[6]) if row[6] else {},
+        options=options_from(row[6]) if row[6] else {},
         state=_STATES[row[2]],
         attempts=row[4],
         next_attempt=row[3],
@@ -282,6 +335,14 @@ def recipient_from(row: tuple[Any, ...]) -> Recipient:
     )
 
 
+def check_message(row: tuple[Any, ...]) -> None:
+    """Raise DamagedRowError for a row of `messages` that cannot have been written so; see `damage`."""
+    if tuple(map(type, row)) not in _MESSAGE_TYPES or not (
+        0 <= row[2] < LATEST and 0 <= row[3] < LATEST and row[4] >= 0 and row[1].isascii() and row[1].isalnum()
+    ):
+        raise DamagedRowError(f"message {row[0]}")
+
+
 def envelope_from(reverse_path: str, account: str | None, options: str | None) -> Envelope:
-    """The envelope of a message's row."""
-    return Envelope(reverse_path, account, json.loads(options) if options else {})
+    """The envelope of a message's row. Raises one of `damage.UNREADABLE` for options that were damaged."""
+    return Envelope(reverse_path, account, options_from(options) if options else {})

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from relay_agent.queue.damage import decoded
 from relay_agent.queue.model import AWAITS, QueueStore
 from relay_agent.queue.reason import WILDCARD, generalised
 
@@ -166,7 +167,7 @@ def find_matches(connection: sqlite3.Connection, selection: Selection, cursor: C
         source = _GIVEN
         values["ids"] = json.dumps(selection.ids)
     rows = connection.execute("".join((_MATCHES, source, conditions, " ORDER BY message, number")), values)
-    return Found([Match(row[0], row[1], row[2], bool(row[3])) for row in rows], following)
+    return Found([Match(str(row[0]), row[1], _text(row[2]), row[3] != 0) for row in rows], following)
 
 
 def find_groups(
@@ -185,8 +186,11 @@ def find_groups(
     rows = connection.execute("".join((_GROUPS, source, conditions, " GROUP BY 1, 2)")), values)
     found: dict[tuple[str, str], Group] = {}
     for destination, reason, number, held, due, created in rows:
-        group = Group(destination, generalised(reason), number, held, created or 0.0, due)
-        known = found.setdefault((destination, group.reason), group)
+        # What a damaged row holds has any type.
+        oldest = created if isinstance(created, float) else 0.0
+        next_attempt = due if isinstance(due, float) else None
+        group = Group(_text(destination), generalised(_text(reason)), number, held or 0, oldest, next_attempt)
+        known = found.setdefault((group.destination, group.reason), group)
         if known is not group:
             known.add(group)
     return list(found.values()), following
@@ -209,6 +213,12 @@ def _span(
     if row is None or row[0] >= end:
         return after, end, None
     return after, row[0], (row[0], end)
+
+
+def _text(value: object) -> str:
+    if type(value) is str:
+        return value
+    return "" if value is None else decoded(value) if isinstance(value, bytes) else str(value)
 
 
 def _escaped(text: str) -> str:

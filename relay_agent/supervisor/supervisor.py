@@ -27,6 +27,7 @@ from relay_agent.submission.listeners import ListenError
 from relay_agent.supervisor.certificate import CertificateWatch
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
+from relay_agent.supervisor.patience import hold_off
 from relay_agent.supervisor.ports import Ports
 from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
 from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
@@ -111,7 +112,9 @@ class Supervisor:
             background = asyncio.create_task(self._stores.run(_LOOK))
             for warning in host_warnings(self._settings):
                 log.event("config_warning", level="warning", problem=warning)
+            repairing = asyncio.create_task(hold_off(self._settings.config.queue.directory))
             await self._either(self._staff.complete, self._stop)
+            repairing.cancel()
             if not self._stop.is_set():
                 self._begun()
             await self._stop.wait()

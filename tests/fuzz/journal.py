@@ -26,6 +26,7 @@ from relay_agent.queue.journal_format import (
     read_batches,
 )
 from relay_agent.queue.model import Envelope, Message, Recipient
+from relay_agent.queue.repair import Repair
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
 from relay_agent.queue.schema import connect
@@ -105,7 +106,7 @@ def _replayed(segments: list[bytes]) -> None:
         for serial, segment in enumerate(segments, 1):
             (directory.journal / f"{serial:012d}-{_EPOCH:016x}.log").write_bytes(segment)
         with patch("relay_agent.queue.replay.SEGMENT_SIZE", _SIZE):
-            notices = replay(directory)
+            notices = replay(directory, Repair.of(directory))
         assert list(directory.journal.iterdir()) == []
         aside = [path.read_bytes() for path in directory.root.glob("journal.damaged-*/*")]
         assert len(aside) == len(notices)
@@ -119,7 +120,7 @@ def _replayed(segments: list[bytes]) -> None:
             connection.close()
         if not aside and segments == list(_segments()):
             assert saved == {"Q1", "Q3", "Q4", "Q5", "Q6", "Q7"}
-        assert replay(directory) == []
+        assert replay(directory, Repair.of(directory)) == []
     finally:
         directory.close()
         shutil.rmtree(root)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,15 @@ async def embedded(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
     """An open database without a journal."""
     async with EmbeddedStore(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Where hundreds of starts take seconds: nothing is synced to a real disk, and no log is made in advance."""
+    monkeypatch.setattr("relay_agent.queue.embedded.LOG_SIZE", 0)
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="postroad-", dir=memory) as directory:
+        yield Path(directory)

@@ -28,6 +28,7 @@ from relay_agent.queue.journal_format import (
     encode_message,
 )
 from relay_agent.queue.model import Message, QueueFullError
+from relay_agent.queue.repair import Repair
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
 from tests.unit.queue.messages import message, recipient, smaller_segments, whole
@@ -106,10 +107,10 @@ def test_everything_is_moved_but_what_was_done(directory: StoreDirectory, writte
         written.batch(encode_done({ids[1]: [1]}), encode_message(kept[2]), encode_message(kept[3])),
         written.batch(encode_gone([ids[2]]), encode_message(kept[4])),
     )
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     assert stored(directory) == {ids[1]: (0,), ids[3]: (0, 1), ids[4]: (0, 1)}
     assert list(directory.journal.iterdir()) == []
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
 
 
 async def test_messages_come_back_whole(tmp_path: Path, directory: StoreDirectory, written: Written) -> None:
@@ -126,10 +127,10 @@ def test_what_was_moved_already_is_not_moved_twice(directory: StoreDirectory, wr
     """Killed between the database's commit and the journal's GONE, and again between two files that were removed."""
     kept = [two() for _ in range(4)]
     files = [written.segment(written.batch(encode_message(one))).read_bytes() for one in kept]
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     for path, content in list(zip(written.paths, files, strict=True))[2:]:
         path.write_bytes(content)
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     assert len(stored(directory)) == 4
 
 
@@ -141,7 +142,7 @@ def test_gone_concerns_what_stands_before(directory: StoreDirectory, written: Wr
         written.batch(encode_gone([again.queue_id]), encode_done({done.queue_id: [0, 1]}), encode_message(again)),
         written.batch(encode_message(done), encode_message(again)),
     )
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     assert stored(directory) == {again.queue_id: (0, 1), done.queue_id: (0, 1)}
 
 
@@ -151,7 +152,7 @@ def test_a_torn_end_loses_only_what_nobody_was_promised(directory: StoreDirector
     last = written.batch(encode_message(torn))
     for length in range(0, len(last), 7):
         path = written.segment(content, last[:length])
-        notices = replay(directory)
+        notices = replay(directory, Repair.of(directory))
         assert kept.queue_id in stored(directory)
         assert torn.queue_id not in stored(directory)
         assert len(notices) <= 1
@@ -169,7 +170,7 @@ def test_a_flipped_byte_is_told_and_the_rest_is_saved(directory: StoreDirectory,
     content = bytearray(path.read_bytes())
     content[sum(map(len, batches[:5])) + at] ^= 0x55  # the last one: nothing behind it tells
     path.write_bytes(content)
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     (aside,) = directory.root.glob("journal.damaged-*/*")
     assert str(aside) in notice
     assert bytes(content) == aside.read_bytes()
@@ -186,7 +187,7 @@ def test_a_file_cut_short_is_told(directory: StoreDirectory, written: Written, w
     path = written.segment(*batches)
     length = {"in a batch": len(batches[0]) + 50, "between batches": len(batches[0]), "before all": 0}[which]
     path.write_bytes(path.read_bytes()[:length])
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     assert f"cut short at byte {length}" in notice
     assert list(stored(directory)) == [one.queue_id for one in kept[: which != "before all"]]
 
@@ -196,7 +197,7 @@ def test_a_missing_file_is_told(directory: StoreDirectory, written: Written) -> 
     for one in kept:
         written.segment(written.batch(encode_message(one)))
     written.paths[1].unlink()
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     assert "what was before byte 0 is missing" in notice
     assert list(stored(directory)) == [kept[0].queue_id, kept[2].queue_id]
 
@@ -207,7 +208,7 @@ def test_leftovers_of_an_earlier_use_are_no_mail(directory: StoreDirectory, writ
     stale = (batch_header(EPOCH ^ 1, 1, 1, len(entry)) + entry) * 5
     for rest in (stale, stale[11:]):
         written.segment(written.batch(encode_message(kept)), rest=rest)
-        assert replay(directory) == []
+        assert replay(directory, Repair.of(directory)) == []
         written.paths.clear()
     assert list(stored(directory)) == [kept.queue_id]
 
@@ -229,7 +230,7 @@ def test_what_the_disk_cannot_read(
 
     monkeypatch.setattr(os, "pread", bad_sector)
     monkeypatch.setattr(Path, "read_bytes", unreadable)
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     monkeypatch.undo()
     assert "cannot read 4096 bytes" in notice
     saved = list(stored(directory))
@@ -243,7 +244,7 @@ def test_what_this_release_does_not_know_is_kept(directory: StoreDirectory, writ
     written.segment(
         written.batch(struct.pack("<III", 77, len(payload), zlib.crc32(payload, 77)) + payload, encode_message(kept))
     )
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     assert "no such kind" in notice
     assert list(stored(directory)) == [kept.queue_id]
 
@@ -262,7 +263,7 @@ def test_one_that_the_database_does_not_take(
 
     monkeypatch.setattr(module, "decode_message", odd)
     written.segment(written.batch(*map(encode_message, kept)))
-    (notice,) = replay(directory)
+    (notice,) = replay(directory, Repair.of(directory))
     assert f"does not take {kept[1].queue_id}" in notice
     assert list(stored(directory)) == [kept[0].queue_id, kept[2].queue_id]
 
@@ -282,11 +283,11 @@ def test_a_refusing_disk_leaves_the_journal_as_it_was(
 
     monkeypatch.setattr(module, "_transact", full)
     with pytest.raises(QueueFullError):
-        replay(directory)
+        replay(directory, Repair.of(directory))
     monkeypatch.undo()
     smaller_segments(monkeypatch, SIZE)
     assert path.read_bytes() == before
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     assert list(stored(directory)) == [kept.queue_id]
 
 
@@ -296,7 +297,7 @@ def test_more_than_a_transaction_takes(
     monkeypatch.setattr(module, "_AT_ONCE", 3)
     kept = [message(content=b"") for _ in range(20)]
     written.segment(*(written.batch(encode_message(one)) for one in kept))
-    assert replay(directory) == []
+    assert replay(directory, Repair.of(directory)) == []
     assert list(stored(directory)) == [one.queue_id for one in kept]
     assert isinstance(kept[0].body, MemoryBody)
     assert ENTRY_SIZE < BATCH_SIZE
