@@ -21,6 +21,7 @@ from relay_agent.queue.operations import Delete, Hold, Mark, MoveIn, Operation, 
 from relay_agent.queue.reader import Reader
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
+from relay_agent.queue.segments import remove_spares
 from relay_agent.queue.selection import Cursor, Found, Group, Selection
 from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
@@ -65,6 +66,7 @@ class EmbeddedStore:
         self._damage_told = False
         self._directory = StoreDirectory(Path(directory), worker)
         try:
+            remove_spares(self._directory.journal)
             opened = open_database(self._directory)
             self.notices += opened.notices
             self.notices += replay(self._directory)

@@ -26,6 +26,7 @@ class Stores:
         self._directory = directory
         self._crew = crew
         self._look = asyncio.Event()
+        self.trouble = ""  # in words: what keeps workers from opening stores for now
         self.empty: set[int] = set()  # nobody has them open, and there is nothing in them
 
     def look(self) -> None:
@@ -110,6 +111,12 @@ class RemoteStore:
                     raise ControlError(FAILED, f"worker {worker.pid} does not answer") from None
             elif self.number in self._stores.empty:
                 return _of_nothing(command, arguments)
+            if self._stores.trouble:
+                raise ControlError(
+                    FAILED,
+                    f"store {self.number} of the queue is open in no worker: {self._stores.trouble}; "
+                    "it is opened as soon as that has passed",
+                )
             if time.monotonic() >= deadline:
                 raise ControlError(
                     FAILED, f"store {self.number} of the queue is open in no worker at the moment; try again"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from relay_agent.accounts.verifier import Verifier
 from relay_agent.board import Board
 from relay_agent.config.load import ConfigError, parse_config
 from relay_agent.config.schema import Config
-from relay_agent.control.protocol import FAILED, MOVED, ControlError
+from relay_agent.control.protocol import FAILED, MOVED, WAITS, ControlError
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
 from relay_agent.history.keeping import begin_history
@@ -40,10 +41,13 @@ from relay_agent.supervisor.spending import SharedBuckets
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import ORPHANED, REPLACED, STOPPING, Ending
 from relay_agent.worker.open_stores import OpenStores
+from relay_agent.worker.passing import passes
 from relay_agent.worker.share import needed_accounts, share
 
 __all__ = ["Worker"]
 
+_LOG = logging.getLogger(__name__)
+# What is wrong with what is outside of the program; anything else is a fault of its own, whose place is logged.
 _WRONG = (ConfigError, AccountsError, DkimError, StoreLockedError, StoreVersionError, QueueDamagedError, OSError)
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
@@ -58,7 +62,9 @@ class _Lessor:
         self._channel = channel
 
     def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=30.0)
+        # However long it takes: what the office grants it has booked, and nobody else would ever give it back. The end
+        # of the supervisor ends the wait.
+        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=None)
 
     def give(self, key: str, amount: int) -> None:
         self._channel.notice("lease.give", key=key, amount=amount)
@@ -140,10 +146,14 @@ class Worker:
         """Open a store and take mail. What is wrong ends the process, and the supervisor is told in words."""
         try:
             return await self._begin(arguments)
-        except _WRONG as error:
+        except Exception as error:
+            # Whatever it was: a worker that stayed would take no mail, and keep another from its place and its store.
             self._status = 1
             self._finish(STOPPING)
-            raise ControlError(FAILED, str(error)) from error
+            passing = passes(error)
+            if not passing and not isinstance(error, _WRONG):
+                _LOG.error("a worker cannot start", exc_info=error)
+            raise ControlError(WAITS if passing else FAILED, str(error) or type(error).__name__) from error
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._buckets.restore(arguments["buckets"])
