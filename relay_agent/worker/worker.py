@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable
 from typing import Any
 
 from relay_agent.accounts.store import AccountsError
@@ -40,6 +39,7 @@ from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import ORPHANED, REPLACED, STOPPING, Ending
+from relay_agent.worker.lessor import ChannelLessor
 from relay_agent.worker.open_stores import OpenStores
 from relay_agent.worker.passing import passes
 from relay_agent.worker.share import needed_accounts, share
@@ -53,21 +53,6 @@ _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
 # writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
 _SWITCH_INTERVAL = 0.0001
-
-
-class _Lessor:
-    """The supervisor's lease office, over the channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        # However long it takes: what the office grants it has booked, and nobody else would ever give it back. The end
-        # of the supervisor ends the wait.
-        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=None)
-
-    def give(self, key: str, amount: int) -> None:
-        self._channel.notice("lease.give", key=key, amount=amount)
 
 
 class Worker:
@@ -113,7 +98,7 @@ class Worker:
             },
             lambda: self._finish(ORPHANED),
         )
-        self._leases = Leases(_Lessor(self._channel))
+        self._leases = Leases(ChannelLessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
         self._suppression: SuppressionDesk | None = None
