@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import logging
 import sqlite3
 import time
@@ -65,8 +66,9 @@ class EmbeddedStore:
         self._on_damage = on_damage
         self._damage_told = False
         self._directory = StoreDirectory(Path(directory), worker)
-        try:
+        with contextlib.suppress(OSError):  # on a full disk the room that is needed for what comes now
             remove_spares(self._directory.journal)
+        try:
             opened = open_database(self._directory)
             self.notices += opened.notices
             self.notices += replay(self._directory)
