@@ -228,8 +228,8 @@ class ReadSide(SMTP):
         ended = self._eof and self._waits_for_client and not self._write_blocked and not self._held
         if self._closing or ended:
             self.transport.close()
-        elif not self._write_blocked and not self._held and (
-            len(buffer) < self._high_water or self._content is not None
+        elif (
+            not self._write_blocked and not self._held and (len(buffer) < self._high_water or self._content is not None)
         ):
             self._resume_reading()
         else:

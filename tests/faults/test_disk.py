@@ -200,7 +200,8 @@ def test_a_reload_on_a_full_disk_is_done_when_there_is_room(
     wait_for(lambda: len(agent.events("worker_not_started")) > 2, 30, "some attempts")
     now = status(agent)
     assert now["reloads"]["refused"] == 1
-    assert now["waiting"] and now["waiting"] in now["reloads"]["problems"][0]
+    assert now["waiting"]
+    assert now["waiting"] in now["reloads"]["problems"][0]
     # Those of before go on, with what their journal has in reserve.
     assert [each["pid"] for each in now["workers"]] == [before]
     assert submit(agent, "meanwhile", 100)[0] == 250

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from relay_agent.queue import embedded
+from relay_agent.queue import replay as replaying
 from relay_agent.queue.directory import StoreDirectory, StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import (
@@ -325,13 +325,13 @@ async def test_spare_segments_make_room_before_anything_is_moved(
     spare = tmp_path / "0" / "journal" / "spare-7"
     spare.write_bytes(b"x")
     there: list[bool] = []
-    replay = embedded.replay
+    replay = replaying.replay
 
     def look(*arguments: Any) -> Any:
         there.append(spare.exists())
         return replay(*arguments)
 
-    monkeypatch.setattr(embedded, "replay", look)
+    monkeypatch.setattr("relay_agent.queue.embedded.replay", look)
     async with kind(tmp_path):
         pass
     assert there == [False]

@@ -11,8 +11,8 @@ import pytest
 
 from relay_agent.control.protocol import FAILED, WAITS, ControlError
 from relay_agent.observability.log import MailLog
-from relay_agent.supervisor.crew import WorkerProcess
 from relay_agent.supervisor import staff
+from relay_agent.supervisor.crew import WorkerProcess
 from relay_agent.supervisor.staff import Staff
 from relay_agent.supervisor.stores import Stores
 
