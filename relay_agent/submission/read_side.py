@@ -33,6 +33,7 @@ _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
 _LOW_WATER = 16_384  # the same for whoever is not known: more than a legal client can send before it has signed in
 _TOO_MUCH = 2 * _LOW_WATER  # bytes of somebody unknown, read at once with TLS, that are not kept while a command waits
+_LAST_WORDS = 1.0  # seconds to take leave of somebody that sends too much
 _TURN = 200  # replies of one client before the others have their turn
 _PROGRESS = 1024  # bytes of content that are a sign of life
 
@@ -186,6 +187,8 @@ class ReadSide(SMTP):
         self._closing = True
         self._flush()
         self.transport.close()  # type: ignore[union-attr]
+        # TLS waits half a minute for the client's goodbye, and has as much of it in hand as we had.
+        self.loop.call_later(_LAST_WORDS, self.transport.abort)  # type: ignore[union-attr]
 
     def known(self) -> None:
         """The client has signed in or is of a trusted network: it may send much ahead."""

@@ -18,6 +18,7 @@ from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.load import parse_config
 from relay_agent.observability.log import MailLog
 from relay_agent.queue.model import Message, QueueStore
+from relay_agent.submission import read_side
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import SubmissionSession, session_factory
 
@@ -472,9 +473,10 @@ async def test_a_stranger_sends_little_ahead(stranger: tuple[SubmissionSession, 
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_stranger_that_sends_very_much_at_once_is_let_go(
-    bench: Bench, stranger: tuple[SubmissionSession, Wire], at_once: bool
+    bench: Bench, stranger: tuple[SubmissionSession, Wire], at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As read with TLS, where one read may bring a quarter of a megabyte."""
+    monkeypatch.setattr(read_side, "_LAST_WORDS", 0.01)
     session, wire = stranger
     never = asyncio.get_running_loop().create_future()
 
@@ -494,6 +496,9 @@ async def test_a_stranger_that_sends_very_much_at_once_is_let_go(
     assert len(session._in) == 0
     cast("MailLog", bench.service.events).flush()
     assert "too_much_before_sign_in" in bench.log.getvalue()
+    assert not wire.aborted
+    await asyncio.sleep(0.05)
+    assert wire.aborted, "with TLS it would stay until the client says goodbye"
     never.cancel()
     session.connection_lost(None)
 
