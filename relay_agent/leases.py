@@ -36,7 +36,8 @@ class Lessor(Protocol):
     """The way from a worker to the office."""
 
     def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        """Ask for `amount` more of `key`; returns how much was granted. May raise anything when nobody answers."""
+        """Ask for `amount` more of `key`; returns how much was granted, however late the answer is: the office has
+        booked it. May raise anything once there is no office any more."""
 
     def give(self, key: str, amount: int) -> None:
         """Give some back."""
@@ -209,7 +210,7 @@ class Leases:
         try:
             granted = await self._lessor.take(key, account.limit, amount) if amount > 0 else 0
         except Exception:
-            # The supervisor is busy or gone: the credit is all there is, until it answers.
+            # The supervisor is gone, and its books with it: the credit is all there is.
             return
         finally:
             account.asking = False

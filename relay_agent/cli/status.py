@@ -60,6 +60,8 @@ def _in_words(status: dict[str, Any]) -> str:
     if workers:
         lines += [f"workers: {len(workers)}" + (", a reload is under way" if status.get("reloading") else "")]
         lines += ["", _workers(workers), ""]
+    if status.get("waiting"):
+        lines.append(style(f"waits, and starts a worker once that has passed: {escape(status['waiting'])}", "red"))
     if "accounts" in status:
         lines.append(f"accounts: {status['accounts']}")
     if status.get("suppressed"):

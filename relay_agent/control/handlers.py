@@ -18,6 +18,8 @@ from .server import Handler
 
 __all__ = ["Carrier", "StatusSource", "control_handlers", "queue_handlers", "store_handlers"]
 
+_NO_MESSAGES = {"messages": 0, "recipients": 0, "held": 0, "bytes": 0}
+
 
 class StatusSource(Protocol):
     """The agent, as far as the control socket needs it."""
@@ -61,7 +63,7 @@ def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCo
         parts = [await store.call("store.status", {}) for store in stores()]
         return {
             **await source.status(),
-            "queue": merge_numbers([part["queue"] for part in parts]),
+            "queue": merge_numbers([_NO_MESSAGES, *(part["queue"] for part in parts)]),
             "delivery": merge_delivery([part["delivery"] for part in parts]),
         }
 

@@ -18,6 +18,7 @@ __all__ = [
     "MOVED",
     "NOT_FOUND",
     "UNKNOWN_COMMAND",
+    "WAITS",
     "ControlError",
     "encode",
 ]
@@ -30,6 +31,7 @@ BAD_REQUEST: Final = "bad-request"
 NOT_FOUND: Final = "not-found"
 FAILED: Final = "failed"
 MOVED: Final = "moved"  # between the agent's own processes: another one has it
+WAITS: Final = "waits"  # between the agent's own processes: not at the moment, as there is no room on the disk
 
 
 class ControlError(Exception):

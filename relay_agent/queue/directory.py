@@ -84,8 +84,11 @@ class StoreDirectory:
                 raise
             raise StoreLockedError(self.root, int(holder) if holder.isdigit() else None) from None
         self.own(path)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            pass  # a full disk: only the name of the holder is missing
         return fd
 
     def sync_database(self) -> None:

@@ -24,6 +24,7 @@ from relay_agent.queue.reader import Reader
 from relay_agent.queue.repair import Repair
 from relay_agent.queue.replay import replay
 from relay_agent.queue.salvage import open_database
+from relay_agent.queue.segments import remove_spares
 from relay_agent.queue.selection import Cursor, Found, Group, Selection
 from relay_agent.queue.writer import LOG_SIZE, Writer, refusal
 
@@ -68,6 +69,8 @@ class EmbeddedStore:
         self._on_damage = on_damage
         self._damage_told = False
         self._directory = StoreDirectory(Path(directory), worker)
+        with contextlib.suppress(OSError):  # on a full disk the room that is needed for what comes now
+            remove_spares(self._directory.journal)
         try:
             repair = open_database(self._directory)
             replay(self._directory, repair)

@@ -23,7 +23,7 @@ from pathlib import Path
 from relay_agent.queue.directory import sync_directory
 from relay_agent.queue.journal_format import BATCH_SIZE, batch_header
 
-__all__ = ["SEGMENT_SIZE", "Segment", "Segments", "segment_files"]
+__all__ = ["SEGMENT_SIZE", "Segment", "Segments", "remove_spares", "segment_files"]
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,13 @@ def segment_files(directory: Path) -> list[tuple[Path, int]]:
     return [(path, epoch) for _, path, epoch in sorted(found)]
 
 
+def remove_spares(directory: Path) -> None:
+    """Those that an earlier process left: perhaps not whole, and on a full disk the room that its mail needs to be
+    moved. Raises OSError."""
+    for left in directory.glob("spare-*"):
+        left.unlink()
+
+
 class Segments:
     """The segments of one journal, which must be empty when this begins.
 
@@ -73,8 +80,7 @@ class Segments:
         self._serial = 0
         self._names = itertools.count(1)  # of spares; two threads give them
         self._spares: list[Path] = []
-        for left in directory.glob("spare-*"):
-            left.unlink()  # perhaps not whole
+        remove_spares(directory)
         self.open: deque[Segment] = deque()
 
     @property

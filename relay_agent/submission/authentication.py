@@ -172,6 +172,7 @@ class AuthCommands(SessionState):
             return False
         self.account = account.name
         self.session.authenticated = True
+        self.known()
         self.session.auth_data = cast(Any, account.name)
         self.service.counters["auth_succeeded"] += 1
         self.say("235 2.7.0 Signed in")

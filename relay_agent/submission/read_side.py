@@ -24,12 +24,16 @@ from relay_agent.observability.log import EventLog
 from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
 from relay_agent.submission.stepping import Rest
+from relay_agent.submission.transport import PlainTransport
 
 __all__ = ["Content", "ReadSide", "SessionEndedError"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
 _HIGH_WATER = 262_144  # bytes buffered while a command waits; beyond, reading pauses
+_LOW_WATER = 16_384  # the same for whoever is not known: more than a legal client can send before it has signed in
+_TOO_MUCH = 2 * _LOW_WATER  # bytes of somebody unknown, read at once with TLS, that are not kept while a command waits
+_LAST_WORDS = 1.0  # seconds to take leave of somebody that sends too much
 _TURN = 200  # replies of one client before the others have their turn
 _PROGRESS = 1024  # bytes of content that are a sign of life
 
@@ -53,6 +57,7 @@ class ReadSide(SMTP):
     """
 
     events: EventLog
+    _high_water = _LOW_WATER  # bytes; a session's own once it is `known`
 
     def begin(self) -> None:
         """Set up the state of a fresh connection."""
@@ -165,8 +170,31 @@ class ReadSide(SMTP):
         self.last_activity = self.loop.time()
 
     def _pause_when_full(self) -> None:
-        if len(self._in) > _HIGH_WATER and self.transport is not None:
-            cast(asyncio.Transport, self.transport).pause_reading()
+        if len(self._in) > self._high_water and self.transport is not None:
+            if len(self._in) > _TOO_MUCH and self._high_water == _LOW_WATER and not self._queued:
+                self._too_much()
+            else:
+                cast(asyncio.Transport, self.transport).pause_reading()
+
+    def _too_much(self) -> None:
+        """Thousands of strangers that do this would take a gigabyte of memory."""
+        self.events.event("too_much_before_sign_in", level="warning", peer=self.peer_address, bytes=len(self._in))
+        self._in.clear()
+        if self._write_blocked or self._held:
+            self.transport.abort()  # type: ignore[union-attr]
+            return
+        self.say("421 4.7.0 Too much at once from somebody who has not signed in; closing")
+        self._closing = True
+        self._flush()
+        self.transport.close()  # type: ignore[union-attr]
+        # TLS waits half a minute for the client's goodbye, and has as much of it in hand as we had.
+        self.loop.call_later(_LAST_WORDS, self.transport.abort)  # type: ignore[union-attr]
+
+    def known(self) -> None:
+        """The client has signed in or is of a trusted network: it may send much ahead."""
+        self._high_water = _HIGH_WATER
+        if isinstance(self.transport, PlainTransport):
+            self.transport.read_large()
 
     # ---- stepping -------------------------------------------------------------------------------------
 
@@ -203,16 +231,20 @@ class ReadSide(SMTP):
         ended = self._eof and self._waits_for_client and not self._write_blocked and not self._held
         if self._closing or ended:
             self.transport.close()
-        elif not self._write_blocked and not self._held and (len(buffer) < _HIGH_WATER or self._content is not None):
+        elif (
+            not self._write_blocked and not self._held and (len(buffer) < self._high_water or self._content is not None)
+        ):
             self._resume_reading()
+        else:
+            self._pause_when_full()
 
     def _next_turn(self) -> None:
         """Write what there is and go on when the other sessions have had their turn."""
         self._flush()
-        self._pause_when_full()
         if not self._queued:
             self._queued = True
             self.loop.call_soon(self._turn)
+        self._pause_when_full()
 
     def _turn(self) -> None:
         self._queued = False

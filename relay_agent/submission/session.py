@@ -74,6 +74,8 @@ class SubmissionSession(CallCommands, StateCommand, HelloCommands, AuthCommands,
         self._counted = True
         if config.trusted_networks and self.peer_address:
             self._trusted = self._peer_in(config.trusted_networks)
+            if self._trusted:
+                self.known()
         return None
 
     def from_balancer(self) -> bool:

@@ -16,6 +16,7 @@ __all__ = ["PlainTransport"]
 
 _SPACE = bytearray(262_144)  # where all connections of this process are read into, one after the other
 _VIEW = memoryview(_SPACE)
+_LITTLE = _VIEW[:16_384]  # what is read at once of a client that is not known
 _HIGH = 65_536  # bytes that wait to be sent, beyond which the protocol is to pause
 _LOW = 16_384
 
@@ -25,6 +26,8 @@ class PlainTransport(asyncio.Transport):
 
     What `data_received` gets is a view of a shared buffer: it has to be copied before it returns.
     """
+
+    _space = _LITTLE
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: asyncio.Protocol, peer: Any
@@ -66,9 +69,13 @@ class PlainTransport(asyncio.Transport):
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
 
+    def read_large(self) -> None:
+        """Read as much at once as there is, from now on."""
+        self._space = _VIEW
+
     def _readable(self) -> None:
         try:
-            count = self._socket.recv_into(_SPACE)
+            count = self._socket.recv_into(self._space)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:

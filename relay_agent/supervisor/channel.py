@@ -85,10 +85,10 @@ class Channel:
         if self._in:
             self._loop.call_soon(self._understand)
 
-    async def call(self, command: str, *, within: float = 30.0, **arguments: Any) -> Any:
-        """The other side's result, in `within` seconds.
+    async def call(self, command: str, *, within: float | None = 30.0, **arguments: Any) -> Any:
+        """The other side's result, in `within` seconds (None: however late it comes).
 
-        Raises ControlError, ChannelClosedError among them, and TimeoutError.
+        Raises ControlError, ChannelClosedError among them, and TimeoutError; an answer that comes after that is lost.
         """
         if not self._open:
             raise ChannelClosedError

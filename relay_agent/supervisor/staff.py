@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from relay_agent.board import Board
-from relay_agent.control.protocol import ControlError
+from relay_agent.control.protocol import WAITS, ControlError
 from relay_agent.observability.log import MailLog
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.settings import Settings
@@ -21,6 +21,8 @@ __all__ = ["Staff"]
 
 _QUICK = 1.0  # seconds: a worker that ends so soon is not just replaced, or the host would do nothing else
 _LONGEST_WAIT = 30.0  # seconds
+_LOOKS_FOR_ROOM = 10.0  # seconds between attempts at most while the host lacks room, so long does mail wait for nothing
+_ENDS_WITHIN = 60.0  # seconds for a worker that could not start
 _GENERATIONS = 4  # of replaced workers whose sessions go on as they like; those of older ones end after a message
 
 
@@ -29,6 +31,7 @@ class Staff:
 
     listening: the descriptors of the ports, all and by listener. stop: set when the agent is ending. spawn_task: runs
     a coroutine beside everything else. failed: told, in words, that a worker could not start before all were there.
+    waits: told in words what the host lacks, so that a worker cannot start for now; "" once one has started again.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Staff:
         stop: asyncio.Event,
         spawn_task: Callable[[Coroutine[Any, Any, None]], None],
         failed: Callable[[str], None],
+        waits: Callable[[str], None],
     ) -> None:
         self._crew = crew
         self._stores = stores
@@ -55,6 +59,8 @@ class Staff:
         self._stop = stop
         self._spawn_task = spawn_task
         self._failed = failed
+        self._waits = waits
+        self.waiting = ""  # what the host lacks
         self._quick_ends = 0
         self.accounts = 0
         self.complete = asyncio.Event()  # every worker of this program takes mail
@@ -76,7 +82,8 @@ class Staff:
 
     def _top_up_later(self) -> None:
         self._quick_ends += 1
-        delay = min(_LONGEST_WAIT, 0.1 * 2.0**self._quick_ends)
+        most = _LOOKS_FOR_ROOM if self.waiting else _LONGEST_WAIT
+        delay = min(most, 0.1 * 2.0 ** min(self._quick_ends, 10))
         asyncio.get_running_loop().call_later(delay, self.top_up)
 
     async def _start(self, worker: WorkerProcess) -> None:
@@ -95,19 +102,31 @@ class Staff:
             )
         except (ControlError, TimeoutError) as error:
             if not self._stop.is_set():
-                self._log.event("worker_not_started", level="error", pid=worker.pid, error=str(error))
-                if not self.complete.is_set():
-                    self._failed(str(error))
+                self._did_not_start(worker, error)
             return
         worker.stores.discard(first)
         worker.ready = True
         worker.since = time.monotonic()
         self._stores.opened(worker, answer["store"])
         self.accounts = answer["accounts"]
+        if self.waiting:
+            self.waiting = ""
+            self._waits("")
         if sum(each.ready for each in self._current) >= self._settings.workers and not self.complete.is_set():
             self.complete.set()
             self._let_old_ones_go()
         self._stores.look()
+
+    def _did_not_start(self, worker: WorkerProcess, error: ControlError | TimeoutError) -> None:
+        """It ends by itself, and `gone` has another one tried; one that does not is made to."""
+        problem = str(error) or "no answer in time"
+        self._log.event("worker_not_started", level="error", pid=worker.pid, error=problem)
+        asyncio.get_running_loop().call_later(_ENDS_WITHIN, self._crew.kill, [worker])
+        if isinstance(error, ControlError) and error.code == WAITS:
+            self.waiting = problem
+            self._waits(problem)
+        elif not self.complete.is_set():
+            self._failed(problem)
 
     def _let_old_ones_go(self) -> None:
         leaving = [each for each in self._crew.workers if each.old]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ class Stores:
         self._directory = directory
         self._crew = crew
         self._look = asyncio.Event()
+        self.trouble = ""  # in words: what keeps workers from opening stores for now
         self.empty: set[int] = set()  # nobody has them open, and there is nothing in them
 
     def look(self) -> None:
@@ -53,7 +55,23 @@ class Stores:
 
     def all(self) -> list[RemoteStore]:
         """Every store that may have mail in it."""
-        return [RemoteStore(self, number) for number in store_numbers(self._directory) if number not in self.empty]
+        return [
+            RemoteStore(self, number)
+            for number in store_numbers(self._directory)
+            if number not in self.empty and (self.holder(number) is not None or not self._unused(number))
+        ]
+
+    def _unused(self, number: int) -> bool:
+        """Whether nothing was ever kept in it: the disk was full when it was made."""
+        store = self._directory / str(number)
+        try:
+            for place in (store, store / "journal", store / "bodies"):
+                with os.scandir(place) as entries:
+                    if any(each.name != "lock" and each.is_file() and each.stat().st_size for each in entries):
+                        return False
+        except FileNotFoundError:
+            return True
+        return True
 
     async def run(self, interval: float) -> None:
         """Work until cancelled; look at least every `interval` seconds."""
@@ -70,7 +88,7 @@ class Stores:
         taken = {number for worker in self._crew.workers for number in worker.stores}
         for number in store_numbers(self._directory):
             able = [each for each in self._crew.workers if each.ready and not each.leaving and not each.old]
-            if number in taken or number in self.empty or not able:
+            if number in taken or number in self.empty or not able or self._unused(number):
                 continue
             worker = min(able, key=lambda each: len(each.stores))
             try:
@@ -110,6 +128,12 @@ class RemoteStore:
                     raise ControlError(FAILED, f"worker {worker.pid} does not answer") from None
             elif self.number in self._stores.empty:
                 return _of_nothing(command, arguments)
+            if self._stores.trouble:
+                raise ControlError(
+                    FAILED,
+                    f"store {self.number} of the queue is open in no worker: {self._stores.trouble}; "
+                    "it is opened as soon as that has passed",
+                )
             if time.monotonic() >= deadline:
                 raise ControlError(
                     FAILED, f"store {self.number} of the queue is open in no worker at the moment; try again"

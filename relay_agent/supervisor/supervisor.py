@@ -71,6 +71,7 @@ class Supervisor:
         self._reload_again = False
         self._reloads = {"done": 0, "refused": 0}
         self._refused: list[str] = []  # why the last reload came to nothing
+        self._reload_is_stuck = False
         self._failure = ""
         self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
         self._staff = Staff(
@@ -84,6 +85,7 @@ class Supervisor:
             stop=self._stop,
             spawn_task=self._in_background,
             failed=self._not_started,
+            waits=self._waits,
         )
 
     async def run(self) -> int:
@@ -149,11 +151,15 @@ class Supervisor:
             self._log.event("reloaded", version=relay_agent.__version__, accounts=self._staff.accounts)
         if self._settings.drained is not None:
             self._log.event("drained", level="warning", because=self._settings.drained.because)
-            notify("READY=1", "STATUS=Drained: takes no mail, carries on what is queued")
-        else:
-            notify("READY=1", f"STATUS=Taking mail on {len(config.listener)} ports")
+        self._notify_running()
         if self._reload_again:
             self._reload_in_task()
+
+    def _notify_running(self) -> None:
+        if self._settings.drained is not None:
+            notify("READY=1", "STATUS=Drained: takes no mail, carries on what is queued")
+        else:
+            notify("READY=1", f"STATUS=Taking mail on {len(self._settings.config.listener)} ports")
 
     async def _shut_down(self) -> None:
         self._stop.set()
@@ -213,13 +219,35 @@ class Supervisor:
 
     def _not_started(self, problem: str) -> None:
         if self._state is not None:
-            self._reloads["refused"] += 1
-            self._refused = [f"the new workers do not start: {problem}"]
+            self._reload_stuck(f"the new workers do not start: {problem}")
             notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
         elif not any(each.ready for each in self._crew.workers):
             # At the first start a person looks on: say it, and end.
             self._failure = problem
             self._stop.set()
+
+    def _waits(self, problem: str) -> None:
+        """What the host lacks, room on the disk as a rule, keeps a worker from starting; "": no longer.
+
+        That is no failure: ended for it, the agent would use up the starts that systemd allows, and be down when there
+        is room again.
+        """
+        self._stores.trouble = problem
+        if not problem:
+            if self._staff.complete.is_set():
+                self._notify_running()
+            return
+        if self._state is not None and not self._staff.complete.is_set():
+            self._reload_stuck(f"the new workers wait: {problem}")
+        ready = sum(each.ready for each in self._crew.workers)
+        notify("READY=1", f"STATUS=Waits, with {ready} workers that take mail: {problem}")
+
+    def _reload_stuck(self, problem: str) -> None:
+        """The workers of before go on until new ones start, which is tried again and again; told once."""
+        if not self._reload_is_stuck:
+            self._reload_is_stuck = True
+            self._reloads["refused"] += 1
+        self._refused = [problem]
 
     def _commands(self, worker: WorkerProcess) -> dict[str, Any]:
         """What a worker may ask for."""
@@ -254,7 +282,8 @@ class Supervisor:
     def _monitored(self) -> State:
         trouble = "stopping" if self._stop.is_set() else ""
         if not trouble and not any(each.ready for each in self._crew.workers):
-            trouble = "no worker takes mail"
+            waiting = self._staff.waiting
+            trouble = "no worker takes mail" + (f": {waiting}" if waiting else "")
         renewals = self._certificate.renewals()
         return State(
             self._started,
@@ -276,6 +305,7 @@ class Supervisor:
             "uptime": time.time() - self._started,
             "reloading": self._reloading or self._reload_again or not self._staff.complete.is_set(),
             "reloads": {**self._reloads, "problems": self._refused},
+            "waiting": self._staff.waiting,
             "program": self._release[0],
             "config_sha256": self._settings.digest,
             **listening(config.listener, self._settings.drained),

@@ -11,7 +11,7 @@ from typing import Any
 from relay_agent.config.schema import Config
 from relay_agent.control.handlers import store_handlers
 from relay_agent.control.operator import Office
-from relay_agent.control.protocol import FAILED, MOVED, ControlError
+from relay_agent.control.protocol import FAILED, MOVED, WAITS, ControlError
 from relay_agent.control.server import Handler
 from relay_agent.delivery.collection import site_handlers
 from relay_agent.delivery.dispatcher import Dispatcher
@@ -22,6 +22,7 @@ from relay_agent.queue.holdings import open_free, open_one
 from relay_agent.queue.journaled import JournaledStore
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import STOPPING
+from relay_agent.worker.passing import passes
 
 __all__ = ["Holding", "OpenStores"]
 
@@ -74,6 +75,7 @@ class OpenStores:
         self._ending = ending
         self._released = released
         self._watching: set[asyncio.Task[None]] = set()
+        self._unopened: dict[int, str] = {}  # why each could not be taken over, as the log was told
         self.holdings: dict[int, Holding] = {}
 
     async def open_own(self, number: int) -> Holding:
@@ -91,7 +93,15 @@ class OpenStores:
             store = await asyncio.to_thread(open_one, self._config.queue.directory, number, self._damaged)
         except StoreLockedError:
             raise ControlError(FAILED, f"store {number} is in use") from None
-        counts = await store.counts()
+        except Exception as error:
+            self._not_opened(number, error)
+            raise ControlError(WAITS if passes(error) else FAILED, f"store {number}: {error}") from error
+        self._unopened.pop(number, None)
+        try:
+            counts = await store.counts()
+        except BaseException:
+            await store.close()  # or nobody could open it for as long as this worker lives
+            raise
         if not counts.messages or self._ending():
             await store.close()
             if counts.messages:
@@ -126,6 +136,13 @@ class OpenStores:
         holding = self.holdings[number] = Holding(number, store, dispatcher, office)
         await dispatcher.start()
         return holding
+
+    def _not_opened(self, number: int, error: Exception) -> None:
+        """Tell the log, once: it is tried again every few seconds."""
+        problem = str(error) or type(error).__name__
+        if self._unopened.get(number) != problem:
+            self._unopened[number] = problem
+            self._log.event("queue_not_taken_over", level="error", store=number, problem=problem)
 
     async def _empty(self, number: int) -> None:
         """Let go of a store that was taken over, once its last message has left."""

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable
 from typing import Any
 
 from relay_agent.accounts.store import AccountsError
@@ -16,7 +16,7 @@ from relay_agent.accounts.verifier import Verifier
 from relay_agent.board import Board
 from relay_agent.config.load import ConfigError, parse_config
 from relay_agent.config.schema import Config
-from relay_agent.control.protocol import FAILED, MOVED, ControlError
+from relay_agent.control.protocol import FAILED, MOVED, WAITS, ControlError
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
 from relay_agent.history.keeping import begin_history
@@ -39,29 +39,20 @@ from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import ORPHANED, REPLACED, STOPPING, Ending
+from relay_agent.worker.lessor import ChannelLessor
 from relay_agent.worker.open_stores import OpenStores
+from relay_agent.worker.passing import passes
 from relay_agent.worker.share import needed_accounts, share
 
 __all__ = ["Worker"]
 
+_LOG = logging.getLogger(__name__)
+# What is wrong with what is outside of the program; anything else is a fault of its own, whose place is logged.
 _WRONG = (ConfigError, AccountsError, DkimError, StoreLockedError, StoreVersionError, QueueDamagedError, OSError)
 _OUTCOMES = ("delivered", "deferred", "failed", "bounced")
 # A busy event loop lets go of the interpreter lock at each system call and takes it back before the queue's
 # writer wakes up; only this interval makes it wait its turn. With Python's 5 ms commits take seconds.
 _SWITCH_INTERVAL = 0.0001
-
-
-class _Lessor:
-    """The supervisor's lease office, over the channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def take(self, key: str, limit: int, amount: int) -> Awaitable[int]:
-        return self._channel.call("lease.take", key=key, limit=limit, amount=amount, within=30.0)
-
-    def give(self, key: str, amount: int) -> None:
-        self._channel.notice("lease.give", key=key, amount=amount)
 
 
 class Worker:
@@ -107,7 +98,7 @@ class Worker:
             },
             lambda: self._finish(ORPHANED),
         )
-        self._leases = Leases(_Lessor(self._channel))
+        self._leases = Leases(ChannelLessor(self._channel))
         self._buckets = SharedBuckets(lambda spent: self._channel.notice("spent", spent=spent))
         self._guard = Guard(tell=lambda guess: self._channel.notice("guessed", guess=guess))
         self._suppression: SuppressionDesk | None = None
@@ -140,10 +131,14 @@ class Worker:
         """Open a store and take mail. What is wrong ends the process, and the supervisor is told in words."""
         try:
             return await self._begin(arguments)
-        except _WRONG as error:
+        except Exception as error:
+            # Whatever it was: a worker that stayed would take no mail, and keep another from its place and its store.
             self._status = 1
             self._finish(STOPPING)
-            raise ControlError(FAILED, str(error)) from error
+            passing = passes(error)
+            if not passing and not isinstance(error, _WRONG):
+                _LOG.error("a worker cannot start", exc_info=error)
+            raise ControlError(WAITS if passing else FAILED, str(error) or type(error).__name__) from error
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._buckets.restore(arguments["buckets"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,11 +22,12 @@ from .load import Arrivals, Load
 
 
 @pytest.fixture
-def small_disk(agent: Agent) -> Iterator[Path]:
-    """The queue's directory on a file system of its own with 80 MB."""
+def small_disk(agent: Agent, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The queue's directory on a file system of its own with 80 MB, or as many as the test says."""
     queue = agent.directory / "queue"
     queue.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m,mode=700", "tmpfs", str(queue)]).returncode:
+    options = f"size={getattr(request, 'param', 80)}m,mode=700"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(queue)]).returncode:
         pytest.skip("needs root for a file system of its own")
     yield queue
     if not agent.ended():
@@ -68,6 +70,147 @@ def test_a_full_disk_refuses_until_there_is_room(agent: Agent, sink: Sink) -> No
     assert set(taken) | {"after"} == set(arrived.times)
     assert arrived.duplicates == {}
     assert len(workers(agent)) == 2
+
+
+class Filler:
+    """A file that takes all the room that a disk has."""
+
+    def __init__(self, disk: Path) -> None:
+        self.path = disk / "filler"
+        with self.path.open("wb", buffering=0) as file:
+            for block in (65_536, 512):
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(block)):
+                        pass
+
+    def remove(self) -> None:
+        self.path.unlink()
+
+
+def greeting(agent: Agent) -> bytes:
+    with socket.create_connection(("127.0.0.1", agent.starttls), 2) as client:
+        client.settimeout(2)
+        try:
+            return client.recv(4)
+        except TimeoutError:
+            return b""
+
+
+@pytest.fixture
+def silent_hop(sink: Sink) -> Iterator[socket.socket]:
+    """In the sink's place until it is closed: mail is on its way to it, and so in the journal."""
+    with socket.create_server(("127.0.0.1", sink.port), backlog=50) as hop:
+        yield hop
+
+
+def begin_with_mail_on_its_way(agent: Agent, workers: int = 1) -> list[str]:
+    """Start the agent and give it mail. Returns the tokens."""
+    agent.configure(f"[process]\nworkers = {workers}", listeners=PLAIN)
+    agent.start()
+    tokens = [f"w{number}" for number in range(30)]
+    assert [submit(agent, token, 200_000)[0] for token in tokens] == [250] * 30
+    return tokens
+
+
+def all_arrive(agent: Agent, sink: Sink, silent_hop: socket.socket, tokens: list[str]) -> None:
+    """Everything that was accepted, and what is sent now."""
+    silent_hop.close()
+    sink.start()
+    wait_for(lambda: greeting(agent) == b"220 ", 30, "a greeting")
+    assert submit(agent, "after", 100)[0] == 250
+    agent.command("queue", "retry", "--all", "--config", str(agent.config))
+    wait_until_empty(agent)
+    assert set(Arrivals(sink.directory).times) == {*tokens, "after"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_worker_that_dies_while_the_disk_is_full_is_replaced(
+    agent: Agent, sink: Sink, silent_hop: socket.socket, small_disk: Path, count: int
+) -> None:
+    tokens = begin_with_mail_on_its_way(agent, count)
+    before = workers(agent)
+    filler = Filler(small_disk)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(agent.events("worker_not_started")) > 2 * count, 30, "some attempts")
+    said = agent.command("queue", "list", "--config", str(agent.config))
+    assert "full" in said.stdout + said.stderr or "No space" in said.stdout + said.stderr
+    assert not agent.ended()
+    filler.remove()
+    all_arrive(agent, sink, silent_hop, tokens)
+    assert len(status(agent)["workers"]) == count
+    assert status(agent)["waiting"] == ""
+
+
+@pytest.mark.parametrize("small_disk", [300], indirect=True)
+def test_mail_leaves_a_full_disk_after_a_worker_died(
+    agent: Agent, sink: Sink, silent_hop: socket.socket, small_disk: Path
+) -> None:
+    """What the journal has in reserve is room enough to carry on."""
+    tokens = begin_with_mail_on_its_way(agent)
+    wait_for(lambda: len(list((small_disk / "0" / "journal").glob("spare-*"))) == 2, what="spare segments")
+    Filler(small_disk)
+    silent_hop.close()
+    sink.start()
+    os.kill(workers(agent)[0], signal.SIGKILL)
+    wait_until_empty(agent)
+    assert set(Arrivals(sink.directory).times) == set(tokens)
+
+
+def test_an_agent_killed_on_a_full_disk_waits_for_room(
+    agent: Agent, sink: Sink, silent_hop: socket.socket, small_disk: Path
+) -> None:
+    """Ended for it, it would use up the starts that systemd allows, and be down when there is room again."""
+    tokens = begin_with_mail_on_its_way(agent)
+    children = workers(agent)
+    assert agent.signal(signal.SIGKILL) == -signal.SIGKILL
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    filler = Filler(small_disk)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"{agent.directory}/notify")
+        systemd.settimeout(20)
+        agent.environment["NOTIFY_SOCKET"] = f"{agent.directory}/notify"
+        with (agent.directory / "log").open("ab") as log:
+            agent.process = subprocess.Popen(
+                [*agent.program, "serve", "--config", str(agent.config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **agent.environment},
+            )
+        said = systemd.recv(4096).decode()
+        assert said.startswith("READY=1\nSTATUS=Waits, with 0 workers"), said
+        time.sleep(3)
+        assert not agent.ended()
+        filler.remove()
+        all_arrive(agent, sink, silent_hop, tokens)
+        while "Taking mail" not in said:
+            said = systemd.recv(4096).decode()
+    assert agent.events("started")
+
+
+def test_a_reload_on_a_full_disk_is_done_when_there_is_room(
+    agent: Agent, sink: Sink, silent_hop: socket.socket, small_disk: Path
+) -> None:
+    tokens = begin_with_mail_on_its_way(agent)
+    (before,) = workers(agent)
+    filler = Filler(small_disk)
+    agent.signal(signal.SIGHUP)
+    wait_for(lambda: len(agent.events("worker_not_started")) > 2, 30, "some attempts")
+    now = status(agent)
+    assert now["reloads"]["refused"] == 1
+    assert now["waiting"]
+    assert now["waiting"] in now["reloads"]["problems"][0]
+    # Those of before go on, with what their journal has in reserve.
+    assert [each["pid"] for each in now["workers"]] == [before]
+    assert submit(agent, "meanwhile", 100)[0] == 250
+    tokens.append("meanwhile")
+    filler.remove()
+    wait_for(lambda: bool(agent.events("reloaded")), 30, "the reload")
+    all_arrive(agent, sink, silent_hop, tokens)
+    assert before not in workers(agent)
+    assert status(agent)["reloads"] == {"done": 1, "refused": 1, "problems": []}
 
 
 def fill(agent: Agent, load: Load, count: int) -> None:

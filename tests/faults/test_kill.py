@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from .conftest import LONG, PLAIN, Agent, Sink, status, wait_for, wait_until_empty, workers
 from .load import Arrivals, Load
@@ -15,26 +18,57 @@ from .load import Arrivals, Load
 ROUNDS = 50 if LONG else 8
 
 
+class Deaths:
+    """Notes when processes end: those of a killed supervisor do it by themselves, once they have noticed."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+        self._watching: list[threading.Thread] = []
+
+    def expect(self, pids: list[int]) -> None:
+        """Watch these."""
+        for pid in pids:
+            thread = threading.Thread(target=self._watch, args=(pid,))
+            thread.start()
+            self._watching.append(thread)
+
+    def _watch(self, pid: int) -> None:
+        # A process that nobody has waited for yet is dead all the same.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                time.sleep(0.005)
+        self.moments.append(time.time())
+
+    def all(self) -> list[float]:
+        """The moments, once all have ended."""
+        for thread in self._watching:
+            thread.join()
+        return self.moments
+
+
 def test_killed_at_random_moments(agent: Agent, sink: Sink, load: Load, say: Callable[[str], None]) -> None:
     agent.configure("[process]\nworkers = 2", listeners=PLAIN)
     sink.start()
     agent.start()
     chance = random.Random(3)
-    kills: list[float] = []
+    deaths = Deaths()
     load.start(clients=4, pause=0.005)
     for round_ in range(ROUNDS):
-        time.sleep(chance.uniform(0.2, 1.5))
-        kills.append(time.time())
+        # Mostly out of reach of the last: what comes twice then has no excuse.
+        time.sleep(chance.uniform(2.0, 5.0))
         if round_ % 2:
+            deaths.expect(workers(agent))
             assert agent.signal(signal.SIGKILL) == -signal.SIGKILL
             agent.start()
         else:
             wait_for(lambda: len(workers(agent)) >= 2, what="two workers")
-            os.kill(chance.choice(workers(agent)), signal.SIGKILL)
+            pid = chance.choice(workers(agent))
+            deaths.expect([pid])
+            os.kill(pid, signal.SIGKILL)
     time.sleep(1)
     load.stop()
     wait_until_empty(agent)
-    say(f"{ROUNDS} kills: {Arrivals(sink.directory).check(load, kills)}")
+    say(f"{ROUNDS} kills: {Arrivals(sink.directory).check(load, deaths.all())}")
     assert len(load.acknowledged) > 20 * ROUNDS
     assert len(status(agent)["workers"]) == 2
 

@@ -7,20 +7,25 @@ from relay_agent.leases import LeaseOffice, Leases
 
 
 class Line:
-    """A way to the office that answers when it is let to; `silent` never does."""
+    """A way to the office, which books what it grants at once; the answer comes when it is let through. `gone`: there
+    is no office any more."""
 
     def __init__(self, office: LeaseOffice, holder: int) -> None:
         self.office = office
         self.holder = holder
-        self.silent = False
+        self.through = asyncio.Event()
+        self.through.set()
+        self.gone = False
         self.asked = 0
 
     async def take(self, key: str, limit: int, amount: int) -> int:
         self.asked += 1
+        if self.gone:
+            raise EOFError
+        granted = self.office.take(self.holder, key, limit, amount)
         await asyncio.sleep(0)
-        if self.silent:
-            raise TimeoutError
-        return self.office.take(self.holder, key, limit, amount)
+        await self.through.wait()
+        return granted
 
     def give(self, key: str, amount: int) -> None:
         self.office.give(self.holder, key, amount)
@@ -96,10 +101,47 @@ async def test_what_one_does_not_use_another_gets() -> None:
 async def test_a_silent_office_leaves_what_is_held_and_the_credit() -> None:
     host = Host(1)
     (leases,) = host.workers
-    host.lines[0].silent = True
+    host.lines[0].through.clear()
     assert await taken(leases, 80, 50) == 10
-    host.lines[0].silent = False
+    host.lines[0].through.set()
+    await settle()
     assert await taken(leases, 80, 100) == 70
+
+
+async def test_without_an_office_there_is_the_credit() -> None:
+    host = Host(1)
+    host.lines[0].gone = True
+    assert await taken(host.workers[0], 80, 50) == 10
+
+
+async def test_late_answers_cost_nothing_of_the_limit() -> None:
+    """As of a supervisor that is stopped now and then: what it granted is used, or given back."""
+    host = Host(2)
+    first, second = host.workers
+    for _ in range(20):
+        host.lines[0].through.clear()
+        assert first.take("k", 1000)
+        await settle()
+        host.lines[0].through.set()
+        await settle()
+        first.give("k")
+        first.recalled("k")
+    assert host.office.held("k") == first.used("k") == 0
+    assert await taken(second, 1000, 1000) == 1000
+
+
+async def test_an_answer_after_retirement_is_given_back() -> None:
+    host = Host(1)
+    (leases,) = host.workers
+    host.lines[0].through.clear()
+    leases.take("k", 80)
+    leases.give("k")
+    await settle()
+    assert host.office.held("k") > 0
+    leases.retire()
+    host.lines[0].through.set()
+    await settle()
+    assert host.office.held("k") == 0
 
 
 async def test_the_dead_hold_nothing() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from relay_agent.queue.directory import StoreLockedError
+from relay_agent.queue import replay as replaying
+from relay_agent.queue.directory import StoreDirectory, StoreLockedError
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import (
     Counts,
@@ -298,3 +300,38 @@ async def test_an_older_schema_is_brought_up_to_date_or_left_as_it_was(
     async with EmbeddedStore(tmp_path) as store:
         assert whole(await store.get(kept.queue_id)) == whole(kept)
     assert version() == (SCHEMA_VERSION + 1, 1)
+
+
+def test_a_lock_holds_without_room_for_its_holders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is free again afterwards: an error in between would have kept it for as long as the process lives."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        directory = StoreDirectory(tmp_path)
+    with pytest.raises(StoreLockedError):
+        StoreDirectory(tmp_path)
+    directory.close()
+    StoreDirectory(tmp_path).close()
+
+
+async def test_spare_segments_make_room_before_anything_is_moved(
+    tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with kind(tmp_path):
+        pass
+    spare = tmp_path / "0" / "journal" / "spare-7"
+    spare.write_bytes(b"x")
+    there: list[bool] = []
+    replay = replaying.replay
+
+    def look(*arguments: Any) -> Any:
+        there.append(spare.exists())
+        return replay(*arguments)
+
+    monkeypatch.setattr("relay_agent.queue.embedded.replay", look)
+    async with kind(tmp_path):
+        pass
+    assert there == [False]

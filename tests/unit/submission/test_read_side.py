@@ -18,6 +18,7 @@ from relay_agent.accounts.verifier import Verifier
 from relay_agent.config.load import parse_config
 from relay_agent.observability.log import MailLog
 from relay_agent.queue.model import Message, QueueStore
+from relay_agent.submission import read_side
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import SubmissionSession, session_factory
 
@@ -436,3 +437,91 @@ async def test_what_is_no_mail_program_is_named(bench: Bench, said: bytes, reply
         session.connection_lost(None)
     bench.service.events.flush()  # type: ignore[attr-defined]
     assert bench.log.getvalue().count(f'"event":"{event}') == len(said)
+
+
+@pytest.fixture
+def stranger(bench: Bench) -> tuple[SubmissionSession, Wire]:
+    """A session of nobody known whose command waits for more than the client; its answer to EHLO is read."""
+    bench.make = session_factory(
+        bench.service,
+        bench.service.config.listener[0].model_copy(update={"auth": "optional"}),
+        asyncio.get_event_loop(),
+    )
+    bench.service.config = bench.service.config.model_copy(
+        update={"submission": bench.service.config.submission.model_copy(update={"trusted_networks": ()})}
+    )
+    session, wire = bench.connect()
+    session.data_received(b"EHLO laptop.test\r\n")
+    return session, wire
+
+
+async def test_a_stranger_sends_little_ahead(stranger: tuple[SubmissionSession, Wire]) -> None:
+    session, wire = stranger
+    never = asyncio.get_running_loop().create_future()
+    session._spawn(cast("Any", asyncio.wait_for(never, None)))
+    session.data_received(b"NOOP\r\n" * 2_000)
+    assert not wire.paused
+    session.data_received(b"NOOP\r\n" * 1_000)
+    assert wire.paused
+    never.set_result(None)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert b"".join(wire.writes).count(b"250 2.0.0 OK\r\n") == 3_000
+    assert not wire.paused
+    assert not wire.closed
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_stranger_that_sends_very_much_at_once_is_let_go(
+    bench: Bench, stranger: tuple[SubmissionSession, Wire], at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As read with TLS, where one read may bring a quarter of a megabyte."""
+    monkeypatch.setattr(read_side, "_LAST_WORDS", 0.01)
+    session, wire = stranger
+    never = asyncio.get_running_loop().create_future()
+
+    async def slow(argument: str | None) -> None:
+        await never
+
+    session.smtp_NOOP = slow  # type: ignore[method-assign,assignment]
+    if at_once:
+        session.data_received(b"NOOP\r\n" * 40_000)
+    else:
+        session.data_received(b"NOOP\r\n")
+        session.data_received(b"NOOP\r\n" * 40_000)
+    assert wire.closed
+    assert b"".join(wire.writes).endswith(
+        b"421 4.7.0 Too much at once from somebody who has not signed in; closing\r\n"
+    )
+    assert len(session._in) == 0
+    cast("MailLog", bench.service.events).flush()
+    assert "too_much_before_sign_in" in bench.log.getvalue()
+    assert not wire.aborted
+    await asyncio.sleep(0.05)
+    assert wire.aborted, "with TLS it would stay until the client says goodbye"
+    never.cancel()
+    session.connection_lost(None)
+
+
+async def test_a_stranger_that_has_signed_in_may_send_much_ahead(stranger: tuple[SubmissionSession, Wire]) -> None:
+    session, wire = stranger
+    session.known()
+    session.pause_writing()
+    session.data_received(b"NOOP\r\n" * 40_000)
+    assert not wire.paused
+    session.data_received(b"NOOP\r\n" * 10_000)
+    assert wire.paused
+    assert not wire.closed
+
+
+async def test_a_flood_of_commands_of_a_stranger_is_answered_in_turns(
+    stranger: tuple[SubmissionSession, Wire],
+) -> None:
+    """Nothing of it waits for anything, so that nothing is kept for long."""
+    session, wire = stranger
+    session.data_received(b"NOOP\r\n" * 40_000)
+    assert not wire.closed
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert b"".join(wire.writes).count(b"250 2.0.0 OK\r\n") == 40_000
+    assert not wire.paused

@@ -221,3 +221,26 @@ async def test_no_socket_when_the_connection_is_lost(connected: Connected, end: 
     with contextlib.suppress(OSError):
         await asyncio.wait_for(asyncio.shield(connected.heard.lost), 5)
     assert connected.ours.fileno() == -1
+
+
+async def test_little_is_read_at_once_of_who_is_not_known(connected: Connected) -> None:
+    sizes: list[int] = []
+    all_there = asyncio.Event()
+
+    def hear(data: bytes) -> None:
+        sizes.append(len(data))
+        if sum(sizes) >= sent:
+            all_there.set()
+
+    connected.heard.data_received = hear  # type: ignore[method-assign]
+    connected.program.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    sent = connected.program.send(bytes(100_000))
+    connected.transport.resume_reading()
+    await asyncio.wait_for(all_there.wait(), 5)
+    assert max(sizes) == 16_384
+    sizes.clear()
+    all_there.clear()
+    connected.transport.read_large()
+    sent = connected.program.send(bytes(100_000))
+    await asyncio.wait_for(all_there.wait(), 5)
+    assert max(sizes) > 16_384

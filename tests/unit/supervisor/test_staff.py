@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from relay_agent.control.protocol import FAILED, ControlError
+from relay_agent.control.protocol import FAILED, WAITS, ControlError
 from relay_agent.observability.log import MailLog
+from relay_agent.supervisor import staff
 from relay_agent.supervisor.crew import WorkerProcess
 from relay_agent.supervisor.staff import Staff
 from relay_agent.supervisor.stores import Stores
@@ -41,6 +42,8 @@ class Yard:
         self.answers: list[dict[str, Any] | Exception] = [{"accounts": 3}]
         self.spawned = 0
         self.problems: list[str] = []
+        self.lacks: list[str] = []
+        self.killed: list[WorkerProcess] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.stop = asyncio.Event()
         board = SimpleNamespace(fd=9, leave=lambda serial: None)
@@ -56,6 +59,7 @@ class Yard:
             stop=self.stop,
             spawn_task=self._task,
             failed=self.problems.append,
+            waits=self.lacks.append,
         )
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -70,6 +74,9 @@ class Yard:
         worker = WorkerProcess(self.spawned, 1000 + self.spawned, cast("Any", Wire(answer)), {store}, 0.0, **state)
         self.workers.append(worker)
         return worker
+
+    def kill(self, workers: list[WorkerProcess]) -> None:
+        self.killed += workers
 
     def end(self, worker: WorkerProcess, status: int) -> None:
         self.workers.remove(worker)
@@ -145,6 +152,51 @@ async def test_one_that_cannot_start_is_told_of_until_all_are_there(yard: Callab
     await here.settle()
     assert here.problems == ["the store is damaged"]
     assert not here.staff.complete.is_set()
+
+
+async def test_one_that_waits_for_room_is_tried_again_until_there_is_some(yard: Callable[[], Yard]) -> None:
+    """It is no failure, and no reason to end the agent."""
+    here = yard()
+    here.answers = [{"accounts": 3}, ControlError(WAITS, "no room"), {"accounts": 3}]
+    here.staff.top_up()
+    await here.settle()
+    assert (here.problems, here.lacks, here.staff.waiting) == ([], ["no room"], "no room")
+    assert not here.staff.complete.is_set()
+    here.end(here.workers[1], 1)
+    await asyncio.sleep(0.3)
+    await here.settle()
+    assert here.staff.complete.is_set()
+    assert (here.lacks, here.staff.waiting) == (["no room", ""], "")
+
+
+async def test_room_is_looked_for_however_long_there_was_none(
+    yard: Callable[[], Yard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = yard()
+    here.answers = [ControlError(WAITS, "no room")]
+    delays: list[float] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay, *_: delays.append(delay))
+    here.staff.top_up()
+    await here.settle()
+    delays.clear()
+    for _ in range(3000):  # some hours
+        here.staff.gone(here.workers[0], 1)
+    assert delays[:3] == [0.2, 0.4, 0.8]
+    assert max(delays) == delays[-1] == 10.0
+
+
+async def test_one_that_cannot_start_and_does_not_end_is_killed(
+    yard: Callable[[], Yard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would keep its place, and its store, for good."""
+    monkeypatch.setattr(staff, "_ENDS_WITHIN", 0.01)
+    here = yard()
+    here.answers = [{"accounts": 3}, TimeoutError()]
+    here.staff.top_up()
+    await here.settle()
+    await asyncio.sleep(0.05)
+    assert here.killed == [here.workers[1]]
+    assert here.problems == ["no answer in time"]
 
 
 async def test_nothing_is_started_while_the_agent_stops(yard: Callable[[], Yard]) -> None:

@@ -2,6 +2,7 @@
 """Opening, taking over and letting go of stores; what their mail needs to leave, tests/integration/agent shows."""
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from relay_agent.config.schema import Config
-from relay_agent.control.protocol import FAILED, MOVED, ControlError
+from relay_agent.control.protocol import FAILED, MOVED, WAITS, ControlError
 from relay_agent.dkim.signer import Signer
 from relay_agent.observability.log import MailLog
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.holdings import open_one
-from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id
+from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.model import Envelope, Message, QueueFullError, Recipient, new_queue_id
 from relay_agent.worker import open_stores
 from relay_agent.worker.open_stores import OpenStores
 
@@ -35,7 +37,8 @@ class Owner:
                 "queue": {"directory": str(directory)},
             }
         )
-        log = MailLog()
+        self.log = io.StringIO()
+        self.events = log = MailLog(self.log)
         self.stores = OpenStores(
             config,
             log,
@@ -123,3 +126,36 @@ async def test_who_is_ending_takes_nothing_over(owner: Owner) -> None:
     owner.ending = True
     assert not await owner.stores.adopt(0)
     assert owner.stores.holdings == {}
+
+
+async def test_one_that_the_disk_has_no_room_for_is_left_to_a_later_look(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await owner.leave(0)
+
+    def full(*_: object) -> None:
+        raise QueueFullError("0: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relay_agent.queue.embedded.replay", full)
+        for _ in range(3):
+            with pytest.raises(ControlError, match="disk is full") as caught:
+                await owner.stores.adopt(0)
+            assert caught.value.code == WAITS
+    owner.events.flush()
+    assert owner.log.getvalue().count("queue_not_taken_over") == 1
+    assert await owner.stores.adopt(0)
+
+
+async def test_one_that_cannot_be_read_once_open_is_let_go(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept open by a worker that does not carry it on, nobody could for as long as that lives."""
+    await owner.leave(0)
+
+    async def full(_: JournaledStore) -> None:
+        raise QueueFullError("0: disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournaledStore, "counts", full)
+        with pytest.raises(QueueFullError):
+            await owner.stores.adopt(0)
+    assert await owner.stores.adopt(0)
