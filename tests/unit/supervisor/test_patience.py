@@ -19,16 +19,16 @@ async def test_more_time_for_as_long_as_a_store_is_repaired(monkeypatch: pytest.
     (queue / "1").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(5.0)
         task = asyncio.create_task(patience.hold_off(queue))
         await asyncio.sleep(0.1)
         systemd.setblocking(False)
         with pytest.raises(BlockingIOError):
             systemd.recv(1000)
         (queue / "1" / "repair.json").write_bytes(b"{}")
-        await asyncio.sleep(0.2)
-        assert systemd.recv(1000).startswith(b"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=Saving")
-        assert systemd.recv(1000).startswith(b"EXTEND_TIMEOUT_USEC=60000000\n")
+        systemd.settimeout(5.0)
+        for _ in range(3):  # read at once: the kernel keeps ten
+            said = await asyncio.to_thread(systemd.recv, 1000)
+            assert said.startswith(b"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=Saving")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
