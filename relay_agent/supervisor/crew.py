@@ -28,7 +28,7 @@ class WorkerProcess:
     """One worker, as the supervisor knows it. `serial` is its own for as long as the agent runs.
 
     stores: those that it has open, or is to open first. old: it belongs to a program that was replaced.
-    leaving: it was told to end.
+    leaving: it was told to end. refused: it said why it cannot start.
     """
 
     serial: int
@@ -39,6 +39,7 @@ class WorkerProcess:
     ready: bool = False
     old: bool = False
     leaving: bool = False
+    refused: bool = False
     reaped: int | None = None
     closed: bool = False
 

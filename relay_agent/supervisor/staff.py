@@ -12,6 +12,7 @@ from typing import Any
 from relay_agent.board import Board
 from relay_agent.control.protocol import WAITS, ControlError
 from relay_agent.observability.log import MailLog
+from relay_agent.supervisor.channel import ChannelClosedError
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.settings import Settings
 from relay_agent.supervisor.shared import Shared
@@ -30,8 +31,9 @@ class Staff:
     """Keeps up the number of workers.
 
     listening: the descriptors of the ports, all and by listener. stop: set when the agent is ending. spawn_task: runs
-    a coroutine beside everything else. failed: told, in words, that a worker could not start before all were there.
-    waits: told in words what the host lacks, so that a worker cannot start for now; "" once one has started again.
+    a coroutine beside everything else. failed: told, in words, that a worker could not start before all were there; one
+    that was killed is just replaced. waits: told in words what the host lacks, so that a worker
+    cannot start for now; "" once one has started again.
     """
 
     def __init__(
@@ -125,8 +127,16 @@ class Staff:
         if isinstance(error, ControlError) and error.code == WAITS:
             self.waiting = problem
             self._waits(problem)
+        elif isinstance(error, ChannelClosedError):
+            pass  # what ended it `gone` knows
         elif not self.complete.is_set():
+            worker.refused = True
             self._failed(problem)
+
+    async def _ended_without_a_word(self, worker: WorkerProcess, status: int) -> None:
+        """As a task: what it said last is told first. Killed, by want of memory as a rule, it is just replaced."""
+        if status >= 0 and not (worker.refused or self.waiting or self.complete.is_set() or self._stop.is_set()):
+            self._failed(f"a worker ended with status {status} before it took mail, and did not say why")
 
     def _let_old_ones_go(self) -> None:
         leaving = [each for each in self._crew.workers if each.old]
@@ -144,6 +154,8 @@ class Staff:
         if not worker.leaving:
             cause = signal.Signals(-status).name if status < 0 else f"status {status}"
             self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
+            if not (worker.old or worker.ready):
+                self._spawn_task(self._ended_without_a_word(worker, status))
             if worker.old:
                 pass
             elif time.monotonic() - worker.since < _QUICK or status > 0:

@@ -92,6 +92,21 @@ def test_the_mail_of_a_killed_worker_goes_on_without_a_restart(agent: Agent, sin
     Arrivals(sink.directory).check(load, [])
 
 
+def test_workers_killed_while_they_start_are_replaced(agent: Agent) -> None:
+    """As the kernel does where memory is short: the agent does not end for it before it ever took mail."""
+    agent.configure("[process]\nworkers = 2", listeners=PLAIN)
+    agent.launch()
+    killed: set[int] = set()
+    while len(killed) < 3:
+        wait_for(lambda: bool(set(workers(agent)) - killed), what="a worker")
+        pid = (set(workers(agent)) - killed).pop()
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    wait_for(lambda: len(status(agent).get("workers", [])) == 2, what="two workers", seconds=30)
+    assert not agent.ended()
+    assert not killed & set(workers(agent))
+
+
 def test_fewer_workers_leave_no_store_behind(agent: Agent, sink: Sink, load: Load) -> None:
     agent.configure("[process]\nworkers = 3", listeners=PLAIN)
     agent.start()

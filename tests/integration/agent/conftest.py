@@ -144,7 +144,8 @@ port25_check = []
 {extra}
 """)
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        """Start it, and do not wait for anything."""
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.program, "serve", "--config", str(self.config)],
@@ -152,6 +153,9 @@ port25_check = []
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
+
+    def start(self) -> None:
+        self.launch()
         wait_for(lambda: answers(self.starttls) or self.ended(), what="the agent's greeting")
         assert not self.ended(), (self.directory / "log").read_text()
 

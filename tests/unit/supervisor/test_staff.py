@@ -12,6 +12,7 @@ import pytest
 from relay_agent.control.protocol import FAILED, WAITS, ControlError
 from relay_agent.observability.log import MailLog
 from relay_agent.supervisor import staff
+from relay_agent.supervisor.channel import ChannelClosedError
 from relay_agent.supervisor.crew import WorkerProcess
 from relay_agent.supervisor.staff import Staff
 from relay_agent.supervisor.stores import Stores
@@ -152,6 +153,40 @@ async def test_one_that_cannot_start_is_told_of_until_all_are_there(yard: Callab
     await here.settle()
     assert here.problems == ["the store is damaged"]
     assert not here.staff.complete.is_set()
+
+
+async def test_one_that_is_killed_while_it_starts_is_replaced(yard: Callable[[], Yard]) -> None:
+    """By want of memory, say: no reason to end the agent before its first worker takes mail."""
+    here = yard()
+    here.answers = [ChannelClosedError(), {"accounts": 3}]
+    here.staff.top_up()
+    await here.settle()
+    here.end(here.workers[0], -9)
+    await asyncio.sleep(0.3)
+    await here.settle()
+    assert here.problems == []
+    assert here.staff.complete.is_set()
+
+
+async def test_one_that_ends_without_a_word_while_it_starts_is_told_of(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.answers = [ChannelClosedError()]
+    here.staff.top_up()
+    await here.settle()
+    assert here.problems == []
+    here.end(here.workers[0], 1)
+    await here.settle()
+    assert here.problems == ["a worker ended with status 1 before it took mail, and did not say why"]
+
+
+async def test_what_one_said_before_it_ended_is_told_once(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.answers = [{"accounts": 3}, ControlError(FAILED, "the store is damaged")]
+    here.staff.top_up()
+    await here.settle()
+    here.end(here.workers[1], 1)
+    await here.settle()
+    assert here.problems == ["the store is damaged"]
 
 
 async def test_one_that_waits_for_room_is_tried_again_until_there_is_some(yard: Callable[[], Yard]) -> None:
