@@ -275,6 +275,7 @@ def _agent(status: Mapping[str, Any]) -> dict[str, Any]:
         "sessions": status["sessions"],
         "workers": len(status.get("workers", [])),
         "listeners": [{"port": each["port"], "tls": each["tls"]} for each in status["listeners"]],
+        "drained": status.get("drained"),
         "port25": (delivery.get("port25") or {}).get("state"),
         "quarantined": len(delivery.get("quarantined", [])),
         "listed": [

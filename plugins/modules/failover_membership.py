@@ -62,11 +62,13 @@ def main() -> None:
         if action == "join":
             module.fail_json(msg=f"{said}. The host stays out of the address list until `relay-agent failover join`.")
         # No reason to keep a host in service: closed ports take it out of the list as well, only some looks later.
-        module.exit_json(changed=False, waited=0, warnings=[f"{said}. The others take the host out of the list."])
+        module.warn(f"{said}. The others take the host out of the list.")
+        module.exit_json(changed=False, waited=0)
     told = json.loads(output)
     last = told.get("last") or []
-    warnings = [f"{', '.join(last)}: the last of the address list, and stays in it"] if last else []
-    module.exit_json(changed=told["changed"], waited=told.get("waited", 0), warnings=warnings)
+    if last:
+        module.warn(f"{', '.join(last)}: the last of the address list, and stays in it")
+    module.exit_json(changed=told["changed"], waited=told.get("waited", 0))
 
 
 if __name__ == "__main__":

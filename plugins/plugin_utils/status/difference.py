@@ -62,7 +62,9 @@ def _of_group(group: Sequence[RelayState]) -> Iterator[Finding]:
 
 def _of_ports(group: Sequence[RelayState], vantage: str) -> Iterator[Finding]:
     """What a mail program meets at each port: whether it is open, and if so, what is offered."""
-    seen = {relay.host: {p.port: p for p in relay.ports if p.vantage == vantage} for relay in group}
+    # A drained relay has its ports closed on purpose; programs are sent to its siblings.
+    taking = [relay for relay in group if not relay.drained]
+    seen = {relay.host: {p.port: p for p in relay.ports if p.vantage == vantage} for relay in taking}
     seen = {host: ports for host, ports in seen.items() if ports}
     states: dict[str, dict[str, Any]] = {}
     offers: dict[str, dict[str, Any]] = {}

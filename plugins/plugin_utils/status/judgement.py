@@ -103,6 +103,8 @@ def _of_agent(relay: RelayState, limits: Thresholds) -> Iterator[_Told]:
     for problem in relay.reading.get("problems", ()):
         yield TROUBLE, "agent", problem
     for unit, state in relay.reading.get("units", {}).items():
+        if relay.drained and unit.endswith(".socket"):
+            continue  # its ports are closed on purpose
         if not state.startswith(("active,", "reloading,")):
             yield TROUBLE, "agent", f"{unit} is {state}: systemctl status {unit} tells why"
         elif not state.endswith("enabled"):
@@ -112,6 +114,8 @@ def _of_agent(relay: RelayState, limits: Thresholds) -> Iterator[_Told]:
     agent, queue, counts = relay.agent, relay.queue, relay.counts
     if agent is None:
         return
+    if relay.drained:
+        yield NOTICE, "ports", _drained(relay)
     if agent["port25"] == "closed":
         yield NOTICE, "delivery", "port 25 to the outside is closed: have it opened, or send through an upstream relay"
     if agent["quarantined"]:
@@ -156,17 +160,24 @@ def _of_ports(relay: RelayState) -> Iterator[tuple[str, str]]:
         yield TROUBLE, f"could not be looked at from {vantage}: {why}"
     alike: dict[tuple[str, str, str], list[PortState]] = {}
     for port in relay.ports:
-        if port.state != "open":
+        if port.state != "open" and not (relay.drained and port.state == "closed"):
             alike.setdefault((port.vantage, port.state, port.problem), []).append(port)
     for (vantage, state, problem), ports in alike.items():
         numbers = f"port{'' if len(ports) == 1 else 's'} {', '.join(str(port.port) for port in ports)}"
         words = "closed" if state == "closed" else "open, with trouble"
         yield TROUBLE, f"seen from {vantage}, {numbers} {words}: {problem}"
     agent = relay.agent
-    if agent is not None and relay.ports:
+    if agent is not None and relay.ports and not relay.drained:
         wanted, has = {port.port for port in relay.ports}, {each["port"] for each in agent["listeners"]}
         if missing := sorted(wanted - has):
             yield TROUBLE, f"the agent does not listen on {_numbers(missing)}, which the inventory has: run site.yml"
+
+
+def _drained(relay: RelayState) -> str:
+    drained = relay.drained or {}
+    since = f" for {span(float(relay.reading['read_at']) - drained['since'])}" if drained.get("since") else ""
+    because = f" ({drained['because']})" if drained.get("because") else ""
+    return f"is drained{since}{because}: takes no mail until playbooks/undrain.yml"
 
 
 def _numbers(numbers: Sequence[int]) -> str:

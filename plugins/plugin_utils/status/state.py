@@ -70,6 +70,11 @@ class RelayState:
         return self.reading.get("agent") or None
 
     @property
+    def drained(self) -> Mapping[str, Any] | None:
+        """`since` (seconds since the epoch, 0 when unknown) and `because`, on a relay that takes no mail on purpose."""
+        return (self.agent or {}).get("drained") or None
+
+    @property
     def queue(self) -> Mapping[str, Any] | None:
         """Messages, recipients, bytes, held, oldest (seconds), reasons; None when no agent runs."""
         return self.reading.get("queue") or None

@@ -105,6 +105,7 @@ def test_a_relay_that_runs(host: Host) -> None:
     assert found["problems"] == []
     assert found["release"]["id"] == "0123456789abcdef"
     assert found["agent"]["listeners"] == [{"port": 587, "tls": "starttls"}]
+    assert found["agent"]["drained"] is None
     assert (found["agent"]["port25"], found["agent"]["quarantined"]) == ("closed", 1)
     assert found["agent"]["listed"] == ["192.0.2.1 on bl.example"]
     assert found["agent"]["upstreams_in_trouble"] == ["up:587"]

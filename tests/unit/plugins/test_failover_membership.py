@@ -27,15 +27,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             asked.append(command[1:])
             return told
 
+        warned: list[str] = []
+
         def end(_: Any, **result: Any) -> None:
-            ended.append(result)
+            ended.append({"warnings": warned, **result})
             raise SystemExit
 
         def fail(_: Any, **result: Any) -> None:
             end(_, failed=True, **result)
 
         monkeypatch.setattr(AnsibleModule, "run_command", run_command)
-        # What the module says, before Ansible gives the warnings another form.
+        # What the module says, before Ansible gives it another form.
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _, text: warned.append(text))
         monkeypatch.setattr(AnsibleModule, "exit_json", end)
         monkeypatch.setattr(AnsibleModule, "fail_json", fail)
         if here:

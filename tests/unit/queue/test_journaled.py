@@ -298,7 +298,8 @@ async def test_what_is_old_or_far_back_is_moved(tmp_path: Path, monkeypatch: pyt
         for one in kept:
             await store.store(one)
         for _ in range(200):
-            if len(await in_database(store)) == 3:
+            # They are in the database before the journal lets go of their segments.
+            if len(await in_database(store)) == 3 and store._journal.size <= 3 * 65_536:
                 break
             await asyncio.sleep(0.02)
         assert sorted(await in_database(store)) == sorted(one.queue_id for one in kept[:3])

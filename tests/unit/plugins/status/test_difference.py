@@ -91,3 +91,9 @@ def test_long_lists_of_hosts_are_cut_short() -> None:
     unlike = {"delivery.retry_for": '"2d"', "submission.max_message_size": "52428800"}
     (finding,) = told(*(relay(name) for name in "abcdef"), relay("z", settings=unlike))
     assert finding[1].endswith("at a, b, c, d and 2 more")
+
+
+def test_ports_that_are_closed_on_purpose_are_no_difference() -> None:
+    drained = reading()["agent"] | {"drained": {"since": 0.0, "because": ""}}
+    away = relay("b", seen=knocked(closed=[443, 465, 587]), agent=drained)
+    assert told(relay("a"), away, relay("c")) == []

@@ -56,6 +56,25 @@ def test_what_is_told(changes: dict[str, Any], level: str, words: str) -> None:
     assert {each[0] for each in found if words in each[1]} == {level}
 
 
+def test_a_drained_relay_is_a_notice_and_its_closed_ports_no_trouble() -> None:
+    now = reading()["read_at"]
+    drained = AGENT | {"listeners": [], "drained": {"since": now - 7200, "because": "new disk"}}
+    units = {"relay-agent.service": "active, enabled", "relay-agent.socket": "inactive, enabled"}
+    assert told(seen={"closed": [443, 465, 587]}, agent=drained, units=units) == [
+        ("notice", "ports: is drained for 2 h (new disk): takes no mail until playbooks/undrain.yml")
+    ]
+    bare = AGENT | {"listeners": [], "drained": {"since": 0.0, "because": ""}}
+    assert told(seen={"closed": [443, 465, 587]}, agent=bare) == [
+        ("notice", "ports: is drained: takes no mail until playbooks/undrain.yml")
+    ]
+    # Its agent is still to run.
+    units["relay-agent.service"] = "failed, enabled"
+    assert (
+        "trouble",
+        "agent: relay-agent.service is failed, enabled: systemctl status relay-agent.service tells why",
+    ) in told(seen={"closed": [443, 465, 587]}, agent=drained, units=units)
+
+
 def test_closed_ports_in_one_sentence() -> None:
     assert told(seen={"closed": [443, 465]}) == [
         (
