@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
         problem = verdict(rows) if rows or not notes else "\n".join(["no relay could be probed:", *notes])
-        if problem or not options["file"]:
+        if problem or notes or not options["file"]:
             Display().display("\n".join(["", render(rows), *notes, ""]))
         result |= {"changed": False, "not_probed": notes}
         return result | ({"failed": True, "msg": problem} if problem else {"rows": shown})

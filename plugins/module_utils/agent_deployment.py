@@ -125,7 +125,16 @@ class Deployment:
             raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
         try:
             self._converge()
-        except (AccountSyncError, OSError, QueueSchemaError, ReleaseError, UnitError, DeploymentError) as error:
+        except (
+            AccountSyncError,
+            OSError,
+            QueueSchemaError,
+            ReleaseError,
+            SnapshotError,
+            TrialError,
+            UnitError,
+            DeploymentError,
+        ) as error:
             journal = self.units.journal(self._started) if self._told else []
             back = self._go_back()
             words = "\n".join(["The agent's last words:", *(f"  {line}" for line in journal or ["(none)"])])

@@ -11,6 +11,7 @@ from pathlib import Path
 from .agent_queue import AgentQueue, AgentQueueError
 from .host_drain import DRAINED, HostDrain, is_drained
 from .systemd_units import Units
+from .trial import BOOT_UNIT, TIMER
 
 __all__ = ["AgentRemoval", "RemovalError"]
 
@@ -46,6 +47,10 @@ class AgentRemoval:
         systemd = self._root / "etc/systemd/system"
         found = [
             *systemd.glob("relay-agent.*"),
+            # Of a change on trial, with what ran before it: passwords, too.
+            systemd / "sysinit.target.wants" / BOOT_UNIT,
+            systemd / BOOT_UNIT,
+            *(self._root / "run").glob("postroad-deployment*"),
             *self._besides(),
             *systemd.glob("*.d/postroad.conf"),
             self._root / "usr/local/bin/relay-agent",
@@ -102,6 +107,8 @@ class AgentRemoval:
         if not leftovers:
             return []
         removed = [str(path) for path in leftovers]
+        # It would put back what ran before a change that is on trial, into the middle of this.
+        self._run(["systemctl", "stop", f"{TIMER}.timer", f"{TIMER}.service"])
         units = Units(self._run)
         units.remove()
         try:

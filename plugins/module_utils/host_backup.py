@@ -29,6 +29,8 @@ _FORMAT = 1
 _HEAD, _QUEUE = "backup.json", "queue.parcel"
 _PARTS = ("agent.toml", "accounts.toml", "dkim", "tls", "secrets")
 _NAME = re.compile(r"(?:etc|state)(?:/[A-Za-z0-9_@%+=,~-][A-Za-z0-9._@%+=,~-]*)+", re.ASCII)
+# Notes of this host about itself, such as `.unproved` beside a certificate; there were backups that had one.
+_HIDDEN = re.compile(r"/\.[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z", re.ASCII)
 _MODES = {"etc": 0o640, "state": 0o600}
 
 
@@ -89,7 +91,7 @@ class HostBackup:
         for part in _PARTS:
             path = etc / part
             for file in [path] if path.is_file() else sorted(path.rglob("*")):
-                if file.is_symlink() or file.is_file():
+                if not _HIDDEN.search(str(file)) and (file.is_symlink() or file.is_file()):
                     yield f"etc/{file.relative_to(etc)}", file
         suppression = self._roots["state"] / "suppression.jsonl"
         if suppression.is_file():
@@ -103,7 +105,8 @@ class HostBackup:
         """
         with tarfile.open(path) as archive:
             head = _head(archive)
-            members = [each for each in archive.getmembers() if each.name not in (_HEAD, _QUEUE)]
+            known = [each for each in archive.getmembers() if each.name not in (_HEAD, _QUEUE)]
+            members = [each for each in known if not _HIDDEN.search(each.name)]
             wanted = [each for each in members if self._differs(archive, each, head["files"])]
             present = [str(self._place(each.name)) for each in wanted if os.path.lexists(self._place(each.name))]
             if present and not overwrite:

@@ -63,6 +63,7 @@ def observe(run: RunCommand, *, sleep: Callable[[float], None] = time.sleep) -> 
     status = _status(run, sleep)
     if status is None:
         return seen
+    seen["at"] = time.time()  # of the answer, which a busy host may have taken seconds for
     seen["uptime"] = float(status.get("uptime", 0.0))
     for key, ask in (("counters", _counters), ("waits", _waiting)):
         problem = ""

@@ -234,9 +234,10 @@ class Renewal:
         # Where this cannot be written, what is issued could not be kept either.
         self._note()
         chain = self._tools.issue(self._settings, key)
-        self._issued.keep(chain, key)
+        # It counts at the authority, whatever becomes of it here.
         unused = self._renewals.unused + 1 if self._renewals.order == self._order else 1
         self._note(asked=self._tools.clock(), order=self._order, unused=unused)
+        self._issued.keep(chain, key)
         return chain, key
 
     def _next_may_be_used(self, renewals: Renewals) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Message, QueueFullError, QueueStore, Update
+from relay_agent.queue.model import Message, QueueDamagedError, QueueFullError, QueueStore, Update
 
 __all__ = ["Recorder"]
 
@@ -51,6 +51,7 @@ class Recorder:
         self._entries: list[_Entry] = []
         self._task: asyncio.Task[None] | None = None
         self._logged = -_LOG_EVERY
+        self._given_up = 0  # entries in whose place not even a hold could be recorded
 
     @property
     def pending(self) -> int:
@@ -105,7 +106,8 @@ class Recorder:
             await self._store.record(updates, bounces)
         except Exception as error:
             # Whatever it is, to forget them would send these messages a second time.
-            if len(batch) == 1 and not isinstance(error, QueueFullError):
+            # Of a damaged database it says nothing about this one; the worker ends for that.
+            if len(batch) == 1 and not isinstance(error, QueueFullError | QueueDamagedError):
                 batch[0].refusals += 1
                 batch[0].error = error
             if time.monotonic() - self._logged >= _LOG_EVERY:
@@ -129,8 +131,11 @@ class Recorder:
             if not entry.instead and entry.error is not None:
                 entry.updates, entry.bounces = entry.refused(entry.error), ()
                 entry.instead, entry.refusals = True, 0
-        left = (entry for entry in self._entries if entry.refusals < _MOST_REFUSALS)
-        self._entries = [entry for entry in left if entry.updates or not entry.instead]
+        left = [
+            entry for entry in self._entries if entry.refusals < _MOST_REFUSALS and (entry.updates or not entry.instead)
+        ]
+        self._given_up += len(self._entries) - len(left)
+        self._entries = left
 
     async def close(self, grace: float) -> int:
         """Wait up to `grace` seconds for what is still to be written; returns how many outcomes were not."""
@@ -139,4 +144,4 @@ class Recorder:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        return len(self._entries)
+        return len(self._entries) + self._given_up

@@ -69,9 +69,9 @@ class EmbeddedStore:
         self._on_damage = on_damage
         self._damage_told = False
         self._directory = StoreDirectory(Path(directory), worker)
-        with contextlib.suppress(OSError):  # on a full disk the room that is needed for what comes now
-            remove_spares(self._directory.journal)
         try:
+            with contextlib.suppress(OSError):  # on a full disk the room that is needed for what comes now
+                remove_spares(self._directory.journal)
             repair = open_database(self._directory)
             replay(self._directory, repair)
             self._directory.allocate_log(LOG_SIZE)

@@ -105,9 +105,9 @@ def is_under_way(root: Path) -> bool:
 
 
 def any_under_way(directory: Path) -> bool:
-    """Whether one is, in any store below a queue directory. Raises nothing."""
+    """Whether one is, or a suspect database is looked through, in any store of a queue directory. Raises nothing."""
     try:
-        return any(directory.glob(f"*/{_NAME}"))
+        return any(any(directory.glob(f"*/{name}")) for name in (_NAME, "suspect"))
     except OSError:
         return False
 

@@ -8,6 +8,7 @@ a new one. What may be a remnant of mail that was delivered long ago is kept, bu
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -95,6 +96,9 @@ def open_database(directory: StoreDirectory) -> Repair:
 def _damage(directory: StoreDirectory, repair: Repair) -> str | None:
     """What is wrong with the database, None when it is ready for use; it is made when there is none."""
     path, wal = directory.database, directory.wal
+    if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+        # SQLite has one word for this and for a full disk, and only one of them passes.
+        raise PermissionError(errno.EACCES, "cannot be read and written by the agent's user", str(path))
     if path.exists() and path.stat().st_size:
         return _damage_of(directory)
     if wal.exists() and wal.stat().st_size:

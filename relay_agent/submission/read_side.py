@@ -178,6 +178,9 @@ class ReadSide(SMTP):
 
     def _too_much(self) -> None:
         """Thousands of strangers that do this would take a gigabyte of memory."""
+        if self._closing:
+            self._in.clear()
+            return
         self.events.event("too_much_before_sign_in", level="warning", peer=self.peer_address, bytes=len(self._in))
         self._in.clear()
         if self._write_blocked or self._held:

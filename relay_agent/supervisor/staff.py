@@ -24,6 +24,7 @@ _QUICK = 1.0  # seconds: a worker that ends so soon is not just replaced, or the
 _LONGEST_WAIT = 30.0  # seconds
 _LOOKS_FOR_ROOM = 10.0  # seconds between attempts at most while the host lacks room, so long does mail wait for nothing
 _ENDS_WITHIN = 60.0  # seconds for a worker that could not start
+_MOST_KILLED = 6  # workers before they take mail; longer, memory is not just short
 _GENERATIONS = 4  # of replaced workers whose sessions go on as they like; those of older ones end after a message
 
 
@@ -32,7 +33,7 @@ class Staff:
 
     listening: the descriptors of the ports, all and by listener. stop: set when the agent is ending. spawn_task: runs
     a coroutine beside everything else. failed: told, in words, that a worker could not start before all were there; one
-    that was killed is just replaced. waits: told in words what the host lacks, so that a worker
+    that was killed is just replaced, some times. waits: told in words what the host lacks, so that a worker
     cannot start for now; "" once one has started again.
     """
 
@@ -64,6 +65,7 @@ class Staff:
         self._waits = waits
         self.waiting = ""  # what the host lacks
         self._quick_ends = 0
+        self._killed = 0  # before they took mail
         self.accounts = 0
         self.complete = asyncio.Event()  # every worker of this program takes mail
 
@@ -134,9 +136,13 @@ class Staff:
             self._failed(problem)
 
     async def _ended_without_a_word(self, worker: WorkerProcess, status: int) -> None:
-        """As a task: what it said last is told first. Killed, by want of memory as a rule, it is just replaced."""
-        if status >= 0 and not (worker.refused or self.waiting or self.complete.is_set() or self._stop.is_set()):
-            self._failed(f"a worker ended with status {status} before it took mail, and did not say why")
+        """As a task: what it said last is told first. Killed, by want of memory as a rule, it is just replaced, but
+        not for ever."""
+        if worker.refused or self.waiting or self.complete.is_set() or self._stop.is_set():
+            return
+        self._killed += status == -signal.SIGKILL
+        if status != -signal.SIGKILL or self._killed > _MOST_KILLED:
+            self._failed(f"a worker ended with {_cause(status)} before it took mail, and did not say why")
 
     def _let_old_ones_go(self) -> None:
         leaving = [each for each in self._crew.workers if each.old]
@@ -152,15 +158,20 @@ class Staff:
         self._shared.forget(worker)
         self._board.leave(worker.serial)
         if not worker.leaving:
-            cause = signal.Signals(-status).name if status < 0 else f"status {status}"
-            self._log.event("worker_ended", level="error", pid=worker.pid, cause=cause, stores=sorted(worker.stores))
+            self._log.event(
+                "worker_ended", level="error", pid=worker.pid, cause=_cause(status), stores=sorted(worker.stores)
+            )
             if not (worker.old or worker.ready):
                 self._spawn_task(self._ended_without_a_word(worker, status))
             if worker.old:
                 pass
-            elif time.monotonic() - worker.since < _QUICK or status > 0:
+            elif not worker.ready or time.monotonic() - worker.since < _QUICK or status > 0:
                 self._top_up_later()
             else:
                 self._quick_ends = 0
                 self.top_up()
         self._stores.look()
+
+
+def _cause(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"status {status}"

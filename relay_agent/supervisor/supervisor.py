@@ -353,6 +353,8 @@ class Supervisor:
             return "the agent is stopping"
         if self._reloading or not self._staff.complete.is_set():
             self._reload_again = True
+            if self._staff.waiting:
+                return f"the reload is done when the workers have started, and they wait: {self._staff.waiting}"
             return None
         self._reloading, self._reload_again = True, False
         notify_reloading()

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from relay_agent.control.client import ControlClient
+from relay_agent.control.protocol import ControlError
+
 from .conftest import PLAIN, Agent, Sink, status, wait_for, wait_until_empty, workers
 from .load import Arrivals, Load
 
@@ -120,7 +123,10 @@ def all_arrive(agent: Agent, sink: Sink, silent_hop: socket.socket, tokens: list
     assert submit(agent, "after", 100)[0] == 250
     agent.command("queue", "retry", "--all", "--config", str(agent.config))
     wait_until_empty(agent)
-    assert set(Arrivals(sink.directory).times) == {*tokens, "after"}
+    arrivals = Arrivals(sink.directory)
+    assert set(arrivals.times) == {*tokens, "after"}
+    # The next hop took nothing until then.
+    assert not arrivals.duplicates
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -155,7 +161,9 @@ def test_mail_leaves_a_full_disk_after_a_worker_died(
     sink.start()
     os.kill(workers(agent)[0], signal.SIGKILL)
     wait_until_empty(agent)
-    assert set(Arrivals(sink.directory).times) == set(tokens)
+    arrivals = Arrivals(sink.directory)
+    assert set(arrivals.times) == set(tokens)
+    assert not arrivals.duplicates
 
 
 def test_an_agent_killed_on_a_full_disk_waits_for_room(
@@ -184,6 +192,8 @@ def test_an_agent_killed_on_a_full_disk_waits_for_room(
         assert said.startswith("READY=1\nSTATUS=Waits, with 0 workers"), said
         time.sleep(3)
         assert not agent.ended()
+        with pytest.raises(ControlError, match="the reload is done when the workers have started, and they wait: "):
+            ControlClient(agent.directory / "control.sock", timeout=10).call("reload")
         filler.remove()
         all_arrive(agent, sink, silent_hop, tokens)
         while "Taking mail" not in said:

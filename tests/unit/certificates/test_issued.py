@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import stat
 from pathlib import Path
 
@@ -103,6 +105,21 @@ def test_it_is_tried_again_and_no_other_is_asked_for(issued: World, fault: str) 
     assert (shown(issued) != before, len(issued.asked)) == (True, 1)
     assert read_leaf(issued.pairs.chain()).begins.timestamp() == issued.asked[0]
     assert not (issued.directory / "issued").exists()
+
+
+def test_one_that_could_not_be_kept_counts(issued: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authority has issued it, whatever the disk says."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    issued.now += 61 * DAY
+    monkeypatch.setattr(Issued, "keep", full)
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            issued.run()
+        issued.now += LOOK
+    assert 2 <= len(issued.asked) <= 3 + 200 * LOOK / (7 * DAY)
 
 
 def test_where_the_one_before_has_ended_the_new_one_stays(issued: World) -> None:

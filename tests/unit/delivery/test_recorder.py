@@ -11,7 +11,7 @@ import pytest
 
 from relay_agent.delivery import recorder as module
 from relay_agent.delivery.recorder import Recorder
-from relay_agent.queue.model import Message, Update
+from relay_agent.queue.model import Message, QueueDamagedError, Update
 
 from .memory_store import Events, MemoryStore, make_message
 
@@ -87,3 +87,41 @@ async def test_what_needs_no_room_does_not_wait_for_what_does() -> None:
     assert done == ["two"]
     assert await recorder.close(0.05) == 1
     assert list(store.messages) == [one.queue_id]
+
+
+class _Broken(MemoryStore):
+    """Says the same to everything."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.asked = 0
+
+    async def record(self, updates: object, bounces: object = ()) -> None:
+        self.asked += 1
+        raise self.error
+
+
+async def _of_one_outcome(store: _Broken, tries: int) -> tuple[int, list[str], int]:
+    """What is pending after so many tries, why something was held instead, and what `close` says."""
+    held: list[str] = []
+
+    def refused(error: Exception) -> list[Update]:
+        held.append(str(error))
+        return [Update("1M8JF47VXB8WQBZ", 0, None)]
+
+    recorder = Recorder(store, Events())  # type: ignore[arg-type]
+    recorder.put([Update("1M8JF47VXB8WQBZ", 0, None)], [], lambda: None, refused)
+    await _until(lambda: store.asked >= tries or not recorder.pending)
+    return recorder.pending, held, await recorder.close(0.01)
+
+
+async def test_a_damaged_database_is_no_reason_to_give_an_outcome_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of the worker to end, and nothing could be held in its place either."""
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.01)
+    assert await _of_one_outcome(_Broken(QueueDamagedError("malformed")), 20) == (1, [], 1)
+
+
+async def test_what_was_given_up_is_not_told_as_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.01)
+    assert await _of_one_outcome(_Broken(ValueError("no such thing")), 1000) == (0, ["no such thing"], 1)

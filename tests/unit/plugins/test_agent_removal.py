@@ -152,6 +152,24 @@ def test_mail_is_thrown_away_only_when_asked(host: Host) -> None:
     assert host.files() == ["etc/systemd/system/ssh.service"]
 
 
+def test_nothing_is_left_of_a_change_on_trial_nor_of_one_that_was_kept(host: Host) -> None:
+    """Both have what ran before, passwords among it; and the host would put the former back, again and again."""
+    unit = host.root / "etc/systemd/system/relay-agent-unproved.service"
+    wanted = host.root / "etc/systemd/system/sysinit.target.wants" / unit.name
+    wanted.parent.mkdir()
+    unit.touch()
+    wanted.symlink_to(unit)
+    for name in ("postroad-deployment", "postroad-deployment-kept"):
+        secret = host.root / "run" / name / "before/release/secrets/upstream"
+        secret.parent.mkdir(parents=True)
+        secret.touch()
+    host.removal.remove(discard_mail=False)
+    assert host.files() == ["etc/systemd/system/ssh.service"]
+    assert not wanted.is_symlink()
+    stopped = "systemctl stop relay-agent-put-back.timer relay-agent-put-back.service"
+    assert host.asked.index(stopped) < next(n for n, each in enumerate(host.asked) if "relay-agent.service" in each)
+
+
 def test_what_nobody_could_read_is_kept(host: Host) -> None:
     damaged = host.root / "var/lib/postroad/queue/0/journal.damaged-x"
     damaged.mkdir()

@@ -54,6 +54,7 @@ def archive(tmp_path: Path, queue: Queue) -> Path:
     (etc / "tls/versions/1/fullchain.pem").write_text("chain\n")
     (etc / "tls/current").symlink_to("versions/1")
     (etc / "tls/fullchain.pem").symlink_to("current/fullchain.pem")
+    (etc / "tls/.unproved").touch()
     (etc / "drained.json").write_text("{}\n")
     (etc / "firewall.nft").write_text("table\n")
     (state / "suppression.jsonl").write_text("{}\n")
@@ -131,6 +132,16 @@ def test_nothing_is_written_elsewhere(tmp_path: Path, queue: Queue, member: tupl
     with pytest.raises(BackupError, match="has no place in a backup"):
         _host(tmp_path / "host", queue).restore_files(path, overwrite=True, check_mode=False)
     assert not (tmp_path / "host").exists()
+
+
+def test_a_note_of_the_other_host_about_itself_is_passed_over(archive: Path, tmp_path: Path, queue: Queue) -> None:
+    """There are backups that have one."""
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(tarfile.TarInfo("etc/tls/.unproved"), io.BytesIO(b""))
+    fresh = tmp_path / "fresh"
+    assert _host(fresh, queue).restore_files(archive, overwrite=False, check_mode=False).written
+    assert not (fresh / "etc/tls/.unproved").exists()
+    assert (fresh / "etc/agent.toml").exists()
 
 
 def test_damage_is_seen_before_anything_is_written(archive: Path, tmp_path: Path, queue: Queue) -> None:

@@ -86,8 +86,10 @@ def test_a_drained_relay_is_told_as_such_and_not_judged(tmp_path: Path, capsys: 
     assert "relay1: drained: not probed" in capsys.readouterr().out
 
 
-def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+def test_what_was_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     left_out = [{"port": 465, "why": "only a balancer may use it"}]
+    run(tmp_path, {**ARRIVED, "_sent": {"probes": [SENT], "left_out": left_out}}, file=True)
+    assert "port 465 not probed" in capsys.readouterr().out, "the file has rows alone"
     result = run(tmp_path, {**ARRIVED, "_sent": {"probes": [SENT], "left_out": left_out}})
     assert result["not_probed"] == ["relay1: port 465 not probed: only a balancer may use it"]
 

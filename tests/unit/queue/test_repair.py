@@ -22,8 +22,9 @@ from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journaled import JournaledStore
 from relay_agent.queue.model import Message, QueueFullError
-from relay_agent.queue.repair import Repair, is_under_way
+from relay_agent.queue.repair import Repair, any_under_way, is_under_way
 from relay_agent.queue.salvage import _Salvage
+from relay_agent.worker.passing import passes
 from tests.unit.queue.messages import large, message, smaller_segments
 
 PAGE = 4096
@@ -389,3 +390,18 @@ def test_a_repair_is_told_until_it_ended(tmp_path: Path) -> None:
     again.end()
     assert Repair.of(directory).notices == []
     directory.close()
+
+
+def test_a_database_that_is_no_file_of_ours_needs_a_person(tmp_path: Path) -> None:
+    """SQLite says the same of it as of a full disk, for which a start would wait."""
+    (tmp_path / "0" / "queue.db").mkdir(parents=True)
+    with pytest.raises(PermissionError, match=r"cannot be read and written by the agent's user: .*queue\.db") as caught:
+        EmbeddedStore(tmp_path, minimum_free=0)
+    assert not passes(caught.value)
+
+
+def test_a_start_takes_long_for_a_suspect_database_too(tmp_path: Path) -> None:
+    (tmp_path / "3").mkdir()
+    assert not any_under_way(tmp_path)
+    (tmp_path / "3" / "suspect").touch()
+    assert any_under_way(tmp_path)

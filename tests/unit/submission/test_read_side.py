@@ -496,6 +496,10 @@ async def test_a_stranger_that_sends_very_much_at_once_is_let_go(
     assert len(session._in) == 0
     cast("MailLog", bench.service.events).flush()
     assert "too_much_before_sign_in" in bench.log.getvalue()
+    # What TLS still has in hand is neither kept nor answered.
+    session.data_received(b"NOOP\r\n" * 40_000)
+    assert len(session._in) == 0
+    assert b"".join(wire.writes).count(b"421 ") == 1
     assert not wire.aborted
     await asyncio.sleep(0.05)
     assert wire.aborted, "with TLS it would stay until the client says goodbye"

@@ -179,6 +179,37 @@ async def test_one_that_ends_without_a_word_while_it_starts_is_told_of(yard: Cal
     assert here.problems == ["a worker ended with status 1 before it took mail, and did not say why"]
 
 
+@pytest.mark.parametrize(("status", "most"), [(-11, 1), (-9, staff._MOST_KILLED + 1)])
+async def test_one_that_dies_again_and_again_while_it_starts_is_told_of(
+    yard: Callable[[], Yard], monkeypatch: pytest.MonkeyPatch, status: int, most: int
+) -> None:
+    """A fault of ours at once; a kill, for want of memory, when it is not the first."""
+    here = yard()
+    here.answers = [ChannelClosedError()]
+    monkeypatch.setattr(here.staff, "_top_up_later", here.staff.top_up)
+    here.staff.top_up()
+    for time in range(most):
+        await here.settle()
+        assert here.problems == []
+        here.workers[0].since -= 60
+        here.end(here.workers[0], status)
+        assert here.spawned == 3 + time
+    await here.settle()
+    assert here.problems == [
+        f"a worker ended with {'SIGSEGV' if status == -11 else 'SIGKILL'} before it took mail, and did not say why"
+    ]
+
+
+async def test_one_that_is_killed_while_it_starts_is_not_replaced_in_no_time(yard: Callable[[], Yard]) -> None:
+    here = yard()
+    here.answers = [ChannelClosedError()]
+    here.staff.top_up()
+    await here.settle()
+    here.workers[0].since -= 60
+    here.end(here.workers[0], -9)
+    assert here.spawned == 2
+
+
 async def test_what_one_said_before_it_ended_is_told_once(yard: Callable[[], Yard]) -> None:
     here = yard()
     here.answers = [{"accounts": 3}, ControlError(FAILED, "the store is damaged")]
