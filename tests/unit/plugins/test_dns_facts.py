@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.postroad.relay.plugins.modules import dns_facts, failover_membership
+from ansible_collections.postroad.relay.plugins.modules import dns_facts
 
 AGENT = """#!{python}
 import json, sys
@@ -28,14 +28,11 @@ class Host:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.program, self.log, self._answers = directory / "agent", directory / "log", directory / "answers"
-        self.settings = directory / "failover.toml"
         self._capsys = capsys
         self.log.touch()
         self.program.write_text(AGENT.format(python=sys.executable, log=self.log, answers=self._answers))
         self.program.chmod(0o755)
         monkeypatch.setattr(dns_facts, "PROGRAM", str(self.program))
-        monkeypatch.setattr(failover_membership, "PROGRAM", str(self.program))
-        monkeypatch.setattr(failover_membership, "SETTINGS", self.settings)
 
     def run(self, module: Any, answers: dict[str, Any], **arguments: Any) -> dict[str, Any]:
         self._answers.write_text(json.dumps(answers))
@@ -103,35 +100,3 @@ def test_what_cannot_be_read(host: Host) -> None:
     assert "relay_dns_addresses" in facts(host, {}, addresses=[])["msg"]
     host.program.unlink()
     assert "run site.yml first" in facts(host, {})["msg"]
-
-
-@pytest.mark.parametrize(("state", "word"), [("left", "leave"), ("joined", "join")])
-def test_out_of_the_list_and_back(host: Host, state: str, word: str) -> None:
-    assert host.run(failover_membership, {}, state=state)["changed"] is False
-    assert host.asked() == []
-    host.settings.touch()
-    result = host.run(failover_membership, {f"failover {word}": {"changed": True, "waited": 30}}, state=state)
-    assert (result["changed"], result["waited"]) == (True, 30)
-    checked = {f"failover {word} --check": {"changed": True}}
-    assert host.run(failover_membership, checked, state=state, _ansible_check_mode=True)["changed"] is True
-
-
-def test_the_last_of_the_list_is_told(host: Host) -> None:
-    host.settings.touch()
-    answers = {"failover leave": {"changed": True, "waited": 0, "last": ["192.0.2.1"]}}
-    result = host.run(failover_membership, answers)
-    assert "the last of the address list" in str(result)
-
-
-def test_a_name_server_that_refuses_does_not_stop_a_drain(host: Host) -> None:
-    host.settings.touch()
-    result = host.run(failover_membership, {"failover leave": "ns1: it refuses"})
-    assert not result.get("failed")
-    assert "ns1: it refuses. The others take the host out" in str(result["warnings"])
-
-
-def test_a_host_that_would_stay_out_is_told(host: Host) -> None:
-    host.settings.touch()
-    result = host.run(failover_membership, {"failover join": "ns1: it refuses"}, state="joined")
-    assert result["failed"] is True
-    assert "stays out of the address list" in result["msg"]
