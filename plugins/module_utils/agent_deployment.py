@@ -28,6 +28,10 @@ USER = "postroad"
 RunCommand = Callable[..., tuple[int, str, str]]
 
 
+# What a step may fail with; whatever it is, what has been changed by then goes back.
+_FAULTS = (AccountSyncError, OSError, QueueSchemaError, ReleaseError, SnapshotError, TrialError, UnitError)
+
+
 class DeploymentError(Exception):
     """The wanted state was not reached; the text says why and what the host runs now."""
 
@@ -100,15 +104,7 @@ class Deployment:
                     self._converge()
                 else:
                     self._converge_or_go_back()
-        except (
-            AccountSyncError,
-            OSError,
-            QueueSchemaError,
-            ReleaseError,
-            SnapshotError,
-            TrialError,
-            UnitError,
-        ) as error:
+        except _FAULTS as error:
             raise DeploymentError(str(error)) from error
         return self.outcome
 
@@ -125,16 +121,7 @@ class Deployment:
             raise DeploymentError("nothing runs here yet that could be gone back to: deploy with site.yml first")
         try:
             self._converge()
-        except (
-            AccountSyncError,
-            OSError,
-            QueueSchemaError,
-            ReleaseError,
-            SnapshotError,
-            TrialError,
-            UnitError,
-            DeploymentError,
-        ) as error:
+        except (*_FAULTS, DeploymentError) as error:
             journal = self.units.journal(self._started) if self._told else []
             back = self._go_back()
             words = "\n".join(["The agent's last words:", *(f"  {line}" for line in journal or ["(none)"])])

@@ -241,7 +241,8 @@ def _set_aside(directory: StoreDirectory, repair: Repair) -> None:
     """Rename the damaged database and its log; what an earlier call has done already stays as it is."""
     damaged = repair.damaged_database
     if damaged.exists() and (directory.database.exists() or directory.wal.exists()):
-        # Nobody but a person can have made it, since the damaged one was set aside.
+        # Made since the damaged one was set aside: by a person, or by a release that knows nothing of a repair's note.
+        # Its mail is in that file alone, and it is for the operator to say what becomes of it.
         other = directory.root / _free_name(directory, repair.stamp)
         repair.tell(f"{directory.database} was there while another was being saved; it is kept as {other}")
         repair.keep(directory)

@@ -181,13 +181,7 @@ def test_an_agent_killed_on_a_full_disk_waits_for_room(
         systemd.bind(f"{agent.directory}/notify")
         systemd.settimeout(20)
         agent.environment["NOTIFY_SOCKET"] = f"{agent.directory}/notify"
-        with (agent.directory / "log").open("ab") as log:
-            agent.process = subprocess.Popen(
-                [*agent.program, "serve", "--config", str(agent.config)],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **agent.environment},
-            )
+        agent.launch()
         said = systemd.recv(4096).decode()
         assert said.startswith("READY=1\nSTATUS=Waits, with 0 workers"), said
         time.sleep(3)
