@@ -54,18 +54,28 @@ class StoreDirectory:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = directory.stat()
         self._owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
-        for path in (self.root, self.bodies, self.spool, self.journal):
-            if not path.is_dir():
-                path.mkdir(mode=0o700)
-                self.own(path)
         self._database_fd = -1
+        self._make(self.root)
         self._lock = self._take_lock()
         try:
+            for path in (self.bodies, self.spool, self.journal):
+                self._make(path)
             for path in (self.root, directory):
                 sync_directory(path)
         except BaseException:
             self.close()
             raise
+
+    def _make(self, path: Path) -> None:
+        """Make a directory that is not there. Two workers that start at once may look for the same free store, so
+        that the other may have made it in the meantime; which of them has the store is the lock's decision."""
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+        else:
+            self.own(path)
 
     def own(self, path: Path) -> None:
         """Give what was made here to the directory's owner, when root runs this for the agent's user."""
