@@ -155,9 +155,15 @@ port25_check = []
             )
 
     def start(self) -> None:
+        """Start it and wait for its greeting; not for that of a worker which a kill -9 has left alone for a moment."""
+        before = self._starts()
         self.launch()
+        wait_for(lambda: self._starts() > before or self.ended(), what="all of the agent's workers")
         wait_for(lambda: answers(self.starttls) or self.ended(), what="the agent's greeting")
         assert not self.ended(), (self.directory / "log").read_text()
+
+    def _starts(self) -> int:
+        return len(self.events("started")) if (self.directory / "log").exists() else 0
 
     def ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
@@ -193,7 +199,8 @@ port25_check = []
         return text.decode().rpartition(" ")[2]
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = (self.directory / "log").read_text().splitlines()
+        """The log's events of this name; a line that is just being written comes the next time."""
+        lines = (self.directory / "log").read_text().rpartition("\n")[0].splitlines()
         return [event for line in lines if line.startswith("{") and (event := json.loads(line))["event"] == name]
 
 

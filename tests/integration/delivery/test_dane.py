@@ -192,7 +192,8 @@ via = [{{ host = "{MUTE}", port = {world.smtp_port}, tls = "none" }}]
 
 
 def _events(log: Path, name: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    whole = log.read_text().rpartition("\n")[0]  # the last line may be half written yet
+    lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     return [each for each in lines if each["event"] == name]
 
 
