@@ -23,6 +23,7 @@ import pytest
 from relay_agent.accounts.hashing import hash_password
 from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.dumps import whole_dumps
+from tests.ports import free_port
 
 PASSWORD = "s3cret"
 SECURE = """
@@ -44,12 +45,6 @@ auth = "none"
 [submission]
 trusted_networks = ["127.0.0.0/8"]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15.0, what: str = "it") -> None:

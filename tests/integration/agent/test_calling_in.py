@@ -21,8 +21,9 @@ import pytest
 from relay_agent.accounts.hashing import hash_password
 from tests.integration.certificates import make_certificate
 from tests.integration.delivery.peers import Smarthost
+from tests.ports import free_port
 
-from .conftest import PASSWORD, Agent, Sink, free_port, wait_for
+from .conftest import PASSWORD, Agent, Sink, wait_for
 from .odmr import Site
 from .test_resumption import alone, workers
 

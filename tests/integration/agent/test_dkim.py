@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.delivery.peers import NameServer, Received
 from tests.integration.delivery.peers import Sink as Dumps
+from tests.ports import free_port
 
 from .conftest import PASSWORD, Agent, Sink, wait_for
 from .opendkim import verify
@@ -29,8 +30,6 @@ def arrivals(sink: Sink) -> Iterator[Dumps]:
 
 @pytest.fixture
 def names(tmp_path: Path) -> Iterator[NameServer]:
-    from .conftest import free_port
-
     server = NameServer(tmp_path / "nsd", free_port())
     yield server
     server.stop()

@@ -24,8 +24,9 @@ from typing import Any
 import pytest
 
 from relay_agent.observability.measured import BLOCKLIST_LISTED, CERTIFICATE_RENEWAL_FAILS, REGISTRY
+from tests.ports import free_port
 
-from .conftest import PASSWORD, Agent, Sink, free_port, wait_for
+from .conftest import PASSWORD, Agent, Sink, wait_for
 
 RULES = Path(__file__).parents[3] / "roles/relay_monitoring/files/postroad.rules.yml"
 # No block list is asked here, and no certificate renewed.

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Agent, free_port
+from tests.ports import free_port
+
+from .conftest import Agent
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534

@@ -8,7 +8,9 @@ import signal
 
 import pytest
 
-from .conftest import Agent, Sink, free_port, wait_for
+from tests.ports import free_port
+
+from .conftest import Agent, Sink, wait_for
 
 
 def test_deferred_mail_takes_the_route_that_a_reload_brings(agent: Agent, sink: Sink) -> None:

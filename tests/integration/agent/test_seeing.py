@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent.history.segments import create
-from tests.integration.agent.conftest import PLAIN, Agent, Sink, free_port, wait_for
+from tests.integration.agent.conftest import PLAIN, Agent, Sink, wait_for
+from tests.ports import free_port
 
 HISTORY = """
 [process]

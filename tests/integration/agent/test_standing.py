@@ -20,8 +20,9 @@ import pytest
 from tests.feedback import feedback_report
 from tests.integration.certificates import make_certificate
 from tests.integration.delivery.peers import NameServer, Smarthost
+from tests.ports import free_port
 
-from .conftest import PASSWORD, Agent, free_port, wait_for
+from .conftest import PASSWORD, Agent, wait_for
 from .test_resumption import alone, workers
 
 MX = "127.0.2.1"

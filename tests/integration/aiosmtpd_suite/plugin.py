@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
-import socket
 import sys
 import types
 from pathlib import Path
@@ -19,14 +18,9 @@ import aiosmtpd.smtp
 import pytest
 
 from tests.integration.aiosmtpd_suite.stock_commands import StockCommands
+from tests.ports import free_port
 
 _outcomes: dict[str, str] = {}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from aiosmtpd.tests import conftest
 
     # Its servers are all on one port, one after the other.
-    conftest.HostPort.__new__.__defaults__ = ("localhost", _free_port())
+    conftest.HostPort.__new__.__defaults__ = ("localhost", free_port())
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

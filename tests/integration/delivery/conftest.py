@@ -22,8 +22,9 @@ from relay_agent.observability.log import EventLog
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Body, Envelope, Message, Recipient, new_queue_id
+from tests.ports import free_port
 
-from .peers import NameServer, Sink, free_port
+from .peers import NameServer, Sink
 from .tls_world import TlsWorld
 
 _ZONE = """

@@ -23,14 +23,7 @@ from tests.integration.dumps import whole_dumps
 
 from .postfix_instance import PostfixInstance, program
 
-__all__ = ["NameServer", "Received", "Sink", "Smarthost", "free_port", "listens", "program", "wait_for"]
-
-
-def free_port() -> int:
-    """A TCP and UDP port that nothing uses."""
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
+__all__ = ["NameServer", "Received", "Sink", "Smarthost", "listens", "program", "wait_for"]
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:

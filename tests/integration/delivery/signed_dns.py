@@ -8,7 +8,9 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .peers import free_port, listens, program, wait_for
+from tests.ports import free_port
+
+from .peers import listens, program, wait_for
 
 __all__ = ["ValidatingDns"]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.firewall.namespaces import Hosts, run
+from tests.ports import free_port
 
 from .conftest import MakeRelay
-from .peers import NameServer, Sink, free_port
+from .peers import NameServer, Sink
 
 SECOND = "fd00:51::10"  # of the relay, beside the address that its kernel would take
 ZONE = """

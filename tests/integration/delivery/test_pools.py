@@ -16,9 +16,10 @@ import pytest
 from relay_agent.delivery import destination
 from relay_agent.delivery.routing import health, port25
 from tests.integration.certificates import Certificate, make_certificate
+from tests.ports import free_port
 
 from .conftest import MakeRelay, Relay
-from .peers import Sink, Smarthost, free_port
+from .peers import Sink, Smarthost
 
 MakeSink = Callable[..., Sink]
 BEHIND = "127.0.2.7"  # where the smarthost hands mail on to

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.certificates import make_certificate
+from tests.ports import free_port
 
 from .conftest import MakeRelay
-from .peers import Sink, Smarthost, free_port, listens, program, wait_for
+from .peers import Sink, Smarthost, listens, program, wait_for
 
 MakeSink = Callable[..., Sink]
 SILENT = "127.0.2.4"

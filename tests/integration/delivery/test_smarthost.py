@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.integration.certificates import make_certificate
+from tests.ports import free_port
 
 from .conftest import MakeRelay
-from .peers import Sink, Smarthost, free_port
+from .peers import Sink, Smarthost
 
 MakeSink = Callable[..., Sink]
 BEHIND = "127.0.2.7"  # where the smarthost hands mail on to

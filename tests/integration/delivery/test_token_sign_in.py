@@ -15,10 +15,10 @@ from relay_agent.accounts.store import Account
 from relay_agent.observability import measured
 from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.submission.conftest import Running, account, running
+from tests.ports import free_port
 from tests.unit.oauth.issuer import ISSUER, Issuer, key_set
 
 from .conftest import MakeRelay
-from .peers import free_port
 from .token_host import TokenHost
 
 __all__ = ["account", "running"]

@@ -17,8 +17,8 @@ from relay_agent.delivery.sign_in import tokens
 from relay_agent.delivery.sign_in.credentials import TokenSource
 from relay_agent.delivery.sign_in.tokens import TokenKeeper
 from tests.integration.certificates import make_certificate
+from tests.ports import free_port
 
-from .peers import free_port
 from .token_host import TokenHost
 
 

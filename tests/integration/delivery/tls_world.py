@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.integration.authority import make_authority
 from tests.integration.certificates import make_certificate
+from tests.ports import free_port
 
 from .exchangers import MailExchangers
-from .peers import free_port
 from .signed_dns import ValidatingDns
 from .web_host import WebHost
 

@@ -14,7 +14,8 @@ from relay_agent.dkim import published
 from relay_agent.dkim.keys import Algorithm, Key, make_key
 from relay_agent.dkim.published import Publication, look_up, look_up_at_servers
 from relay_agent.dkim.record import record_text, zone_lines
-from tests.integration.delivery.peers import NameServer, free_port
+from tests.integration.delivery.peers import NameServer
+from tests.ports import free_port
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

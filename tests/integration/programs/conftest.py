@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from relay_agent.accounts.hashing import hash_password
 from relay_agent.accounts.scram import make_scram
 from relay_agent.accounts.store import Account, render
-from tests.integration.agent.conftest import Agent, Sink, free_port
+from tests.integration.agent.conftest import Agent, Sink
 from tests.integration.certificates import Certificate
+from tests.ports import free_port
 
 from .letter import Way
 from .next_hop import NextHop

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 from .conftest import PASSWORD, Relay, Running, eventually
 
 
@@ -24,8 +26,7 @@ def nginx(tmp_path: Path) -> Iterator[int]:
     """Debian's nginx on loopback, which takes PROXY headers and shows what it knows of the browser."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     assert program is not None, "run scripts/test-packages.sh"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     place = tmp_path / "nginx"
     (place / "root").mkdir(parents=True)
     (place / "root" / "large").write_bytes(b"x" * 5_000_000)
@@ -146,8 +147,7 @@ async def test_a_request_in_pieces(running: Running, nginx: int) -> None:
 
 
 async def test_without_a_web_server_the_browser_is_told(running: Running) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     async with running(listener=f'web = "127.0.0.1:{port}"') as relay:
         page, _ = await browse(relay, "/", "-i", scheme="http")
         assert page.startswith(b"HTTP/1.1 503 ")

@@ -8,12 +8,7 @@ import pytest
 
 from relay_agent.config.schema import Listener
 from relay_agent.submission.listeners import ListenError, inherited_sockets, open_listeners
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 def listener(port: int, address: str = "127.0.0.1") -> Listener:

@@ -20,6 +20,7 @@ from relay_agent.observability.metrics import Counter, Histogram, Snapshot
 from relay_agent.supervisor import monitoring
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
+from tests.ports import free_port
 
 QUEUE = {
     "messages": 3,
@@ -216,12 +217,6 @@ async def test_the_certificate_s_end_and_its_renewals(crew: FakeCrew) -> None:
     nothing = await values(watch(crew))
     assert "certificate_expiry_timestamp_seconds" not in nothing
     assert "certificate_renewal_fails" not in nothing
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
