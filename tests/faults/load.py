@@ -39,6 +39,7 @@ class Load:
         self.sessions = 0
         self.waits: list[float] = []
         self._stopped = threading.Event()
+        self._cut_short = False
         self._thread: threading.Thread | None = None
 
     def start(self, clients: int = 6, *, messages: int = 5, size: int = 2000, pause: float = 0.0) -> None:
@@ -51,8 +52,9 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(run()))
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the sessions that are under way."""
+    def stop(self, *, cut_short: bool = False) -> None:
+        """End after the sessions that are under way; cut_short: after their messages, with QUIT."""
+        self._cut_short = cut_short
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
@@ -73,6 +75,8 @@ class Load:
                         count += 1
                         await self._message(reader, writer, token, size)
                         token = ""
+                        if self._cut_short and self._stopped.is_set():
+                            break
                         if self._pause:
                             await asyncio.sleep(self._pause)
                     await _ask(reader, writer, "QUIT", "221")

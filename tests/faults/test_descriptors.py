@@ -24,10 +24,10 @@ def test_without_descriptors_sessions_go_on(agent: Agent, sink: Sink) -> None:
     sink.start()
     agent.start()
     (worker,) = workers(agent)
-    first = socket.create_connection(("127.0.0.1", agent.starttls), 10)
+    first = socket.create_connection(("127.0.0.1", agent.starttls), 30)
     assert first.recv(4096).startswith(b"220 ")
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (64, 64))
-    others = [socket.create_connection(("127.0.0.1", agent.starttls), 10) for _ in range(80)]
+    others = [socket.create_connection(("127.0.0.1", agent.starttls), 30) for _ in range(80)]
     try:
         wait_for(
             lambda: any("connections wait" in str(event) for event in agent.events("library")), what="the shortage"
@@ -43,8 +43,8 @@ def test_without_descriptors_sessions_go_on(agent: Agent, sink: Sink) -> None:
         for each in others:
             each.close()
     # Those that waited are served or gone; a new one gets its greeting.
-    with socket.create_connection(("127.0.0.1", agent.starttls), 10) as late:
-        late.settimeout(10)
+    with socket.create_connection(("127.0.0.1", agent.starttls), 30) as late:
+        late.settimeout(30)
         assert late.recv(4096).startswith(b"220 ")
     say_to(first, "QUIT", b"221")
     first.close()

@@ -91,8 +91,8 @@ class Filler:
 
 
 def greeting(agent: Agent) -> bytes:
-    with socket.create_connection(("127.0.0.1", agent.starttls), 2) as client:
-        client.settimeout(2)
+    with socket.create_connection(("127.0.0.1", agent.starttls), 5) as client:
+        client.settimeout(5)
         try:
             return client.recv(4)
         except TimeoutError:

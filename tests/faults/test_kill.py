@@ -83,7 +83,9 @@ def test_the_mail_of_a_killed_worker_goes_on_without_a_restart(agent: Agent, sin
     before = workers(agent)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: len(status(agent).get("workers", [])) == 2, what="replacement")
+    wait_for(
+        lambda: len({each["pid"] for each in status(agent).get("workers", [])} - set(before)) == 2, what="replacement"
+    )
     assert not set(before) & set(workers(agent))
     assert status(agent)["queue"]["messages"] >= len(load.acknowledged)
     sink.start()

@@ -46,13 +46,15 @@ def test_a_session_goes_on_through_a_reload(agent: Agent, sink: Sink, load: Load
     sink.start()
     agent.start()
     old = workers(agent)
-    load.start(clients=2, messages=40, pause=0.2)
+    # A session has mail for as long as the reload takes.
+    load.start(clients=2, messages=10_000, pause=0.2)
     wait_for(lambda: len(load.acknowledged) > 2, what="sessions")
     agent.signal(signal.SIGHUP)
     wait_for(lambda: len(agent.events("reloaded")) == 1, what="reload")
     assert set(old) < set(workers(agent))
-    time.sleep(4)
-    load.stop()
+    wanted = len(load.acknowledged) + 30
+    wait_for(lambda: len(load.acknowledged) >= wanted, what="mail after it")
+    load.stop(cut_short=True)
     assert load.failures == {}
     assert load.sessions == 2
     wait_for(lambda: not set(old) & set(workers(agent)), 30, "the end of the old worker")

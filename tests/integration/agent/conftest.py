@@ -47,7 +47,7 @@ trusted_networks = ["127.0.0.0/8"]
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 15.0, what: str = "it") -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0, what: str = "it") -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"

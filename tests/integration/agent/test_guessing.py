@@ -34,7 +34,7 @@ def test_guesses_count_for_all_workers_together(agent: Agent) -> None:
     agent.start()
     first, second = workers(agent)
     assert [sign_in(agent, f"wrong {number}", (first, second)[number % 2]) for number in range(4)] == [535] * 4
-    wait_for(lambda: len(agent.events("shut_out")) == 1, 5, "the shut-out")
+    wait_for(lambda: len(agent.events("shut_out")) == 1, what="the shut-out")
     for worker in (first, second):
         assert sign_in(agent, PASSWORD, worker) == 454
     os.kill(first, signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_the_host_is_told_of_each_wrong_password_and_of_the_shut_out(agent: Agen
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
         service.bind(str(path))
         path.chmod(0o777)
-        service.settimeout(10)
+        service.settimeout(30)
         agent.configure(
             f'[policy]\nguesses = 2\nguess_delay = "10ms"\nshut_out = "60s"\nshut_out_notices = "{path}"\n'
             "[process]\nworkers = 1\n"

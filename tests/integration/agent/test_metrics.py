@@ -102,8 +102,11 @@ def test_what_happened_is_in_the_numbers(agent: Agent, sink: Sink, reader: Reade
         assert program.docmd("MAIL FROM:<alice@alpha.test>")[0] == 250
         assert program.docmd("RCPT TO:<bob@@beta.test>")[0] >= 500
         wait_for(lambda: len(sink.messages()) == 10, what="arrival")
+        # The sessions that have ended, and the replies of the next hop, are noticed a moment later.
+        wait_for(
+            lambda: (now := reader.samples())["sessions"] == 1 and now["delivery_seconds_count"] == 20, what="the end"
+        )
         found = reader.samples()
-        assert found["sessions"] == 1
     assert found[f'connections_total{{port="{agent.implicit}",tls="implicit"}}'] == 6
     assert found[f'connections_total{{port="{agent.starttls}",tls="starttls"}}'] >= 5
     assert found['incoming_tls_total{version="TLSv1.3"}'] == 11
@@ -129,8 +132,8 @@ def test_what_happened_is_in_the_numbers(agent: Agent, sink: Sink, reader: Reade
     assert found["accounts"] == 1
     assert reader.page("/healthz") == "taking mail\n"
     # After the end of a session there is one less, and its length is known.
+    wait_for(lambda: reader.value("sessions") == 0, what="the end of the session")
     after = never_back(found, reader.samples())
-    assert after["sessions"] == 0
     assert after["session_seconds_count"] == sum(
         value for name, value in after.items() if name.startswith("connections_total")
     )
@@ -153,8 +156,15 @@ def test_limits_guesses_and_who_was_turned_away(agent: Agent, reader: Reader) ->
 
     wait_for(lambda: reader.samples()["sessions"] == 0, what="the end of that session")
     first = program()
-    time.sleep(0.3)  # the worker's lease for one more is on its way
-    second = program()
+    turned_away = 0
+    second: smtplib.SMTP_SSL | None = None
+    while second is None:
+        try:
+            second = program()
+        except smtplib.SMTPConnectError:  # the worker's lease for one more is on its way
+            turned_away += 1
+            assert turned_away < 50
+            time.sleep(0.3)
     with first, second:
         first.login("alice", PASSWORD)
         assert first.docmd("MAIL FROM:<alice@alpha.test>")[0] == 450
@@ -173,7 +183,7 @@ def test_limits_guesses_and_who_was_turned_away(agent: Agent, reader: Reader) ->
     assert found['sign_ins_total{mechanism="PLAIN",result="shut_out"}'] == 1
     assert found['sign_ins_total{mechanism="PLAIN",result="malformed"}'] == 1
     assert found["shut_outs_total"] == 1
-    assert found['turned_away_total{reason="source_full"}'] == 1
+    assert found['turned_away_total{reason="source_full"}'] == turned_away + 1
     assert not [name for name in found if "alice" in name or "bob" in name or "127.0.0.1" in name]
 
 
@@ -208,6 +218,8 @@ def test_nothing_goes_back_by_a_killed_worker_and_by_reloads(agent: Agent, reade
     agent.start()
     for _ in range(8):
         agent.submit("before")
+    # What is counted by then outlives its worker.
+    wait_for(lambda: reader.value('delivery_outcomes_total{outcome="delivered"}') == 8, what="delivery")
     seen = reader.samples()
     assert seen["messages_accepted_total"] == 8
     workers = reader.workers()
@@ -215,7 +227,7 @@ def test_nothing_goes_back_by_a_killed_worker_and_by_reloads(agent: Agent, reade
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: len(agent.events("worker_ended")) == 2, what="the end of both")
-    wait_for(lambda: len(set(reader.workers()) - set(workers)) == 2, 20, "two other workers")
+    wait_for(lambda: len(set(reader.workers()) - set(workers)) == 2, what="two other workers")
     seen = never_back(seen, reader.samples())
     assert seen["messages_accepted_total"] == 8
     assert seen['worker_restarts_total{cause="signal"}'] == 2
@@ -238,8 +250,15 @@ def test_nothing_goes_back_by_a_killed_worker_and_by_reloads(agent: Agent, reade
     agent.config.write_text(re.sub(r"\[metrics\]\nport = \d+\n", "", good))
     agent.signal(signal.SIGHUP)
     reloaded(agent, 3)
-    with pytest.raises(urllib.error.URLError):
-        reader.page()
+
+    def closed() -> bool:
+        try:
+            reader.page()
+        except urllib.error.URLError:
+            return True
+        return False
+
+    wait_for(closed, what="the end of the port")
 
 
 @pytest.fixture
@@ -276,7 +295,7 @@ def test_prometheus_reads_the_agent_and_knows_its_alerts(agent: Agent, reader: R
 
     def ask(path: str) -> Any:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{prometheus}/api/v1/{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{prometheus}/api/v1/{path}", timeout=20) as answer:
                 return json.load(answer)["data"]
         except OSError:
             return {"activeTargets": [], "result": []}

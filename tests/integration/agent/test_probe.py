@@ -38,8 +38,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def near(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever answers is on this machine: who says nothing within half a second will not."""
-    monkeypatch.setattr(attempt, "_GREETING", 0.5)
+    """Whoever answers is on this machine, busy as it may be: who says nothing within a second will not."""
+    monkeypatch.setattr(attempt, "_GREETING", 1.0)
 
 
 Filter = Callable[[bytes], bytes]
@@ -89,7 +89,7 @@ def answering(reply: bytes, *, tls: ssl.SSLContext | None = None) -> int:
 
     def answer(client: socket.socket) -> None:
         with closing(client), suppress(OSError):
-            client.settimeout(3)
+            client.settimeout(20)
             with closing(tls.wrap_socket(client, server_side=True) if tls is not None else client) as talk:
                 if reply.startswith(b"HTTP"):
                     talk.recv(4096)

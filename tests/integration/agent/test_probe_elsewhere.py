@@ -15,7 +15,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,16 @@ status = main(sys.argv[1:])
 for name in ("asyncio", "relay_agent.accounts.store", "pydantic", *GONE - {"posix"}):
     assert name not in sys.modules, name
 sys.exit(status)
+"""
+
+
+# A try goes on for as long as the whole may take.
+PATIENT = """
+import sys
+from relay_agent.probe import attempt
+attempt._GREETING = attempt._REPLY = 60.0
+from relay_agent.cli.main import main
+sys.exit(main())
 """
 
 
@@ -165,11 +175,11 @@ def test_ctrl_c_on_a_terminal_ends_it_at_once(tmp_path: Path) -> None:
     # A background job ignores Ctrl-C, and so would all that it starts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as opened:
-        # It takes connections and never says a word: without Ctrl-C, that takes some seconds.
+        # It takes connections and never says a word: without Ctrl-C, all of the 9.5 seconds are waited.
         silent = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = str(silent.getsockname()[1])
         started = subprocess.Popen(
-            [sys.executable, "-m", "relay_agent", "probe", "127.0.0.1", "--port", port, "--known", str(tmp_path / "k")],
+            [sys.executable, "-c", PATIENT, "probe", "127.0.0.1", "--port", port, "--known", str(tmp_path / "k")],
             cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"NO_COLOR": "1"},
         )  # fmt: skip
         signal.signal(signal.SIGINT, before)
@@ -179,9 +189,12 @@ def test_ctrl_c_on_a_terminal_ends_it_at_once(tmp_path: Path) -> None:
             opened.enter_context(silent.accept()[0])
         begun = time.monotonic()
         started.send_signal(signal.SIGINT)
-        assert started.wait(10) == 130
-        assert time.monotonic() - begun < 1.5
-    shown = os.read(ours, 65536)
+        assert started.wait(30) == 130
+        assert time.monotonic() - begun < 6
+    shown = b""
+    with suppress(OSError):  # EIO: there is nobody at the other end any more
+        while data := os.read(ours, 65536):
+            shown += data
     os.close(ours)
     assert b"127.0.0.1: interrupted" in shown
     assert b"Traceback" not in shown

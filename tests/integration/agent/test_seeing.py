@@ -88,13 +88,13 @@ def test_mail_that_waits_is_seen_held_released_exported_and_given_back(
         agent, "queue", "bounce", "--destination", "gamma.test", "--held", "--because", "wrong domain", "--yes"
     )
     assert (done["messages"], done["recipients"]) == (2, 2)
-    assert len(agent.events("bounced")) == 2
+    wait_for(lambda: len(agent.events("bounced")) == 2, what="both bounces in the log")
     deleted = listed(agent, "queue", "delete", "--destination", "gamma.test", "--yes")
     assert deleted["messages"] == 4
     sink.start()
     told(agent, "queue", "retry", "--all")
     wait_for(lambda: len(agent.events("delivered")) >= 7, what="delivery of all but what is held")
-    assert [each["id"] for each in listed(agent, "queue", "list")] == [ids[0]]
+    wait_for(lambda: [each["id"] for each in listed(agent, "queue", "list")] == [ids[0]], what="their end in the queue")
     bounces = [message for message in sink.messages() if b"wrong domain" in message]
     assert len(bounces) == 2
     assert b"Status: 5.4.7" in bounces[0]

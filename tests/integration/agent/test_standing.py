@@ -124,8 +124,8 @@ def rcpt(program: smtplib.SMTP, address: str) -> tuple[int, str]:
 
 
 def becomes(program: smtplib.SMTP, address: str, code: int) -> None:
-    """Within a second the answer to RCPT is this."""
-    wait_for(lambda: rcpt(program, address)[0] == code, 1, f"{code} for {address}")
+    """The answer to RCPT is this before long."""
+    wait_for(lambda: rcpt(program, address)[0] == code, what=f"{code} for {address}")
 
 
 def send(program: smtplib.SMTP, *recipients: str) -> None:
@@ -138,7 +138,7 @@ def test_a_mailbox_that_is_not_there_is_known_to_all_workers_and_after_a_kill(wo
     agent.start()
     sessions = [world.session(worker) for worker in workers(agent)]
     send(sessions[0], "nobody@alpha.test", "bob@alpha.test")
-    wait_for(lambda: bool(agent.events("suppressed")), 20, "the suppression")
+    wait_for(lambda: bool(agent.events("suppressed")), what="the suppression")
     for program in sessions:
         becomes(program, "Nobody@Alpha.test", 550)
         text = rcpt(program, "nobody@alpha.test")[1]
@@ -194,7 +194,7 @@ def test_a_complaint_by_the_report_address_and_by_the_command(world: World, tmp_
         exchanger.sendmail("", ["fbl@relay.test"], report)
         wait_for(lambda: bool(agent.events("complaint_report")), 20, "the report")
         exchanger.sendmail("", ["fbl@relay.test"], "Subject: buy now\n\nbuy\n")
-    wait_for(lambda: rcpt(program, "bob@alpha.test")[0] == 550, 1, "the refusal")
+    wait_for(lambda: rcpt(program, "bob@alpha.test")[0] == 550, what="the refusal")
     assert rcpt(program, "bob@alpha.test")[1].startswith("5.7.1 <bob@alpha.test> has complained of your mail on ")
 
     wait_for(lambda: len(agent.events("complaint_report")) == 2, 20, "the other one")
@@ -209,7 +209,7 @@ def test_a_complaint_by_the_report_address_and_by_the_command(world: World, tmp_
 
     (tmp_path / "report.eml").write_bytes(feedback_report(recipient="Original-Rcpt-To: <eve@alpha.test>\n"))
     world.command("suppression", "import-report", str(tmp_path / "report.eml"))
-    wait_for(lambda: rcpt(program, "eve@alpha.test")[0] == 550, 1, "the refusal")
+    wait_for(lambda: rcpt(program, "eve@alpha.test")[0] == 550, what="the refusal")
     metrics = agent.command("metrics", "--config", str(agent.config)).stdout
     assert 'postroad_suppression_entries{cause="complaint"} 2' in metrics
     assert 'postroad_complaint_reports_total{result="held"} 1' in metrics

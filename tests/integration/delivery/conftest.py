@@ -152,18 +152,18 @@ class Relay:
         self.sent.append(message)
         return message
 
-    async def until(self, condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {seconds} s; log ends: {self.events.seen[-5:]}"
             await asyncio.sleep(0.01)
 
-    async def outcome(self, name: str, count: int = 1, seconds: float = 10.0) -> list[dict[str, Any]]:
+    async def outcome(self, name: str, count: int = 1, seconds: float = 30.0) -> list[dict[str, Any]]:
         """Wait for `count` events of this name."""
         await self.until(lambda: len(self.events.named(name)) >= count, f"{count} x {name}", seconds)
         return self.events.named(name)
 
-    async def settled(self, seconds: float = 10.0) -> None:
+    async def settled(self, seconds: float = 30.0) -> None:
         """Wait until nothing is in hand."""
         await self.until(lambda: not self.dispatcher.snapshot()["in_hand"], "nothing in hand", seconds)
 

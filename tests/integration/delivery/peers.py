@@ -26,7 +26,7 @@ from .postfix_instance import PostfixInstance, program
 __all__ = ["NameServer", "Received", "Sink", "Smarthost", "listens", "program", "wait_for"]
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait, blocking, until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

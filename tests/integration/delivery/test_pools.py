@@ -128,7 +128,7 @@ async def test_a_refused_sign_in_and_the_way_back(
     smtp_port: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "FIRST_REST", 1.0)
+    monkeypatch.setattr(health, "FIRST_REST", 6.0)  # a wrong password is answered in a second or two
     behind, other = sink(BEHIND), sink("127.0.2.6")
     await asyncio.to_thread(secret.write_text, "wrong\n")
     second = {"host": "upstream.test", "port": smtp_port, "tls": "none"}
@@ -146,7 +146,7 @@ async def test_a_refused_sign_in_and_the_way_back(
     await sender.outcome("delivered", 2)
     assert len(other.received()) == 2  # not even tried at the first
     await asyncio.to_thread(secret.write_text, f"{smarthost.password}\n")
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(6.7)
     await sender.send("dave@alpha.test")
     await sender.outcome("delivered", 3, seconds=20)
     await sender.until(behind.received, "the message behind the smarthost")

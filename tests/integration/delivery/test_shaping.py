@@ -40,7 +40,7 @@ async def test_a_host_that_never_answers_gives_way(relay: MakeRelay, sink: MakeS
     started = time.monotonic()
     await sender.send("bob@alpha.test")
     await sender.outcome("delivered")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert len(mx.received()) == 1
     (event,) = await sender.outcome("deferred")
     assert "other destinations" in event["reply"]
@@ -54,12 +54,13 @@ async def test_domains_on_the_same_hosts_share_a_rate(relay: MakeRelay, sink: Ma
     mx = sink()
     rule = {"destinations": ["*.alpha.test"], "messages_per_minute": 60}
     sender = await relay(sections={"shaping": [rule]})
+    begun = time.monotonic()
     for number in range(8):
         await sender.send(f"r{number}@alpha.test")
         await sender.send(f"r{number}@beta.test")
-    await sender.outcome("delivered", 5)
-    await asyncio.sleep(1.5)
-    assert 6 <= len(mx.received()) <= 8
+    await sender.until(lambda: len(mx.received()) >= 6, "what goes at once, and the next")
+    came, seconds = len(mx.received()), time.monotonic() - begun
+    assert came <= 6 + seconds
 
 
 async def test_a_slow_host_takes_its_time_and_no_message_twice(relay: MakeRelay, sink: MakeSink) -> None:
@@ -113,10 +114,11 @@ async def test_a_real_greylisting_host(
     try:
         mx.start()
         sender = await relay(retry_first="60s", retry_greylisted=["3s", "3s"])
+        begun = time.time()
         await sender.send("bob@smart.test")
         (event,) = await sender.outcome("deferred")
         assert "reylist" in event["reply"], event
-        assert 2 < event["next_attempt"] - time.time() < 5
+        assert begun + 2 < event["next_attempt"] < time.time() + 5
         await sender.outcome("delivered", seconds=20)
         await sender.until(behind.received, "the message behind the greylisting host")
     finally:

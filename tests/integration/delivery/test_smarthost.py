@@ -78,6 +78,7 @@ async def test_signed_in_over_verified_tls(
     await sender.until(behind.received, "the message behind the smarthost")
     (received,) = behind.received()
     assert "ESMTPSA" in received.parsed["Received"]
+    await sender.until(lambda: smarthost.log().count(signed_in) > before, "the sign-in in its log")
     assert smarthost.log().count(signed_in) == before + 1
     shown = repr(sender.events.seen)
     assert smarthost.password not in shown

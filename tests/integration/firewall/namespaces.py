@@ -39,7 +39,7 @@ if uid:
     os.setuid(uid)
 for _ in range(count):
     try:
-        socket.create_connection((host, port), timeout=0.3, source_address=(source, 0) if source else None).close()
+        socket.create_connection((host, port), timeout=0.9, source_address=(source, 0) if source else None).close()
         print("open")
     except ConnectionRefusedError:
         print("refused")
@@ -128,7 +128,7 @@ class Hosts:
 
     def wait_for_link(self) -> None:
         """Return once the peer reaches the relay in both families."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while any(
             "error" in self.connect(self.peer, target, 9)[0] or "silent" in self.connect(self.peer, target, 9)[0]
             for target in (RELAY4, RELAY6)

@@ -64,7 +64,7 @@ class NextHop:
             self._changed.notify_all()
         return "250 2.0.0 Kept"
 
-    def take(self, token: str, *, recipients: int = 1, seconds: float = 15.0) -> list[Arrived]:
+    def take(self, token: str, *, recipients: int = 1, seconds: float = 30.0) -> list[Arrived]:
         """The messages that bear `token`, once they have come for so many recipients in all."""
         end = time.monotonic() + seconds
         with self._changed:

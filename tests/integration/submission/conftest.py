@@ -78,7 +78,7 @@ class Client:
         await self.writer.drain()
 
     async def line(self) -> str:
-        return (await asyncio.wait_for(self.reader.readline(), 10)).decode().removesuffix("\r\n")
+        return (await asyncio.wait_for(self.reader.readline(), 30)).decode().removesuffix("\r\n")
 
     async def reply(self) -> list[str]:
         """A whole reply, all its lines; [""] when the connection is closed."""
@@ -203,7 +203,7 @@ def running(tmp_path: Path, certificate: Certificate, account: Account) -> Runni
     return run
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 30.0) -> None:
     """Wait until something becomes true."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

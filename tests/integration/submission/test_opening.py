@@ -47,7 +47,7 @@ class TlsClient:
         """End the handshake; the first bytes said over TLS."""
         done = False
         while True:
-            data = await asyncio.wait_for(client.reader.read(65536), 5)
+            data = await asyncio.wait_for(client.reader.read(65536), 30)
             assert data, "the relay hung up"
             self._in.write(data)
             try:
@@ -65,7 +65,7 @@ async def test_auto_greets_who_waits(running: Running) -> None:
         client = await relay.connect(tls=False)
         begun = time.monotonic()
         assert (await client.line()).startswith("220 relay.test")
-        assert 0.1 < time.monotonic() - begun < 2
+        assert 0.1 < time.monotonic() - begun < 10
         assert (await client.ask("EHLO laptop.test"))[:3] == "250"
         assert (await client.ask("MAIL FROM:<alice@alpha.test>")).startswith("530 5.7.0 Give STARTTLS first")
         assert (await client.ask("STARTTLS"))[:3] == "220"
@@ -135,7 +135,7 @@ async def test_auto_counts_connections_before_it_waits(running: Running) -> None
         assert (await second.line()).startswith("421 4.7.0 ")
         first.writer.transport.abort()
         await second.close()
-        await eventually(lambda: len(relay.service.sessions) == 0, 8)
+        await eventually(lambda: len(relay.service.sessions) == 0)
 
 
 @pytest.mark.parametrize("header", [V1, v2("192.0.2.9"), v2("::ffff:192.0.2.9"), v2("192.0.2.9", extra=b"\4\0\3abc")])
@@ -219,7 +219,7 @@ async def test_without_a_header_there_is_no_session(
         client = await relay.connect(tls=False)
         await client.send(header)
         with suppress(ConnectionResetError):
-            assert await asyncio.wait_for(client.reader.read(), 5) == b""
+            assert await asyncio.wait_for(client.reader.read(), 30) == b""
         (event,) = relay.events("connection_refused")
         assert event["peer"] == "127.0.0.1"
         assert len(relay.service.sessions) == 0

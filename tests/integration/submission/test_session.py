@@ -116,7 +116,7 @@ async def test_a_hang_up_does_not_undo_a_commit(running: Running) -> None:
     async with running(tls="implicit", store=Slow) as relay:
         client = await signed_in(relay)
         await client.send(ENVELOPE + b"x: y\r\n\r\nz\r\n.\r\n")
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
         await client.close()
         await eventually(lambda: len(relay.service.sessions) == 0)
         gate.set()
@@ -129,7 +129,7 @@ async def test_commands_sent_before_the_end_of_the_stream_count(running: Running
         client = await relay.connect()
         await client.send(b"EHLO laptop.test\r\n" + ENVELOPE + b"x: y\r\n\r\nz\r\n.\r\n")
         client.writer.write_eof()
-        answer = await asyncio.wait_for(client.reader.read(), 10)
+        answer = await asyncio.wait_for(client.reader.read(), 30)
         assert b"250 2.0.0 Queued as" in answer
         assert len(relay.carrier.messages) == 1
         await client.close()
@@ -163,13 +163,13 @@ async def test_a_fault_behind_is_temporary_and_tells_nothing(running: Running, e
 
 
 async def test_silence_is_ended_and_steady_input_is_not(running: Running) -> None:
-    settings = 'command_timeout = "1s"\ntrusted_networks = ["127.0.0.0/8"]'
+    settings = 'command_timeout = "2s"\ntrusted_networks = ["127.0.0.0/8"]'
     async with running(tls="none", auth="none", settings=settings) as relay:
         silent, steady = await relay.connect(), await relay.connect()
         await steady.send(b"EHLO laptop.test\r\n" + ENVELOPE)
         for _ in range(4):
             await steady.reply()
-        for _ in range(8):
+        for _ in range(12):
             await asyncio.sleep(0.3)
             await steady.send(b"still writing a good deal\r\n" * 20)
         assert (await silent.line()).startswith("421 4.4.2 ")
@@ -248,7 +248,7 @@ async def test_what_is_no_tls_on_a_tls_port_is_told_so(running: Running, said: b
         client = await relay.connect(tls=False)
         await client.send(said)
         client.writer.write_eof()
-        answer = await asyncio.wait_for(client.reader.read(), 5)
+        answer = await asyncio.wait_for(client.reader.read(), 30)
         assert answer.startswith(reply) if reply else not answer.startswith(b"554"), answer
         assert answer.endswith(b"\r\n") or not reply
         await eventually(lambda: len(relay.service.sessions) == 0)
