@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from relay_agent.history.segments import create
+from relay_agent.history.segments import create, segments
 from tests.integration.agent.conftest import PLAIN, Agent, Sink, wait_for
 from tests.ports import free_port
 
@@ -134,7 +134,7 @@ def test_a_trace_outlives_a_kill_and_says_what_it_searched(agent: Agent, sink: S
         assert "Delivered to <bob@beta.test>" in told(agent, "trace", *words), words
     assert "has left the queue" in told(agent, "queue", "show", first)
 
-    time.sleep(0.8)  # a kill may cost half a second of the history
+    kept(agent, first, "delivered")
     assert agent.process is not None
     agent.process.kill()
     agent.process.wait()
@@ -158,7 +158,17 @@ def test_a_trace_outlives_a_kill_and_says_what_it_searched(agent: Agent, sink: S
     plain(agent, "[history]\nenabled = false\n")
     agent.start()
     assert "[history] is off" in told(agent, "trace", "bob@beta.test", status=1)
-    assert not list((agent.directory / "queue" / "history").glob("*.db"))
+    wait_for(lambda: segments(agent.directory / "queue" / "history") == [], what="the end of all files")
+
+
+def kept(agent: Agent, queue_id: str, event: str) -> None:
+    """Wait until the event is in the history's files: a kill may cost the last half second of them."""
+
+    def written() -> bool:
+        lines = "".join(each.path.read_text() for each in segments(agent.directory / "queue" / "history")).splitlines()
+        return any(queue_id in line and f'"event":"{event}"' in line for line in lines)
+
+    wait_for(written, what=f"{event} in the history")
 
 
 def kill_at_once(agent: Agent) -> None:
@@ -218,7 +228,7 @@ def test_mail_that_only_the_journal_has_is_seen_as_well(agent: Agent, sink: Sink
 
         # The same with nobody running: what a kill has left is in the journal's files.
         last = fresh()
-        time.sleep(0.8)  # a kill may cost half a second of the history
+        kept(agent, last, "accepted")
         kill_at_once(agent)
         assert last not in in_database(agent)
         shutil.copytree(agent.directory / "queue", agent.directory / "left")

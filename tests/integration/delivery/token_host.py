@@ -2,7 +2,7 @@
 """A token endpoint (RFC 6749) over HTTPS, in a process: ``python token_host.py ADDRESS PORT CERTIFICATE KEY [TOKEN]``.
 
 ``/token`` knows the client `relay` with the secret `s3cret:%`, by client credentials or the refresh token `again`, and
-numbers the tokens it gives; ``/short`` gives those that last two seconds, ``/odd`` no token. ``/given/GRANT`` gives to
+numbers the tokens it gives; ``/short`` gives those that last eight seconds, ``/odd`` none. ``/given/GRANT`` gives to
 that grant alone what is in the file TOKEN.
 """
 
@@ -49,7 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, {"token_type": "Bearer"})
         else:
             how = f"{form['grant_type']}.{form.get('scope', 'none')}.{kind or 'post'}"
-            lifetime = 2 if self.path == "/short" else 3600
+            lifetime = 8 if self.path == "/short" else 3600
             self._answer(200, {"access_token": f"{how}.{next(_NUMBERS)}", "expires_in": lifetime})
 
     def _answer(self, status: int, said: dict[str, object]) -> None:
