@@ -164,8 +164,9 @@ def test_the_status_tells_how_reloads_ended_and_what_runs(agent: Agent) -> None:
     assert Path(told["program"]).is_absolute()
     agent.config.write_text(good.replace(f"port = {agent.implicit}", "port = 0"))
     agent.signal(signal.SIGHUP)
-    wait_for(lambda: status().get("reloads", {}).get("refused") == 1, what="refusal")
+    wait_for(lambda: len(agent.events("reload_refused")) == 1, what="refusal")
     agent.config.write_text(good)
+    wait_for(lambda: status().get("reloads", {}).get("refused") == 1, what="the status of it")
     refused = status()["reloads"]
     assert (refused["done"], refused["refused"]) == (1, 1)
     assert any("listener[1].port" in problem for problem in refused["problems"])
