@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.agent.conftest import PLAIN, Agent, Sink, agent, sink, wait_for
+from tests.integration.agent.conftest import PLAIN, Agent, Sink, agent, running, sink, wait_for
 
 from .load import Load
 
-__all__ = ["PLAIN", "Agent", "Sink", "agent", "sink", "wait_for"]
+__all__ = ["PLAIN", "Agent", "Sink", "agent", "running", "sink", "wait_for"]
 
 LONG = os.environ.get("POSTROAD_FAULTS") == "long"
 

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from .conftest import LONG, PLAIN, Agent, Sink, status, wait_for, wait_until_empty, workers
+from .conftest import LONG, PLAIN, Agent, Sink, running, status, wait_for, wait_until_empty, workers
 from .load import Arrivals, Load
 
 ROUNDS = 50 if LONG else 8
@@ -33,10 +31,8 @@ class Deaths:
             self._watching.append(thread)
 
     def _watch(self, pid: int) -> None:
-        # A process that nobody has waited for yet is dead all the same.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                time.sleep(0.005)
+        while running(pid):
+            time.sleep(0.005)
         self.moments.append(time.time())
 
     def all(self) -> list[float]:

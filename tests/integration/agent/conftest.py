@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,6 +53,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0, what: str = "
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    """Whether a process has not ended yet; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def answers(port: int) -> bool:
@@ -169,6 +178,19 @@ port25_check = []
         self.process.send_signal(number)
         return None if number == signal.SIGHUP else self.process.wait(40)
 
+    def kill_all(self) -> None:
+        """SIGKILL for the agent and all its workers, as when the host loses its power. They are stopped first: a worker
+        that only loses its supervisor puts its stores in order before it ends."""
+        assert self.process is not None
+        number = self.process.pid
+        workers = [int(each) for each in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+        for what in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in (number, *workers):
+                with contextlib.suppress(ProcessLookupError):  # one that was just ending
+                    os.kill(pid, what)
+        self.process.wait()
+        wait_for(lambda: not any(map(running, workers)), what="the end of the workers")
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "relay_agent", *words], capture_output=True, text=True, timeout=30, check=False
@@ -218,9 +240,7 @@ def agent(tmp_path: Path, sink: Sink) -> Iterator[Agent]:
     agent.configure()
     yield agent
     if not agent.ended():
-        assert agent.process is not None
-        agent.process.kill()
-        agent.process.wait()
+        agent.kill_all()
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +249,9 @@ def lasting_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     directory = tmp_path_factory.mktemp("agent")
     agent = Agent(directory, make_certificate(directory, "relay.test"), Sink(directory))
     agent.configure()
-    agent.start()
-    yield agent
-    assert agent.process is not None
-    agent.process.kill()
-    agent.process.wait()
+    try:
+        agent.start()
+        yield agent
+    finally:
+        if not agent.ended():
+            agent.kill_all()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import smtplib
@@ -171,17 +170,6 @@ def kept(agent: Agent, queue_id: str, event: str) -> None:
     wait_for(written, what=f"{event} in the history")
 
 
-def kill_at_once(agent: Agent) -> None:
-    """Workers that only lose their supervisor would put their stores in order."""
-    assert agent.process is not None
-    number = agent.process.pid
-    workers = [int(each) for each in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
-    for pid in (number, *workers):
-        os.kill(pid, signal.SIGKILL)
-    agent.process.wait()
-    wait_for(lambda: not any(Path(f"/proc/{pid}/fd/0").exists() for pid in workers), what="the end of the workers")
-
-
 def in_database(agent: Agent) -> set[str]:
     found = set()
     for path in (agent.directory / "queue").glob("*/queue.db"):
@@ -229,7 +217,7 @@ def test_mail_that_only_the_journal_has_is_seen_as_well(agent: Agent, sink: Sink
         # The same with nobody running: what a kill has left is in the journal's files.
         last = fresh()
         kept(agent, last, "accepted")
-        kill_at_once(agent)
+        agent.kill_all()
         assert last not in in_database(agent)
         shutil.copytree(agent.directory / "queue", agent.directory / "left")
         for words in (

@@ -91,13 +91,12 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         (directory / "accounts.toml").write_text("".join(accounts))
         next_hop = Controller(Busy(), hostname="127.0.0.1", port=agent.sink.port)
         next_hop.start()
-        agent.start()
         try:
+            agent.start()
             yield Operated(agent)
         finally:
-            assert agent.process is not None
-            agent.process.kill()
-            agent.process.wait()
+            if not agent.ended():
+                agent.kill_all()
             next_hop.stop()
 
 

@@ -128,7 +128,6 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
             agent, next_hop, authority, stranger, {"starttls": agent.starttls, "implicit": agent.implicit, "auto": auto}
         )
     finally:
-        if agent.process is not None:
-            agent.process.kill()
-            agent.process.wait()
+        if not agent.ended():
+            agent.kill_all()
         next_hop.stop()
