@@ -193,7 +193,7 @@ port25_check = []
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "relay_agent", *words], capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-m", "relay_agent", *words], capture_output=True, text=True, timeout=90, check=False
         )
 
     def submit(self, body: str, *, implicit: bool = False, recipients: tuple[str, ...] = ("bob@beta.test",)) -> str:

@@ -160,7 +160,7 @@ def test_fetchmail_calls_by_etrn(agent: Agent, sink: Sink, postfix: Smarthost) -
         "-v",
     ]
     home = {**os.environ, "FETCHMAILHOME": str(agent.directory)}
-    called = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=home)
+    called = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=home)
     assert "Pending messages for site.test started" in called.stdout, called.stdout + called.stderr
     wait_for(lambda: len(sink.messages()) == 2, what="the mail at the site")
 

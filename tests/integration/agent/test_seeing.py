@@ -255,7 +255,7 @@ def test_an_archive_for_another_program(agent: Agent) -> None:
         [sys.executable, "-m", "relay_agent", "queue", "export", "--all", "--tar", "--config", str(agent.config)],
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=90,
     )
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         assert archive.getnames() == [f"{queue_id}.eml", f"{queue_id}.json"]

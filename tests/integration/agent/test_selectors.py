@@ -89,7 +89,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
         names = ["other", *(f"{action}-{selector}" for action in ACTIONS for selector in SELECTORS)]
         accounts = [f'[[account]]\nname = "{name}"\nhash = "{hashed}"\n' for name in names]
         (directory / "accounts.toml").write_text("".join(accounts))
-        next_hop = Controller(Busy(), hostname="127.0.0.1", port=agent.sink.port)
+        next_hop = Controller(Busy(), hostname="127.0.0.1", port=agent.sink.port, ready_timeout=30.0)
         next_hop.start()
         try:
             agent.start()

@@ -76,7 +76,7 @@ class PostfixInstance:
 
     def _tell(self, what: str) -> subprocess.CompletedProcess[str]:
         command = [program("postfix"), "-c", str(self.directory), what]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def _each_once(settings: str) -> str:

@@ -42,7 +42,13 @@ class NextHop:
         self._arrived: list[Arrived] = []
         self._changed = threading.Condition()
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True, ident="next hop", server_hostname="next.test"
+            self,
+            hostname="127.0.0.1",
+            port=port,
+            enable_SMTPUTF8=True,
+            ident="next hop",
+            server_hostname="next.test",
+            ready_timeout=30.0,
         )
 
     def start(self) -> None:
