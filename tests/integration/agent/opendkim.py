@@ -18,7 +18,7 @@ mount --bind "$1/resolv.conf" /etc/resolv.conf
 "$2" -d -c "$1/nsd.conf" 2>"$1/log" &
 nsd=$!
 trap 'kill $nsd; wait $nsd || true' EXIT
-tries=100
+tries=600
 until grep -q ':0035 ' /proc/net/udp; do
     tries=$((tries - 1))
     [ $tries -gt 0 ] || { cat "$1/log" >&2; exit 99; }
