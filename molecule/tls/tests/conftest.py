@@ -87,7 +87,10 @@ def said(relays: dict[str, Relay]) -> Callable[[str, str], list[dict[str, Any]]]
     """The events of a name in the log of a relay's renewals."""
 
     def events(relay: str, name: str) -> list[dict[str, Any]]:
-        log = relays[relay].host.check_output("journalctl --output=cat --unit=relay-certificate.service")
+        # The service has ended, but journald takes in what it wrote when it comes to it; --sync waits for that.
+        log = relays[relay].host.check_output(
+            "journalctl --sync && journalctl --output=cat --unit=relay-certificate.service"
+        )
         lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
@@ -97,7 +100,8 @@ def said(relays: dict[str, Relay]) -> Callable[[str, str], list[dict[str, Any]]]
 @pytest.fixture(scope="session")
 def issued(on: Callable[[str], Any]) -> Callable[[], int]:
     """How many certificates the authority has issued."""
-    return lambda: int(on("acme").check_output("journalctl --unit=pebble.service --grep='Issued certificate' | wc -l"))
+    count = "journalctl --sync && journalctl --unit=pebble.service --grep='Issued certificate' | wc -l"
+    return lambda: int(on("acme").check_output(count))
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_the_old_one_comes_back_where_a_port_has_no_handshake(
     in_use = relay.host.check_output(_IN_USE)
     make_due(RELAY)
     assert not timer_strikes(RELAY)
-    status = relay.host.run(f"systemctl status --no-pager --full {_UNIT}").stdout
+    status = relay.host.run(f"journalctl --sync; systemctl status --no-pager --full {_UNIT}").stdout
     assert "FAILED: the new certificate does not work: port 587 has no handshake" in status
     assert "the certificate in use stays, and holds until" in status
     assert (relay.host.check_output(_IN_USE), shown(RELAY)) == (in_use, before)
