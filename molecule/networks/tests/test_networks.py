@@ -168,7 +168,8 @@ def test_the_network_changes_in_the_middle_of_a_message(
     laptop.check_output("yes 'a line of the large message' | head -c 3000000 > /root/large; rm -f /root/status")
     slowly = (
         # It would take 15 seconds, and gives up when nothing has gone through for five.
-        f"curl --silent --max-time 40 --limit-rate 200k --speed-time 5 --speed-limit 1 --cacert {AUTHORITY} smtps://{one.relay}:443 "
+        f"curl --silent --max-time 40 --limit-rate 200k --speed-time 5 --speed-limit 1 "
+        f"--cacert {AUTHORITY} smtps://{one.relay}:443 "
         f"--user {one.account}:{passwords[one.account]} --mail-from {one.sender} --mail-rcpt {one.recipient} "
         "--upload-file /root/large"
     )
