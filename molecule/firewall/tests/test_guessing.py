@@ -79,7 +79,7 @@ def test_hostile_notices_shut_nobody_out(on: Callable[[str], Any]) -> None:
         "EOF"
     )
     log = "journalctl --unit postroad-shut-out.service --output cat"
-    # Every one of the hostile ones has been looked at when the last of the junk was refused.
+    # On a busy machine it takes longer until they are looked at; those that come in a second batch have another second.
     host.check_output(f"for try in $(seq 100); do {log} | grep -q notices_refused && break; sleep 0.2; done; sleep 1")
     assert host.check_output(WHO) == before
     assert host.check_output("systemctl is-active postroad-shut-out.service") == "active"
