@@ -7,14 +7,16 @@ Only the standard library is needed to read it, as the supervisor does.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from relay_agent.whole_file import replace_file
+from relay_agent.whole_file import locked_directory, replace_file
 
-__all__ = ["NAME", "Renewals", "read_renewals", "write_renewals"]
+__all__ = ["NAME", "Renewals", "note_proof", "read_renewals", "write_renewals"]
 
 NAME = "renewal.json"
+_LOCKED_WITHIN = 10.0  # seconds; a renewal under way looks at the ports itself, and notes what it saw
 _TEXTS = {"problem", "issued", "authority", "next_key", "unproved", "order"}
 
 
@@ -71,3 +73,20 @@ def read_renewals(directory: Path) -> Renewals | None:
 def write_renewals(directory: Path, renewals: Renewals) -> None:
     """Raises OSError."""
     replace_file(directory / NAME, json.dumps(asdict(renewals), indent=2).encode() + b"\n")
+
+
+def note_proof(directory: Path, in_use: Callable[[], bool], *, within: float = _LOCKED_WITHIN) -> bool:
+    """Note that all ports have shown the certificate in use, where it was put in use unproved; whether that was so.
+
+    in_use: whether what was shown is in use still, asked when no renewal can change it any more. within: seconds that
+    one may go on. Raises OSError, and TimeoutError when it takes longer.
+    """
+    renewals = read_renewals(directory)
+    if renewals is None or not renewals.unproved:
+        return False
+    with locked_directory(directory, within):
+        renewals = read_renewals(directory)
+        if renewals is None or not renewals.unproved or not in_use():
+            return False
+        write_renewals(directory, replace(renewals, unproved=""))
+    return True

@@ -14,7 +14,7 @@ from relay_agent.certificates.agent_unit import AgentUnit
 from relay_agent.certificates.chain import key_digest, read_leaf
 from relay_agent.certificates.handshake import prove as prove_ports
 from relay_agent.certificates.handshake import tls_ports
-from relay_agent.certificates.journal import Renewals, read_renewals
+from relay_agent.certificates.journal import Renewals, note_proof, read_renewals
 from relay_agent.certificates.pairs import Pairs
 from relay_agent.certificates.problem import CertificateError
 from relay_agent.certificates.renewal import Outcome, Renewal
@@ -127,18 +127,32 @@ def prove(arguments: argparse.Namespace) -> int:
     """Look at the ports; 1 when one does not show what is on the disk."""
     config = read_config(arguments.config)
     leaf = read_leaf(_chain(config))
-    ports = [] if drained(arguments.config) else tls_ports(config.listener)
+    closed = drained(arguments.config) is not None
+    ports = [] if closed else tls_ports(config.listener)
     problem = prove_ports(ports, leaf.fingerprint, within=arguments.within)
     if problem:
         raise CertificateError(problem)
+    if not closed:
+        _note_proof(config, leaf.fingerprint)
     numbers = [port.port for port in ports]
     if arguments.json:
         print_json({"ports": numbers, "sha256": leaf.fingerprint})
-    elif drained(arguments.config):
+    elif closed:
         print(f"{leaf.fingerprint} is shown nowhere: this host is drained, and all its ports are closed")
     else:
         print(f"{leaf.fingerprint} is shown on: {', '.join(map(str, numbers)) or 'no port that can be looked at'}")
     return 0
+
+
+def _note_proof(config: Config, fingerprint: str) -> None:
+    """Have ``show`` say at once what was proved, and not at the next look of the timer."""
+    try:
+        note_proof(_directory(config), lambda: read_leaf(_chain(config)).fingerprint == fingerprint)
+    except PermissionError:
+        pass  # anybody may look; only root notes it
+    except OSError as error:  # TimeoutError, too
+        # The proof holds all the same.
+        print(f"the proof could not be noted, the timer's next look does it: {error}", file=sys.stderr)
 
 
 def _outcome_in_words(settings: CertificateSettings, outcome: Outcome, now: float) -> list[str]:

@@ -63,7 +63,8 @@ def add_certificate(commands: Any) -> None:
         f"{_MODULE}:prove",
         "whether the relay's ports show the certificate",
         "Make a TLS handshake with each port of the running agent, and wait until all have shown the certificate that "
-        "is on the disk. Exit status 1 when one does not. A drained relay has no port to look at.",
+        "is on the disk. Exit status 1 when one does not. A drained relay has no port to look at. Run as root, it "
+        "notes that one which was renewed while no port was open has been shown.",
         ["relay-agent certificate prove", "relay-agent certificate prove --within 5"],
     )
     for parser in (renew, prove):

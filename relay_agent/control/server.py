@@ -153,8 +153,10 @@ class ControlServer:
                 return
             await self._serve(reader, writer)
         except (ConnectionError, TimeoutError):
-            pass  # the client went away, or never reads: nothing that it wants to know
+            # The client went away, or never reads. close() would wait for as long as it does not.
+            writer.transport.abort()
         except asyncio.CancelledError:
+            writer.transport.abort()
             if self._server is not None and self._server.is_serving():
                 raise
         finally:

@@ -59,4 +59,4 @@ def test_trace_names_the_relay_and_not_the_traveller(sent: Sent, arrived: Counte
 @pytest.mark.parametrize("relay", ["relay1", "relay2"])
 def test_nothing_stays_in_the_queue(relay: str, relays: dict[str, Relay], arrived: Counter[str]) -> None:
     assert arrived
-    assert relays[relay].queue() == []
+    assert relays[relay].left_in_queue() == []

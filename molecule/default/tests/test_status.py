@@ -35,7 +35,7 @@ def status(directory: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
         env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     told = json.loads(record.read_text()) if record.exists() else {}
     return done.returncode, done.stdout + done.stderr, told

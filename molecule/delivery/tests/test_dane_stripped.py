@@ -2,13 +2,14 @@
 """The TLSA record fits, but no STARTTLS is offered: what somebody in the middle would do."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from lab.topology import Lab
+from lab.topology import Address, Lab
 from traffic.mail_programs import Submission
 from traffic.mailboxes import Mailboxes
 from traffic.relays import Relay
@@ -33,6 +34,7 @@ def stripped(
     wait_in_queue: Callable[[dict[str, Submission]], dict[str, tuple[str, dict[str, Any]]]],
     relays: dict[str, Relay],
     on: Callable[[str], Any],
+    lab: Lab,
 ) -> Stripped:
     """STARTTLS is offered again when the tests get it."""
     mx = on("mx")
@@ -43,10 +45,28 @@ def stripped(
         since = mx.check_output("journalctl --lines=0 --show-cursor | sed -n 's/^-- cursor: //p'")
         sent = send_by_each("signed.test")
         deferred = wait_in_queue(sent)
-        log = mx.check_output("journalctl --output=cat --unit=postfix@-.service --after-cursor=%s", since)
+        log = _log_of_sessions(mx, since, [lab.hosts[relay].address for relay in RELAYS])
     finally:
         mx.check_output("postconf -e smtpd_tls_security_level=may && systemctl restart postfix")
     return Stripped(sent, deferred, log)
+
+
+def _log_of_sessions(mx: Any, since: str, relays: list[Address]) -> str:
+    """What Postfix logged, as soon as a session of each relay has ended there: the relay has its answer before."""
+    deadline = time.monotonic() + 30
+    while True:
+        log: str = mx.check_output(
+            "journalctl --sync && journalctl --output=cat --unit=postfix@-.service --after-cursor=%s", since
+        )
+        if all(_sessions(log, relay) for relay in relays) or time.monotonic() > deadline:
+            return log
+        time.sleep(0.5)
+
+
+def _sessions(log: str, relay: Address) -> list[str]:
+    """The commands of each session of a relay that has ended."""
+    ended = re.findall(r"disconnect from \S*\[(.*)\] (.*)", log)
+    return [commands for address, commands in ended if address in (relay.ipv4, relay.ipv6)]
 
 
 @each_relay
@@ -58,9 +78,7 @@ def test_mail_waits_and_the_reason_is_in_words(relay: str, stripped: Stripped) -
 
 @each_relay
 def test_nothing_goes_in_the_clear(relay: str, stripped: Stripped, lab: Lab, mailboxes: Mailboxes) -> None:
-    here = lab.hosts[relay].address
-    ended = re.findall(r"disconnect from \S*\[(.*)\] (.*)", stripped.log)
-    sessions = [commands for address, commands in ended if address in (here.ipv4, here.ipv6)]
+    sessions = _sessions(stripped.log, lab.hosts[relay].address)
     assert sessions, stripped.log
     for commands in sessions:
         assert "ehlo=1" in commands

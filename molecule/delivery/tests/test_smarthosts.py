@@ -115,4 +115,4 @@ def test_the_first_has_it_again_when_it_is_back(
 
 @pytest.mark.parametrize("relay", RELAYS)
 def test_nothing_stays_in_the_queue(relay: str, relays: dict[str, Relay]) -> None:
-    assert relays[relay].queue() == []
+    assert relays[relay].left_in_queue() == []

@@ -14,11 +14,24 @@ from typing import Any
 
 import pytest
 from lab.topology import Lab
-from traffic.filters import Played
+from traffic.filters import SHUT_OUT, Played
 from traffic.fixtures import CHECKOUT, STATE, lab, laptop, on, passwords, power, relays
 from traffic.relays import Relay
 
-__all__ = ["change", "guess", "guessed", "lab", "laptop", "on", "passwords", "power", "reaches", "relays", "tables"]
+__all__ = [
+    "change",
+    "guess",
+    "guessed",
+    "lab",
+    "laptop",
+    "on",
+    "passwords",
+    "power",
+    "reached",
+    "reaches",
+    "relays",
+    "tables",
+]
 
 SCENARIO = CHECKOUT / "molecule/firewall"
 GUESSES = """
@@ -101,6 +114,21 @@ def reaches(laptop: Any) -> Callable[[str, int], bool]:
 
 
 @pytest.fixture(scope="session")
+def reached(reaches: Callable[[str, int], bool]) -> Callable[..., bool]:
+    """Whether, within 20 seconds, the laptop gets a connection to a port of each address."""
+
+    def connects(port: int, *addresses: str) -> bool:
+        deadline = time.monotonic() + 20
+        while not all(reaches(address, port) for address in addresses):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
+
+    return connects
+
+
+@pytest.fixture(scope="session")
 def guess(laptop: Any) -> Callable[..., list[str]]:
     """Has the laptop give wrong passwords; the codes that it got."""
 
@@ -127,6 +155,11 @@ def guessed(lab: Lab, on: Callable[[str], Any], guess: Callable[..., list[str]])
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(both, ("relay1", "relay2")))
     time.sleep(1)  # notices are gathered for a fifth of a second
+    # On a busy machine it takes longer until relay1 has shut out both addresses.
+    deadline = time.monotonic() + 20
+    sets = [SHUT_OUT.format(version) for version in (4, 6)]
+    while not all("elements" in on("relay1").check_output(each) for each in sets) and time.monotonic() < deadline:
+        time.sleep(0.5)
     return found[0] | found[1]
 
 

@@ -78,7 +78,7 @@ def playbook(start: Callable[..., subprocess.Popen[str]]) -> Playbook:
 
     def run(*arguments: Any, **options: str) -> subprocess.CompletedProcess[str]:
         process = start(*arguments, **options)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, output, "")
 
     return run

@@ -53,10 +53,12 @@ def network(router: Any) -> Network:
             nat = f'iifname != "lo" tcp dport {{ {redirect} }} redirect to :{to}; '
             chains += "chain prerouting { type nat hook prerouting priority dstnat; " + nat + "}\n"
         router.check_output("nft %s", f"table inet walls {{ {chains} }}")
-        if middlebox:
-            router.check_output(f"systemd-run --quiet --unit=middlebox /usr/local/sbin/middlebox {middlebox}")
-            router.check_output("for i in $(seq 50); do ss -Hltn 'sport = :9000' | grep -q . && break; sleep 0.1; done")
         try:
+            if middlebox:
+                program = f"/usr/local/sbin/middlebox {middlebox}"
+                router.check_output(f"systemd-run --quiet --collect --unit=middlebox {program}")
+                listens = "ss -Hltn 'sport = :9000' | grep -q ."
+                router.check_output(f"for i in $(seq 200); do {listens} && exit 0; sleep 0.1; done; exit 1")
             yield
         finally:
             router.check_output("nft delete table inet walls")

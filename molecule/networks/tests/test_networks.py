@@ -167,7 +167,7 @@ def test_the_network_changes_in_the_middle_of_a_message(
     one = compose("relay1", port=443, program="curl")
     laptop.check_output("yes 'a line of the large message' | head -c 3000000 > /root/large; rm -f /root/status")
     slowly = (
-        f"curl --silent --max-time 12 --limit-rate 400k --cacert {AUTHORITY} smtps://{one.relay}:443 "
+        f"curl --silent --max-time 12 --limit-rate 300k --cacert {AUTHORITY} smtps://{one.relay}:443 "
         f"--user {one.account}:{passwords[one.account]} --mail-from {one.sender} --mail-rcpt {one.recipient} "
         "--upload-file /root/large"
     )

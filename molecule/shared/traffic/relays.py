@@ -42,6 +42,16 @@ class Relay:
             time.sleep(0.5)
         return False
 
+    def left_in_queue(self, *, seconds: float = 30.0) -> list[dict[str, Any]]:
+        """What is still in the queue when it is empty or time is up.
+
+        A message lies in its mailbox before the relay has noted that.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := self.queue()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
     def retry(self) -> None:
         """Have everything in the queue tried now."""
         self.host.check_output("relay-agent queue retry --all")
@@ -49,7 +59,8 @@ class Relay:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The events of this name in the agent's log since it was started."""
         started = self.host.check_output(f"systemctl show --property=InvocationID --value {_UNIT}")
-        log = self.host.check_output(f"journalctl --output=cat _SYSTEMD_INVOCATION_ID={started}")
+        # journald takes in what the agent has written when it comes to it; --sync waits for that.
+        log = self.host.check_output(f"journalctl --sync && journalctl --output=cat _SYSTEMD_INVOCATION_ID={started}")
         events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         return [event for event in events if event.get("event") == name]
 

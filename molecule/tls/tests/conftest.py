@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from traffic.fixtures import AUTHORITY, compose, lab, mailboxes, on, passwords, relays, submit
-from traffic.relays import Relay
+from traffic.operator import play
+from traffic.relays import LISTENERS, Relay
 
-__all__ = ["compose", "lab", "mailboxes", "on", "passwords", "relays", "submit"]
+__all__ = ["compose", "lab", "mailboxes", "on", "passwords", "play", "relays", "submit"]
 
 _ROOT = "https://acme.postroad.test:15000/roots/0"
 _RENEWALS = "/etc/postroad/tls/renewal.json"
@@ -28,13 +29,14 @@ def laptop(on: Callable[[str], Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def shown(laptop: Any) -> Callable[..., str]:
-    """Gives the fingerprint of the certificate that a relay shows on port 465; it must hold for the relay's name."""
+    """Gives the fingerprint of the certificate that a relay shows on a port; it must hold for the relay's name."""
 
-    def fingerprint(relay: str) -> str:
+    def fingerprint(relay: str, port: int = 465) -> str:
         name = f"{relay}.postroad.test"
+        begins = "-starttls smtp" if LISTENERS[port] == "starttls" else ""
         trust = f"-CAfile {AUTHORITY} -verify_return_error -verify_hostname {name}"
         text = laptop.check_output(
-            f"openssl s_client -connect {name}:465 -servername {name} {trust} </dev/null 2>/dev/null "
+            f"openssl s_client -connect {name}:{port} -servername {name} {begins} {trust} </dev/null 2>/dev/null "
             "| openssl x509 -noout -fingerprint -sha256"
         )
         return str(text).rpartition("=")[2].replace(":", "").lower()
@@ -85,7 +87,10 @@ def said(relays: dict[str, Relay]) -> Callable[[str, str], list[dict[str, Any]]]
     """The events of a name in the log of a relay's renewals."""
 
     def events(relay: str, name: str) -> list[dict[str, Any]]:
-        log = relays[relay].host.check_output("journalctl --output=cat --unit=relay-certificate.service")
+        # The service has ended, but journald takes in what it wrote when it comes to it; --sync waits for that.
+        log = relays[relay].host.check_output(
+            "journalctl --sync && journalctl --output=cat --unit=relay-certificate.service"
+        )
         lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
@@ -95,7 +100,8 @@ def said(relays: dict[str, Relay]) -> Callable[[str, str], list[dict[str, Any]]]
 @pytest.fixture(scope="session")
 def issued(on: Callable[[str], Any]) -> Callable[[], int]:
     """How many certificates the authority has issued."""
-    return lambda: int(on("acme").check_output("journalctl --unit=pebble.service --grep='Issued certificate' | wc -l"))
+    count = "journalctl --sync && journalctl --unit=pebble.service --grep='Issued certificate' | wc -l"
+    return lambda: int(on("acme").check_output(count))
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def count(relays: dict[str, Relay]) -> Callable[[str], int]:
 def wait_for_count(count: Callable[[str], int]) -> Callable[..., int]:
     """Waits until so many messages are left on a relay, or time is up; how many there are."""
 
-    def wait(relay: str, wanted: int, *, seconds: float = 60.0) -> int:
+    def wait(relay: str, wanted: int, *, seconds: float = 240.0) -> int:
         deadline = time.monotonic() + seconds
         while (found := count(relay)) != wanted and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -108,10 +108,14 @@ def mail_host(on: Callable[[str], Any]) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def arrived(mailboxes: Mailboxes) -> Callable[[str], Counter[str]]:
-    """How often each message whose tag begins so has arrived."""
+def arrived(mailboxes: Mailboxes) -> Callable[[str, int], Counter[str]]:
+    """How often each message whose tag begins so has arrived, as soon as there are so many or time is up.
 
-    def look(prefix: str) -> Counter[str]:
+    The mail host has a queue of its own: a relay's is empty before the last message lies in its mailbox.
+    """
+
+    def look(prefix: str, count: int) -> Counter[str]:
+        mailboxes.wait_for([f"{prefix}-{number}" for number in range(count)], seconds=120)
         found = mailboxes.files()
         return Counter({tag: len(files) for tag, files in found.items() if tag.startswith(f"{prefix}-")})
 

@@ -88,7 +88,7 @@ def test_forward_again_and_the_rest_is_delivered(
     assert wait_for_count("relay1", 0) == 0
 
 
-def test_each_message_arrived_once(arrived: Callable[[str], Counter[str]]) -> None:
-    found = arrived("full")
+def test_each_message_arrived_once(arrived: Callable[[str, int], Counter[str]]) -> None:
+    found = arrived("full", _COUNT)
     assert len(found) == _COUNT
     assert set(found.values()) == {1}

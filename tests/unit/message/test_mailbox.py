@@ -85,10 +85,10 @@ def test_refuses_what_can_be_read_in_two_ways(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["()", '""', "<", ",", "(", "a ", '"\\', "a@b.test,", ";"])
 def test_a_hostile_field_costs_little(piece: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with contextlib.suppress(MailboxError):
         parse_mailboxes((piece * 16_384)[:16_384])
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @given(st.text(alphabet='ab@<>,:;()"\\ .[]=?', max_size=40))

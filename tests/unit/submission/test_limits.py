@@ -75,7 +75,7 @@ async def test_close_lets_who_is_just_speaking_go_on_for_a_moment(monkeypatch: p
     for _ in range(30):
         speaking.last_activity = asyncio.get_running_loop().time()
         await asyncio.sleep(0.02)
-    assert await asyncio.wait_for(closing, 1.0) == 0
+    assert await asyncio.wait_for(closing, 4.0) == 0
 
 
 async def test_who_pauses_between_two_messages_is_sent_to_the_new_workers() -> None:

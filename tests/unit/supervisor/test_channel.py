@@ -80,8 +80,11 @@ async def test_a_replaced_side_loses_no_byte(ends: tuple[socket.socket, socket.s
     left = Channel(again, {}, lambda: None, restored=rest)
     right = Channel(ends[1], side.handlers(), lambda: None)
     right._in += got
-    await left.flush(5)
-    await asyncio.sleep(0.05)
+    await left.flush(30)
+    for _ in range(500):
+        if len(side.notices) >= 3:
+            break
+        await asyncio.sleep(0.01)
     assert [notice["number"] for notice in side.notices] == [0, 1, 2]
     left.close()
     right.close()

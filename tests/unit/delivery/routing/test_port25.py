@@ -23,8 +23,8 @@ async def test_a_greeting_of_any_is_open() -> None:
     server = Scripted()
     async with serving(server) as port:
         started = time.monotonic()
-        assert await _look(port, "127.0.0.9", "127.0.0.1") is State.OPEN
-        assert time.monotonic() - started < 1
+        assert await _look(port, "127.0.0.9", "127.0.0.1", longest=30.0) is State.OPEN
+        assert time.monotonic() - started < 15
 
 
 async def test_silence_refusal_and_a_stranger_are_closed() -> None:
