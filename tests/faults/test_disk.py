@@ -302,7 +302,8 @@ def test_a_damaged_database_waits_for_room_to_be_saved(
     os.truncate(filler.path, filler.path.stat().st_size - (1 << 20))  # for SQLite to begin at all
     agent.launch()
     wait_for(lambda: bool(agent.events("worker_not_started")), 30, "an attempt")
-    said = agent.command("status", "--config", str(agent.config)).stderr
+    said = agent.command("status", "--config", str(agent.config)).stdout
+    assert "waits, and starts a worker once that has passed" in said
     assert re.search(r"queue\.db is damaged: .*needs [67]\.\d MiB in .*, and the disk has [01]\.\d MiB free", said)
     assert (store / "queue.db").read_bytes() == content
     assert not [*store.glob("*.damaged-*"), *store.glob("repair*")]
