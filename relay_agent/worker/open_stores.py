@@ -95,7 +95,7 @@ class OpenStores:
             raise ControlError(FAILED, f"store {number} is in use") from None
         except Exception as error:
             self._not_opened(number, error)
-            raise ControlError(WAITS if passes(error) else FAILED, f"store {number}: {error}") from error
+            raise ControlError(WAITS if passes(error) else FAILED, in_words(error)) from error
         self._unopened.pop(number, None)
         try:
             counts = await store.counts()

@@ -9,7 +9,7 @@ import pytest
 
 from relay_agent.control.client import ControlClient
 from relay_agent.control.handlers import control_handlers, store_handlers
-from relay_agent.control.merge import LocalStore
+from relay_agent.control.merge import LocalStore, StoreCommands
 from relay_agent.control.protocol import BAD_REQUEST, FAILED, NOT_FOUND, ControlError
 from relay_agent.control.server import ControlServer
 from relay_agent.queue.body import MemoryBody
@@ -186,7 +186,7 @@ async def test_the_status_of_a_part_of_the_queue_is_for_those_who_ask_for_it(
         def stream(self, command: str, arguments: dict[str, Any]) -> Any:
             raise NotImplementedError
 
-    parts = [LocalStore(store_handlers(store, agent)), Closed()]
+    parts: list[StoreCommands] = [LocalStore(store_handlers(store, agent)), Closed()]
     server = ControlServer(tmp_path / "t", control_handlers(agent, lambda: parts))
     await server.start()
     client = ControlClient(tmp_path / "t", timeout=10)
