@@ -18,10 +18,10 @@ _MOST_DESTINATIONS = 20
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when an agent runs, 1 when none does."""
+    """0 when an agent runs, 1 when none does or when it cannot open a part of the queue."""
     config = read_config(arguments.config)
     try:
-        status = ControlClient(config.control.socket, timeout=30.0).call("status")
+        status = ControlClient(config.control.socket, timeout=30.0).call("status", partly=not arguments.json)
     except AgentNotRunningError as error:
         if arguments.json:
             print_json({"running": False})
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"running": True, **status})
     else:
         print(_in_words(status))
-    return 0
+    return 1 if status.get("unopened") else 0
 
 
 def _in_words(status: dict[str, Any]) -> str:
@@ -52,9 +52,11 @@ def _in_words(status: dict[str, Any]) -> str:
         lines += ["", table(("listens on", "port", "TLS", "sign-in"), rows, right=("port",)), ""]
     queue = status["queue"]
     lines.append(
-        f"queue: {_many(queue['messages'], 'message')} for {_many(queue['recipients'], 'recipient')}, "
+        ("queue, as far as it is open: " if status.get("unopened") else "queue: ")
+        + f"{_many(queue['messages'], 'message')} for {_many(queue['recipients'], 'recipient')}, "
         f"{size(queue['bytes'])}" + (f", {queue['held']} held" if queue["held"] else "")
     )
+    lines += [style(escape(problem), "red") for problem in status.get("unopened", ())]
     lines.append(f"sessions: {status['sessions']}")
     workers = status.get("workers", [])
     if workers:

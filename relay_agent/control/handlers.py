@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -59,10 +60,20 @@ class Carrier(Protocol):
 def control_handlers(source: StatusSource, stores: Callable[[], Sequence[StoreCommands]]) -> dict[str, Handler]:
     """All commands of a running agent, over the stores that it has at the moment of each call."""
 
-    async def status(_: dict[str, Any]) -> dict[str, Any]:
-        parts = [await store.call("store.status", {}) for store in stores()]
+    async def status(arguments: dict[str, Any]) -> dict[str, Any]:
+        parts, unopened = [], []
+        for answer in await asyncio.gather(
+            *(store.call("store.status", {}) for store in stores()), return_exceptions=True
+        ):
+            if not isinstance(answer, BaseException):
+                parts.append(answer)
+            elif isinstance(answer, ControlError) and arguments.get("partly"):
+                unopened.append(str(answer))
+            else:
+                raise answer  # whoever counts on the numbers is not given those of a part of the queue
         return {
             **await source.status(),
+            **({"unopened": unopened} if unopened else {}),
             "queue": merge_numbers([_NO_MESSAGES, *(part["queue"] for part in parts)]),
             "delivery": merge_delivery([part["delivery"] for part in parts]),
         }

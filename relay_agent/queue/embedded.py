@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from relay_agent.queue.ahead import BringForward
 from relay_agent.queue.body import DISK_REFUSALS, MINIMUM_FREE, FileBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
@@ -241,8 +242,8 @@ class EmbeddedStore:
         count = 0
         after: int | None = 0
         while after is not None:
-            found, after = await self._read(self._reader.put_off_ahead, time.time() + ahead, after)
-            count += await self.mark(found, "due")
+            found, after = await self._read(self._reader.put_off_ahead, time.time(), ahead, after)
+            count += await self._write(BringForward(found)) if found else 0
             await asyncio.sleep(_BETWEEN_GOES)
         return count
 

@@ -84,8 +84,14 @@ def open_free(directory: Path, first: int, on_damage: Callable[[int, str], None]
 
 
 def open_one(directory: Path, number: int, on_damage: Callable[[int, str], None]) -> JournaledStore:
-    """Open one store; on_damage gets its number and what is wrong. Blocks. Raises what JournaledStore raises."""
-    return JournaledStore(directory, number, on_damage=lambda description: on_damage(number, description))
+    """Open one store; on_damage gets its number and what is wrong. Blocks. Raises what JournaledStore raises; an
+    OSError names the file or, where the system did not say which, the store."""
+    try:
+        return JournaledStore(directory, number, on_damage=lambda description: on_damage(number, description))
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(directory / str(number))
+        raise
 
 
 def open_all(directory: Path, patience: float) -> list[JournaledStore]:

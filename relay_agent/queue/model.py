@@ -21,6 +21,7 @@ from typing import Protocol
 
 __all__ = [
     "AWAITS",
+    "HELD_FOR",
     "HELD_UNTIL",
     "SHELVED",
     "Body",
@@ -44,6 +45,9 @@ AWAITS = "AWAITS"
 #: Option of an envelope whose sender had the message held (RFC 4865): when it was to be released, seconds since the
 #: epoch. No parameter of MAIL is kept under this name.
 HELD_UNTIL = "HELD-UNTIL"
+
+#: Option of an envelope with `HELD_UNTIL` whose sender named no time but a number of seconds (HOLDFOR): so many.
+HELD_FOR = "HELD-FOR"
 
 #: Option of a recipient that was put off without an attempt, as memory was for others: when, seconds since the epoch.
 SHELVED = "SHELVED"
@@ -222,7 +226,8 @@ class QueueStore(Protocol):
 
     async def catch_up(self, ahead: float) -> int:
         """Make due now the waiting recipients that were put off when the clock was `ahead` seconds or more ahead of
-        what it is now; returns how many. What the sender has held (`HELD_UNTIL`) stays so."""
+        what it is now; returns how many. What the sender has held (`HELD_UNTIL`) stays so until the time of day that
+        was asked for, and what is held for so many seconds (`HELD_FOR`) for no more than these from now."""
 
     async def delete(self, queue_ids: Sequence[str]) -> int:
         """Remove messages without delivery and without a bounce (the operator asked); returns how many."""

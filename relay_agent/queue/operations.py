@@ -33,6 +33,22 @@ from relay_agent.queue.schema import (
 __all__ = ["Delete", "Hold", "Mark", "MoveIn", "Operation", "Record", "Retry", "Store", "Transaction"]
 
 ResultT = TypeVar("ResultT")
+
+#: When what is to be tried at ?1, which is now, counts as due: with its last attempt or, without one, like new mail.
+#: The present time would lie ahead should the clock be wrong and put right before the attempt.
+_DUE = "next_attempt = max(0.0, min(?1, coalesce(last_attempt, 0.0)))"
+_OF_MESSAGES = " AND message IN (SELECT seq FROM json_each(?2) CROSS JOIN messages ON queue_id = value)"
+_RETRY = "".join(("UPDATE recipients SET ", _DUE, " WHERE state = 0", _OF_MESSAGES))
+_RETRY_SOME = "".join(
+    (
+        "UPDATE recipients SET ",
+        _DUE,
+        " WHERE (message, number) IN (SELECT message, number FROM recipients "
+        "WHERE state = 0 AND next_attempt > ?1 ORDER BY next_attempt LIMIT ?2)",
+    )
+)
+_RELEASE = "".join(("UPDATE recipients SET state = 0, ", _DUE, " WHERE state = 1", _OF_MESSAGES))
+
 _ROWS_AT_ONCE = (32, 8, 1)
 
 
@@ -302,17 +318,9 @@ class Retry(Operation[int]):
         counts = []
         for operation in operations:
             if operation.queue_ids is None:
-                cursor = execute(
-                    "UPDATE recipients SET next_attempt = ?1 WHERE (message, number) IN (SELECT message, number "
-                    "FROM recipients WHERE state = 0 AND next_attempt > ?1 ORDER BY next_attempt LIMIT ?2)",
-                    (operation.now, operation.limit),
-                )
+                cursor = execute(_RETRY_SOME, (operation.now, operation.limit))
             else:
-                cursor = execute(
-                    "UPDATE recipients SET next_attempt = ? WHERE state = 0 AND message IN "
-                    "(SELECT seq FROM json_each(?) CROSS JOIN messages ON queue_id = value)",
-                    (operation.now, json.dumps(operation.queue_ids)),
-                )
+                cursor = execute(_RETRY, (operation.now, json.dumps(operation.queue_ids)))
             counts.append(cursor.rowcount)
         return counts
 
@@ -339,11 +347,7 @@ class Hold(Operation[int]):
         for operation in operations:
             ids = json.dumps(operation.queue_ids)
             if operation.release_at is not None:
-                cursor = execute(
-                    "UPDATE recipients SET state = 0, next_attempt = ? WHERE state = 1 AND message IN "
-                    "(SELECT seq FROM json_each(?) CROSS JOIN messages ON queue_id = value)",
-                    (operation.release_at, ids),
-                )
+                cursor = execute(_RELEASE, (operation.release_at, ids))
             else:
                 status, words = operation.reason or (None, None)
                 cursor = execute(
@@ -369,8 +373,8 @@ class Mark(Operation[int]):
     )
     _STATEMENTS: ClassVar = {
         "held": "".join(("UPDATE recipients SET state = 1 WHERE state = 0", _WHICH)),
-        "released": "".join(("UPDATE recipients SET state = 0, next_attempt = ?1 WHERE state = 1", _WHICH)),
-        "due": "".join(("UPDATE recipients SET next_attempt = ?1 WHERE state = 0", _WHICH)),
+        "released": "".join(("UPDATE recipients SET state = 0, ", _DUE, " WHERE state = 1", _WHICH)),
+        "due": "".join(("UPDATE recipients SET ", _DUE, " WHERE state = 0", _WHICH)),
     }
 
     def __init__(self, recipients: Sequence[tuple[str, int]], state: str, now: float) -> None:

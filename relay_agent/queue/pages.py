@@ -70,6 +70,12 @@ class Pages:
         """Pages there are; the last one may be cut short."""
         return max(-(-len(self.data) // _PAGE), max(self.log, default=0))
 
+    @property
+    def in_use(self) -> int:
+        """Bytes of the pages that are not known to be free."""
+        free, _ = self._free()
+        return (self.count - sum(0 < number <= self.count for number in free)) * _PAGE
+
     def page(self, number: int) -> bytes:
         """A page, filled up with zeros where the file ends. Raises IndexError for one that cannot be."""
         if not 0 < number <= self.count:

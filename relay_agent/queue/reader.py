@@ -194,10 +194,12 @@ class Reader:
             row = self._connection.execute("SELECT created FROM messages ORDER BY queue_id LIMIT 1").fetchone()
         return row[0] if row is not None and isinstance(row[0], float) and 0 <= row[0] < LATEST else None
 
-    def put_off_ahead(self, now: float, after: int) -> tuple[builtins.list[tuple[str, int]], int | None]:
+    def put_off_ahead(
+        self, now: float, ahead: float, after: int
+    ) -> tuple[builtins.list[tuple[str, int, float]], int | None]:
         """One go through what was put off by a clock that was ahead; see `ahead`."""
         with self._lock:
-            return put_off_ahead(self._connection, now, after)
+            return put_off_ahead(self._connection, now, ahead, after)
 
     def next_due(self, after: float) -> float | None:
         """The earliest time later than `after` at which a recipient waits."""

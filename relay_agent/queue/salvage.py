@@ -29,6 +29,7 @@ from relay_agent.queue.directory import StoreDirectory, sync_directory
 from relay_agent.queue.model import QueueDamagedError, new_queue_id
 from relay_agent.queue.pages import Pages, Row
 from relay_agent.queue.repair import Repair
+from relay_agent.queue.room import check_room
 from relay_agent.queue.schema import (
     INSERT_MESSAGE,
     INSERT_RECIPIENT,
@@ -77,16 +78,21 @@ def open_database(directory: StoreDirectory) -> Repair:
     repair = Repair.of(directory)
     if repair.is_unfinished:
         if not repair.saved:
+            repair.fresh.unlink(missing_ok=True)  # its room is needed
+            set_aside = repair.damaged_database.exists()
+            damaged = repair.damaged_database if set_aside else directory.database
+            check_room(directory, damaged, f"{directory.database} was damaged, and is being saved anew from {damaged}")
             repair.tell(f"saving what can be read of {repair.damaged_database} was cut off, and was done again")
     else:
         damage = _damage(directory, repair)
         if damage is None:
             return repair
         damage = printable(damage)
+        repair.fresh.unlink(missing_ok=True)
+        check_room(directory, directory.database, f"{directory.database} is damaged: {damage}")
         log.error("%s is damaged: %s; what can be read of it is being saved", directory.database, damage)
         repair.tell(f"{directory.database} is damaged: {damage}")
         repair.damaged, repair.saved, repair.lost = _free_name(directory, repair.stamp), False, True
-        repair.fresh.unlink(missing_ok=True)
         repair.keep(directory)
     _salvage(directory, repair)
     directory.suspect.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ class EnvelopeCommands(SessionState):
             self.envelope.smtp_utf8 = found.utf8
             self.envelope.mail_options = [key if not value else f"{key}={value}" for key, value in parameters.items()]
             self.mail.options = found.options
-            self.mail.hold_until = found.hold_until
+            self.mail.hold_until, self.mail.hold_for = found.hold_until, found.hold_for
             asked = found.options.get("MT-PRIORITY")
             if asked is not None:
                 given = str(self.rights.priority(int(asked)))

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 from relay_agent.observability import measured
-from relay_agent.queue.model import HELD_UNTIL, Body, Envelope, Message, QueueFullError, Recipient
+from relay_agent.queue.model import HELD_FOR, HELD_UNTIL, Body, Envelope, Message, QueueFullError, Recipient
 from relay_agent.submission.chunks import Chunk, ChunkedContent, parse_chunk_size
 from relay_agent.submission.content import ContentReader
 from relay_agent.submission.incoming import NO_ROOM, IncomingMessage
@@ -120,22 +121,23 @@ class ContentCommands(SessionState):
             if incoming.eight_bit and options.get("BODY") != "BINARYMIME":
                 # Most mail programs send 8-bit text without a word; the next server is told (RFC 6152 3).
                 options = {**options, "BODY": "8BITMIME"}
-            if envelope.hold_until:
-                options = {**options, HELD_UNTIL: f"{envelope.hold_until:.0f}"}
+            held_until = envelope.held_until(time.time())
+            if held_until:
+                options = {**options, HELD_UNTIL: f"{held_until:.0f}"}
+                if envelope.hold_for is not None:
+                    options[HELD_FOR] = f"{envelope.hold_for:.0f}"
             # An id a recipient, once each: a program that names one twice means one copy.
             addresses = list(dict.fromkeys(envelope.rcpt_tos))
             message = Message(
                 queue_id=incoming.queue_id,
                 envelope=Envelope(envelope.mail_from, self.account or "", options),
                 recipients={
-                    number: Recipient(
-                        address, envelope.recipient_options.get(address, {}), next_attempt=envelope.hold_until
-                    )
+                    number: Recipient(address, envelope.recipient_options.get(address, {}), next_attempt=held_until)
                     for number, address in enumerate(addresses)
                 },
                 body=body,
                 created=incoming.started,
-                expires=max(incoming.started, envelope.hold_until) + self.service.config.delivery.retry_for,
+                expires=max(incoming.started, held_until) + self.service.config.delivery.retry_for,
             )
             await self.service.accept(message)
             self.rights.accepted(len(addresses))
@@ -159,7 +161,7 @@ class ContentCommands(SessionState):
             recipients=len(addresses),
             size=body.size,
             message_id=incoming.message_id,
-            held_until=round(envelope.hold_until) or None,
+            held_until=round(held_until) or None,
         )
         self.say(f"250 2.0.0 Queued as {incoming.queue_id}")
 

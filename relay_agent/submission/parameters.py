@@ -43,11 +43,13 @@ class Offer:
 
 @dataclass(slots=True)
 class MailParameters:
-    """What MAIL asked for. options: what the queue keeps. hold_until: seconds since the epoch, 0 for at once."""
+    """What MAIL asked for. options: what the queue keeps. hold_until: seconds since the epoch, 0 for at once. hold_for:
+    seconds, when the sender did not name a time but said for how long."""
 
     options: dict[str, str]
     utf8: bool = False
     hold_until: float = 0.0
+    hold_for: float | None = None
 
 
 def read_mail_parameters(given: Mapping[str, str], offer: Offer) -> MailParameters:
@@ -63,6 +65,7 @@ def read_mail_parameters(given: Mapping[str, str], offer: Offer) -> MailParamete
             if found.hold_until:
                 raise PathError("501 5.5.4 HOLDFOR or HOLDUNTIL, not both")
             found.hold_until = _hold_until(key, value, offer)
+            found.hold_for = float(value) if key == "HOLDFOR" else None
         elif key in _KEPT:
             found.options[key] = _KEPT[key](value, offer)
         else:

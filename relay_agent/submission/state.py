@@ -24,7 +24,7 @@ __all__ = ["MailEnvelope", "SessionState"]
 class MailEnvelope(Envelope):
     """aiosmtpd's envelope, and what the parameters of MAIL and RCPT asked for, keywords in upper case.
 
-    hold_until: seconds since the epoch, 0 for at once.
+    hold_until: seconds since the epoch, 0 for at once. hold_for: seconds, when the sender said for how long.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,15 @@ class MailEnvelope(Envelope):
         self.options: dict[str, str] = {}
         self.recipient_options: dict[str, dict[str, str]] = {}  # by address
         self.hold_until = 0.0
+        self.hold_for: float | None = None
+
+    def held_until(self, now: float) -> float:
+        """When the message is to be released, seconds since the epoch; 0 for at once. now: when it is accepted.
+
+        The clock may have been put back since MAIL: a hold of so many seconds is no longer for that.
+        """
+        until = self.hold_until if self.hold_for is None else min(self.hold_until, now + self.hold_for)
+        return until if until > now else 0.0
 
 
 class SessionState(Sharing):

@@ -23,6 +23,7 @@ __all__ = ["Staff"]
 _QUICK = 1.0  # seconds: a worker that ends so soon is not just replaced, or the host would do nothing else
 _LONGEST_WAIT = 30.0  # seconds
 _LOOKS_FOR_ROOM = 10.0  # seconds between attempts at most while the host lacks room, so long does mail wait for nothing
+_SHOULD_PASS_WITHIN = 60.0  # seconds: what is lacking for longer needs a person
 _ENDS_WITHIN = 60.0  # seconds for a worker that could not start
 _MOST_KILLED = 6  # workers before they take mail; longer, memory is not just short
 _GENERATIONS = 4  # of replaced workers whose sessions go on as they like; those of older ones end after a message
@@ -64,6 +65,7 @@ class Staff:
         self._failed = failed
         self._waits = waits
         self.waiting = ""  # what the host lacks
+        self._waiting_since = (0.0, "")  # monotonic, and as a time of day
         self._quick_ends = 0
         self._killed = 0  # before they took mail
         self.accounts = 0
@@ -127,13 +129,26 @@ class Staff:
         self._log.event("worker_not_started", level="error", pid=worker.pid, error=problem)
         asyncio.get_running_loop().call_later(_ENDS_WITHIN, self._crew.kill, [worker])
         if isinstance(error, ControlError) and error.code == WAITS:
-            self.waiting = problem
-            self._waits(problem)
+            self._keep_waiting(problem)
         elif isinstance(error, ChannelClosedError):
             pass  # what ended it `gone` knows
         elif not self.complete.is_set():
             worker.refused = True
             self._failed(problem)
+
+    def _keep_waiting(self, problem: str) -> None:
+        """For as long as it takes: ended for it, the agent would keep other workers from taking and sending mail. But
+        what lasts is said to last, in status, to systemd and, once, in the log."""
+        now = time.monotonic()
+        if not self.waiting:
+            self._waiting_since = now, time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        since, moment = self._waiting_since
+        if now - since >= _SHOULD_PASS_WITHIN:
+            problem = f"{problem} (since {moment}: this does not look as if it passed by itself)"
+            if self.waiting != problem:
+                self._log.event("worker_waits_long", level="error", problem=problem)
+        self.waiting = problem
+        self._waits(problem)
 
     async def _ended_without_a_word(self, worker: WorkerProcess, status: int) -> None:
         """As a task: what it said last is told first. Killed, by want of memory as a rule, it is just replaced, but

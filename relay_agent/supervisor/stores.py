@@ -28,6 +28,7 @@ class Stores:
         self._crew = crew
         self._look = asyncio.Event()
         self.trouble = ""  # in words: what keeps workers from opening stores for now
+        self.refused: dict[int, str] = {}  # by store, in words: why the last worker that was asked did not open it
         self.empty: set[int] = set()  # nobody has them open, and there is nothing in them
 
     def look(self) -> None:
@@ -43,6 +44,7 @@ class Stores:
         """A worker has opened the store."""
         worker.stores.add(number)
         self.empty.discard(number)
+        self.refused.pop(number, None)
 
     def released(self, worker: WorkerProcess, number: int) -> None:
         """A worker has closed the store, because nothing is left in it."""
@@ -93,8 +95,11 @@ class Stores:
             worker = min(able, key=lambda each: len(each.stores))
             try:
                 adopted = await worker.channel.call("adopt", store=number, within=300.0)
-            except (ControlError, TimeoutError):
-                continue  # in use, by a process that is ending; the next look finds it free
+            except (ControlError, TimeoutError) as error:
+                # In use, by a process that is ending, as a rule: the next look finds it free.
+                self.refused[number] = str(error) or "no answer in time"
+                continue
+            self.refused.pop(number, None)
             if adopted:
                 self.opened(worker, number)
             elif self.holder(number) is None:
@@ -135,9 +140,11 @@ class RemoteStore:
                     "it is opened as soon as that has passed",
                 )
             if time.monotonic() >= deadline:
-                raise ControlError(
-                    FAILED, f"store {self.number} of the queue is open in no worker at the moment; try again"
+                refused = self._stores.refused.get(self.number)
+                because = (
+                    f": {refused}; it is tried again every few seconds" if refused else " at the moment; try again"
                 )
+                raise ControlError(FAILED, f"store {self.number} of the queue is open in no worker{because}")
             self._stores.look()
             await asyncio.sleep(0.1)
 

@@ -22,7 +22,7 @@ from relay_agent.queue.holdings import open_free, open_one
 from relay_agent.queue.journaled import JournaledStore
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import STOPPING
-from relay_agent.worker.passing import passes
+from relay_agent.worker.passing import in_words, passes
 
 __all__ = ["Holding", "OpenStores"]
 
@@ -95,7 +95,7 @@ class OpenStores:
             raise ControlError(FAILED, f"store {number} is in use") from None
         except Exception as error:
             self._not_opened(number, error)
-            raise ControlError(WAITS if passes(error) else FAILED, f"store {number}: {error}") from error
+            raise ControlError(WAITS if passes(error) else FAILED, in_words(error)) from error
         self._unopened.pop(number, None)
         try:
             counts = await store.counts()
@@ -139,7 +139,7 @@ class OpenStores:
 
     def _not_opened(self, number: int, error: Exception) -> None:
         """Tell the log, once: it is tried again every few seconds."""
-        problem = str(error) or type(error).__name__
+        problem = in_words(error)
         if self._unopened.get(number) != problem:
             self._unopened[number] = problem
             self._log.event("queue_not_taken_over", level="error", store=number, problem=problem)

@@ -41,7 +41,7 @@ from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import ORPHANED, REPLACED, STOPPING, Ending
 from relay_agent.worker.lessor import ChannelLessor
 from relay_agent.worker.open_stores import OpenStores
-from relay_agent.worker.passing import passes
+from relay_agent.worker.passing import in_words, passes
 from relay_agent.worker.share import needed_accounts, share
 
 __all__ = ["Worker"]
@@ -138,7 +138,7 @@ class Worker:
             passing = passes(error)
             if not passing and not isinstance(error, _WRONG):
                 _LOG.error("a worker cannot start", exc_info=error)
-            raise ControlError(WAITS if passing else FAILED, str(error) or type(error).__name__) from error
+            raise ControlError(WAITS if passing else FAILED, in_words(error)) from error
 
     async def _begin(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._buckets.restore(arguments["buckets"])

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import smtplib
+import ssl
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.integration.agent.conftest import PASSWORD
 
 from .conftest import PLAIN, Agent, Sink, status, wait_for, wait_until_empty
 from .load import Arrivals, Load
@@ -85,6 +92,56 @@ def test_the_clock_is_put_right_while_no_agent_runs(agent: Agent, sink: Sink, lo
     wait_until_empty(agent)
     Arrivals(sink.directory).check(load, [])
     assert agent.events("clock_was_ahead")
+
+
+def test_what_is_retried_by_a_clock_ahead_goes_when_it_is_right(
+    agent: Agent, sink: Sink, load: Load, clock: Clock
+) -> None:
+    agent.configure("[process]\nworkers = 1", listeners=PLAIN)
+    agent.start()
+    load.start(clients=2, messages=2, pause=0.05)
+    wait_for(lambda: len(load.acknowledged) >= 10, what="mail")
+    load.stop()
+    wait_for(lambda: len(agent.events("deferred")) >= len(load.acknowledged), what="deferrals")
+    assert agent.signal(signal.SIGTERM) == 0
+    clock.set(HOUR)
+    done = subprocess.run(
+        [sys.executable, "-m", "relay_agent", "queue", "retry", "--older", "30m", "--config", str(agent.config)],
+        env={**os.environ, **agent.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    clock.set(0)
+    sink.start()
+    agent.start()
+    wait_until_empty(agent, 20)
+    Arrivals(sink.directory).check(load, [])
+
+
+def test_what_is_held_for_some_seconds_by_a_clock_ahead_is_not_held_longer(
+    agent: Agent, sink: Sink, clock: Clock
+) -> None:
+    agent.configure("[process]\nworkers = 1")
+    sink.start()
+    clock.set(HOUR)
+    agent.start()
+    begun = time.monotonic()
+    context = ssl.create_default_context(cafile=str(agent.certificate.certificate))
+    context.check_hostname = False
+    with smtplib.SMTP("127.0.0.1", agent.starttls, timeout=20) as program:
+        program.starttls(context=context)
+        program.login("alice", PASSWORD)
+        message = "From: alice@alpha.test\nSubject: held\n\ntoken-held-end\n"
+        program.sendmail("alice@alpha.test", ["bob@beta.test"], message, mail_options=["HOLDFOR=20"])
+    clock.set(0)
+    time.sleep(15)
+    assert Arrivals(sink.directory).times == {}
+    wait_until_empty(agent, 30)
+    assert "held" in Arrivals(sink.directory).times
+    assert time.monotonic() - begun > 19
 
 
 def test_sessions_are_not_ended_by_a_jump(agent: Agent, sink: Sink, load: Load, clock: Clock) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from relay_agent.queue.body import FileBody
 from relay_agent.queue.embedded import EmbeddedStore
-from relay_agent.queue.model import Message, QueueFullError
+from relay_agent.queue.model import HELD_FOR, Message, QueueFullError
 
 from .conftest import PASSWORD, Client, Relay, Running, eventually
 
@@ -59,6 +59,7 @@ async def test_a_hold_is_kept_with_the_message(running: Running) -> None:
         assert stored is not None
         assert stored.recipients[0].next_attempt == pytest.approx(stored.released, abs=1)
         assert stored.released == pytest.approx(stored.created + 600, abs=2)
+        assert stored.envelope.options[HELD_FOR] == "600"
         await client.close()
 
 

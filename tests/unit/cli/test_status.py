@@ -87,6 +87,17 @@ async def test_the_status_of_a_running_agent(config: Path, capsys: pytest.Captur
         await server.close()
 
 
+async def test_what_of_the_queue_is_not_open_is_told_with_the_rest(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = "store 0 of the queue is open in no worker: /q/0/queue.db: the disk fails\x1b"
+    assert await shown(config, {**IDLE, "unopened": [problem], "waiting": "the disk fails"}) == 1
+    text = capsys.readouterr().out
+    assert "queue, as far as it is open: 0 messages" in text
+    assert problem.replace("\x1b", "\\x1b") in text
+    assert "waits, and starts a worker once that has passed: the disk fails" in text
+
+
 async def test_an_idle_agent_is_told_in_few_words(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await shown(config, IDLE) == 0
     text = capsys.readouterr().out

@@ -9,8 +9,8 @@ import pytest
 
 from relay_agent.control.client import ControlClient
 from relay_agent.control.handlers import control_handlers, store_handlers
-from relay_agent.control.merge import LocalStore
-from relay_agent.control.protocol import BAD_REQUEST, NOT_FOUND, ControlError
+from relay_agent.control.merge import LocalStore, StoreCommands
+from relay_agent.control.protocol import BAD_REQUEST, FAILED, NOT_FOUND, ControlError
 from relay_agent.control.server import ControlServer
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
@@ -172,6 +172,31 @@ async def test_the_status_has_the_queue_and_the_delivery(client: ControlClient, 
         "queue": {"messages": 1, "recipients": 1, "held": 0, "bytes": 3},
         "delivery": {"in_hand": 0, "destinations_by_state": {}, "quarantined": [], "destinations": []},
     }
+
+
+async def test_the_status_of_a_part_of_the_queue_is_for_those_who_ask_for_it(
+    tmp_path: Path, store: EmbeddedStore, agent: Agent
+) -> None:
+    """Whoever waits for an empty queue must not be given the numbers of what happens to be open."""
+
+    class Closed:
+        async def call(self, command: str, arguments: dict[str, Any]) -> Any:
+            raise ControlError(FAILED, "store 1 is open in no worker: the disk fails")
+
+        def stream(self, command: str, arguments: dict[str, Any]) -> Any:
+            raise NotImplementedError
+
+    parts: list[StoreCommands] = [LocalStore(store_handlers(store, agent)), Closed()]
+    server = ControlServer(tmp_path / "t", control_handlers(agent, lambda: parts))
+    await server.start()
+    client = ControlClient(tmp_path / "t", timeout=10)
+    await put(store, "bob@beta.test")
+    with pytest.raises(ControlError, match="the disk fails"):
+        await call(client, "status")
+    answer = await call(client, "status", partly=True)
+    await server.close()
+    assert answer["unopened"] == ["store 1 is open in no worker: the disk fails"]
+    assert answer["queue"]["messages"] == 1
 
 
 @pytest.mark.parametrize("command", ["reload", "accounts.reload", "dkim.reload"])

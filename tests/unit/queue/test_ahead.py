@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from relay_agent.queue import ahead, embedded
 from relay_agent.queue.embedded import EmbeddedStore
-from relay_agent.queue.model import AWAITS, HELD_UNTIL, SHELVED, Recipient, RecipientState
+from relay_agent.queue.model import AWAITS, HELD_FOR, HELD_UNTIL, SHELVED, Message, Recipient, RecipientState
 from tests.unit.queue.messages import Opened, message
 
 HOUR = 3600.0
@@ -54,6 +55,73 @@ async def test_a_hold_of_the_sender_is_a_time_of_day(store: Opened) -> None:
     await store.store(held)
     assert await store.catch_up(10) == 0
     assert await _due(store) == set()
+
+
+def _held_for(seconds: float, one: Recipient) -> Message:
+    held = message(one)
+    options = {HELD_UNTIL: f"{one.next_attempt:.0f}", HELD_FOR: f"{seconds:.0f}"}
+    held.envelope = replace(held.envelope, options=options)
+    return held
+
+
+async def test_a_hold_of_so_many_seconds_ends_in_so_many_at_the_latest(store: Opened) -> None:
+    now = time.time()
+    long = _held_for(600, Recipient("long@b.test", next_attempt=now + HOUR + 600))
+    right = _held_for(600, Recipient("right@b.test", next_attempt=now + 590))
+    over = _held_for(1, Recipient("over@b.test", attempts=1, last_attempt=now - 60, next_attempt=now + HOUR))
+    shelved = _held_for(1, Recipient("shelved@b.test", {SHELVED: f"{now:.0f}"}, next_attempt=now + HOUR))
+    for one in (long, right, over, shelved):
+        await store.store(one)
+    assert await store.catch_up(10) == 1
+    found = await store.get(long.queue_id)
+    assert found is not None
+    assert found.recipients[0].next_attempt == pytest.approx(time.time() + 600, abs=5)
+    assert await store.catch_up(10) == 0
+    assert await _due(store) == set()
+    for one in (right, over, shelved):
+        assert (found := await store.get(one.queue_id)) is not None
+        assert found.recipients == one.recipients
+
+
+async def _retry(store: Opened, one: Message) -> int:
+    return await store.retry([one.queue_id])
+
+
+async def _retry_all(store: Opened, _: Message) -> int:
+    return await store.retry(None)
+
+
+async def _due_now(store: Opened, one: Message) -> int:
+    return await store.mark([(one.queue_id, number) for number in one.recipients], "due")
+
+
+async def _release(store: Opened, one: Message) -> int:
+    await store.hold([one.queue_id])
+    return await store.release([one.queue_id])
+
+
+async def _release_some(store: Opened, one: Message) -> int:
+    await store.hold([one.queue_id])
+    return await store.mark([(one.queue_id, number) for number in one.recipients], "released")
+
+
+@pytest.mark.parametrize("ask", [_retry, _retry_all, _due_now, _release, _release_some])
+async def test_what_the_operator_asked_for_while_the_clock_was_ahead_is_due(
+    store: Opened, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Opened, Message], Awaitable[int]]
+) -> None:
+    now = time.time()
+    tried = Recipient("tried@b.test", attempts=1, last_attempt=now - 60, next_attempt=now + 2 * HOUR)
+    never = Recipient("never@b.test", next_attempt=now + 2 * HOUR)
+    ahead_of_us = replace(tried, address="ahead@b.test", last_attempt=now + HOUR - 60)
+    one = message(tried, never, ahead_of_us)
+    await store.store(one)
+    everybody = {each.address for each in one.recipients.values()}
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: now + HOUR)
+        assert await ask(store, one) == 3
+        assert await _due(store) == everybody
+    await store.catch_up(10)  # for the one that was attempted by the wrong clock
+    assert await _due(store) == everybody
 
 
 async def test_a_difference_of_seconds_is_none(store: Opened) -> None:

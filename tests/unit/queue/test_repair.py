@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -276,6 +277,65 @@ def test_no_room_for_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert any("was cut off" in notice for notice in notices)
     assert any("40 messages to 40 recipients" in notice for notice in notices)
     assert found(tmp_path) == (kept, [])
+
+
+def everything_in(directory: Path) -> dict[str, bytes]:
+    """What is in a store, but for what SQLite shares between its readers and the log's own preallocated room."""
+    store = directory / "0"
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in store.rglob("*")
+        if path.is_file() and path.name not in ("lock", "queue.db-shm", "queue.db-wal")
+    }
+
+
+@pytest.mark.parametrize("when", ["never begun", "cut off before", "note only"])
+def test_a_salvage_without_room_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """It says how much is lacking, leaves everything as it was, and is done once there is room."""
+    kept = fill(tmp_path, 8)
+    spoil_an_index(tmp_path)
+    if when == "cut off before":
+        cut_off_while_saving(tmp_path, monkeypatch)
+        (tmp_path / "0" / "queue.db.saving").unlink(missing_ok=True)
+    elif when == "note only":
+        with monkeypatch.context() as patched:
+            patched.setattr("relay_agent.queue.salvage._set_aside", Mock(side_effect=Cut))
+            with pytest.raises(Cut):
+                begin(tmp_path)
+    before = everything_in(tmp_path)
+    pages = max(path.stat().st_size for path in (tmp_path / "0").glob("queue.db*") if not path.name.endswith("-wal"))
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreDirectory, "free", lambda _: pages)
+        for _ in range(2):
+            with pytest.raises(
+                QueueFullError, match=r"needs 1\.\d MiB in .*/0, and the disk has 0\.\d MiB free"
+            ) as told:
+                begin(tmp_path)
+            assert "damaged" in str(told.value)
+            assert passes(told.value)
+            assert everything_in(tmp_path) == before
+        patched.setattr(StoreDirectory, "free", lambda _: pages + (1 << 20))
+        begin(tmp_path)
+    messages, _ = found(tmp_path)
+    assert messages == kept
+
+
+def test_room_is_needed_for_the_pages_in_use_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that was large once is saved on a disk that has no room for another of its size."""
+    kept = fill(tmp_path, 8)
+    database = tmp_path / "0" / "queue.db"
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("CREATE TABLE large (content BLOB)")
+    connection.execute("INSERT INTO large VALUES (zeroblob(3000000))")
+    connection.execute("DROP TABLE large")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    spoil_an_index(tmp_path)
+    assert database.stat().st_size > 3_000_000
+    monkeypatch.setattr(StoreDirectory, "free", lambda _: 2_000_000)
+    messages, notices = found(tmp_path)
+    assert messages == kept
+    assert "is damaged" in notices[0]
 
 
 def test_bodies_of_a_database_that_is_gone_are_put_aside_at_every_step(quick: Path) -> None:

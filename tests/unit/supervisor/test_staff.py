@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -233,6 +234,31 @@ async def test_one_that_waits_for_room_is_tried_again_until_there_is_some(yard: 
     await here.settle()
     assert here.staff.complete.is_set()
     assert (here.lacks, here.staff.waiting) == (["no room", ""], "")
+
+
+async def test_what_is_lacking_for_long_is_said_to_need_a_person(
+    yard: Callable[[], Yard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again all the same, and told in the log once, not with each attempt."""
+    here = yard()
+    told = Mock()
+    monkeypatch.setattr(here.staff._log, "event", told)
+    here.answers = [{"accounts": 3}, *[ControlError(WAITS, "the disk fails")] * 4, {"accounts": 3}]
+    here.staff.top_up()
+    await here.settle()
+    assert here.lacks == ["the disk fails"]
+    monkeypatch.setattr(staff, "_SHOULD_PASS_WITHIN", 0.0)
+    for _ in range(4):
+        here.end(here.workers[-1], 1)
+        here.staff.top_up()
+        await here.settle()
+    assert [each[:21] for each in here.lacks] == ["the disk fails", *["the disk fails (since"] * 3, ""]
+    assert "does not look as if it passed by itself" in here.lacks[1]
+    assert here.staff.complete.is_set()
+    assert here.staff.waiting == ""
+    assert here.problems == []
+    events = [each.args[0] for each in told.call_args_list]
+    assert (events.count("worker_waits_long"), events.count("worker_not_started")) == (1, 4)
 
 
 async def test_room_is_looked_for_however_long_there_was_none(

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from relay_agent.control.protocol import ControlError
+from relay_agent.control.protocol import WAITS, ControlError
 from relay_agent.queue.holdings import open_one
+from relay_agent.supervisor import stores as module
 from relay_agent.supervisor.crew import WorkerProcess
 from relay_agent.supervisor.stores import Stores
 
@@ -52,6 +53,33 @@ async def test_one_that_waits_for_room_is_not_waited_for(stores: Stores, tmp_pat
     with pytest.raises(ControlError, match="store 0 of the queue is open in no worker: the disk is full; it is opened"):
         await stores.all()[0].call("store.status", {})
     assert time.monotonic() - begun < 5
+
+
+async def test_why_no_worker_takes_one_over_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a store beyond the number of workers, which none of them starts with."""
+    monkeypatch.setattr(module, "_PATIENCE", 0.5)
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "queue.db").write_text("x")
+    broken = True
+
+    async def answer(command: str, **_: Any) -> Any:
+        if command == "store":
+            return {"queue": {"messages": 1}}
+        assert command == "adopt"
+        if broken:
+            raise ControlError(WAITS, "/q/3/queue.db: the disk fails")
+        return True
+
+    worker = WorkerProcess(1, 1001, cast("Any", SimpleNamespace(call=answer)), {0}, 0.0, ready=True)
+    stores = Stores(tmp_path, cast("Any", SimpleNamespace(workers=[worker])))
+    looking = asyncio.create_task(stores.run(0.05))
+    words = "store 3 of the queue is open in no worker: /q/3/queue.db: the disk fails; it is tried again"
+    with pytest.raises(ControlError, match=words):
+        await stores.all()[0].call("store.status", {})
+    broken = False
+    assert await stores.all()[0].call("store.status", {}) == {"queue": {"messages": 1}}
+    assert stores.refused == {}
+    looking.cancel()
 
 
 def test_one_that_is_open_counts_whatever_is_in_it(tmp_path: Path) -> None:
