@@ -161,7 +161,7 @@ def _moving(config: Config, *, stopped: bool = False) -> Iterator[None]:
     # Imported as whoever started us: the queue's owner may not be able to read this Python.
     from relay_agent.queue import moving, older, parcel  # noqa: F401
     from relay_agent.queue.directory import StoreLockedError
-    from relay_agent.queue.holdings import QueueLock
+    from relay_agent.queue.lock import QueueLock
     from relay_agent.queue.model import QueueDamagedError, QueueFullError
     from relay_agent.queue.schema import StoreVersionError
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from relay_agent.config.schema import Config
-from relay_agent.control.handlers import queue_handlers
 from relay_agent.control.history import find_messages
 from relay_agent.control.operator import Office
 from relay_agent.control.server import Handler
+from relay_agent.control.store_commands import queue_handlers
 from relay_agent.dkim.places import DkimError
 from relay_agent.dkim.signer import Signer
 from relay_agent.history.keeping import begin_history, history_directory
 from relay_agent.observability.log import MailLog
 from relay_agent.queue.directory import StoreLockedError as InUseError
-from relay_agent.queue.holdings import QueueLock, open_all
+from relay_agent.queue.holdings import open_all
 from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.lock import QueueLock
 from relay_agent.queue.model import QueueDamagedError, QueueFullError
 from relay_agent.queue.schema import StoreVersionError
 

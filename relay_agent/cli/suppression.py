@@ -156,7 +156,7 @@ def _call(config: Config, command: str, **arguments: Any) -> Any:
 async def _without_agent(config: Config, command: str, arguments: dict[str, Any]) -> Any:
     from relay_agent.control.suppression_view import suppression_handlers
     from relay_agent.queue.directory import StoreLockedError
-    from relay_agent.queue.holdings import QueueLock
+    from relay_agent.queue.lock import QueueLock
     from relay_agent.suppression.book import Book
 
     try:

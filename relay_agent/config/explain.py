@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Sequence
@@ -152,6 +151,8 @@ def _table(location: tuple[str | int, ...]) -> str:
 
 
 def _unknown_key(location: tuple[str | int, ...]) -> str:
+    import difflib  # here: every process of an agent loads this module, and none of them a misspelt key
+
     model = _model_at(location[:-1])
     known = sorted(model.model_fields) if model else []
     near = difflib.get_close_matches(str(location[-1]).lower(), known, n=1, cutoff=0.6)

@@ -18,6 +18,7 @@ __all__ = [
     "HostTrouble",
     "Outcome",
     "Scope",
+    "UnresolvedError",
     "cause_of_reply",
     "judge",
     "judge_error",
@@ -90,6 +91,14 @@ class HostTrouble(Exception):
     """A host takes nothing now; `outcome` says why. Another host of the destination may do."""
 
     def __init__(self, outcome: Deferred) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
+
+
+class UnresolvedError(Exception):
+    """DNS gave no host to go to; `outcome` says whether for now or for good."""
+
+    def __init__(self, outcome: Deferred | Failed) -> None:
         super().__init__(outcome.text)
         self.outcome = outcome
 

@@ -16,7 +16,7 @@ from aiodns import error as codes
 
 from relay_agent.config.schema import parse_resolver
 from relay_agent.delivery.domain import ascii_domain, literal_address
-from relay_agent.delivery.outcome import Deferred, Failed, Scope
+from relay_agent.delivery.outcome import Deferred, Failed, Scope, UnresolvedError
 from relay_agent.delivery.reply import printable
 from relay_agent.observability import measured
 
@@ -31,14 +31,6 @@ _MOST_HOSTS = 50  # MX records used of one domain
 _MOST_ADDRESSES = 16  # of one host
 _MOST_TEXTS = 50  # TXT records at one name
 _ADDRESS_RECORDS = (pycares.ARecordData, pycares.AAAARecordData)
-
-
-class UnresolvedError(Exception):
-    """DNS gave no host to go to; `outcome` says whether for now or for good."""
-
-    def __init__(self, outcome: Deferred | Failed) -> None:
-        super().__init__(outcome.text)
-        self.outcome = outcome
 
 
 @dataclass(slots=True, frozen=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from relay_agent.queue.directory import StoreDirectory, sync_directory
-from relay_agent.queue.holdings import store_numbers
+from relay_agent.queue.lock import store_numbers
 from relay_agent.queue.model import QueueDamagedError, new_queue_id
 from relay_agent.queue.older import close_all, schema_of
 from relay_agent.queue.parcel import Entry, contents, unpack

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relay_agent.queue.directory import StoreDirectory
-from relay_agent.queue.holdings import open_all, store_numbers
+from relay_agent.queue.holdings import open_all
+from relay_agent.queue.lock import store_numbers
 from relay_agent.queue.model import QueueDamagedError
 from relay_agent.queue.schema import APPLICATION_ID, SCHEMA_VERSION, StoreVersionError, connect
 

@@ -6,8 +6,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
-from relay_agent.delivery.resolve import Resolver, UnresolvedError
+from relay_agent.delivery.outcome import UnresolvedError
+
+if TYPE_CHECKING:
+    from relay_agent.delivery.resolve import Resolver
 
 __all__ = ["own_addresses", "public", "source_addresses"]
 

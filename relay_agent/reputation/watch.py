@@ -9,15 +9,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_agent.config.schema import Config
+from relay_agent.delivery.outcome import UnresolvedError
 from relay_agent.delivery.reply import printable
-from relay_agent.delivery.resolve import Resolver, UnresolvedError
 from relay_agent.observability import measured
 from relay_agent.observability.log import EventLog
 from relay_agent.reputation.addresses import own_addresses
 from relay_agent.reputation.lists import NEVER_LISTED, judge, question, shown_list
+
+if TYPE_CHECKING:
+    from relay_agent.delivery.resolve import Resolver
 
 __all__ = ["Finding", "ReputationWatch"]
 
@@ -29,7 +32,7 @@ _LONGEST_REASON = 300  # characters
 _chance = random.Random()  # noqa: S311
 
 Address = IPv4Address | IPv6Address
-OwnAddresses = Callable[[Resolver, str], Awaitable[Sequence[Address]]]
+OwnAddresses = Callable[["Resolver", str], Awaitable[Sequence[Address]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,9 @@ class ReputationWatch:
 
     async def look(self) -> None:
         """One round. Resolvers that do not answer make findings without an answer, and no exception."""
+        # Here: the supervisor has no other use for the DNS library, and most relays name no list.
+        from relay_agent.delivery.resolve import Resolver
+
         reputation = self._config.reputation
         resolver = Resolver(self._config.delivery.resolvers, self._config.hostname)
         try:

@@ -110,6 +110,8 @@ class ReadSide(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are not by class
+        if self._high_water == _HIGH_WATER:
+            self.known()  # since before there was a transport: behind a balancer, or where TLS may come first
         if self.session is None:
             self.session = self._create_session()
             self.session.peer = transport.get_extra_info("peername")

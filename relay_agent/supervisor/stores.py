@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from relay_agent.control.protocol import FAILED, MOVED, NOT_FOUND, ControlError
-from relay_agent.queue.holdings import store_numbers
+from relay_agent.queue.lock import store_numbers
 from relay_agent.supervisor.channel import ChannelClosedError
 from relay_agent.supervisor.crew import Crew, WorkerProcess
 

@@ -21,7 +21,7 @@ from relay_agent.notify import notify, notify_reloading
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.open_files import allow_open_files
 from relay_agent.queue.directory import StoreLockedError
-from relay_agent.queue.holdings import QueueLock
+from relay_agent.queue.lock import QueueLock
 from relay_agent.reputation.watch import ReputationWatch
 from relay_agent.submission.listeners import ListenError
 from relay_agent.supervisor.certificate import CertificateWatch

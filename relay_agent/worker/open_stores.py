@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay_agent.config.schema import Config
-from relay_agent.control.handlers import store_handlers
 from relay_agent.control.operator import Office
 from relay_agent.control.protocol import FAILED, MOVED, WAITS, ControlError
 from relay_agent.control.server import Handler
+from relay_agent.control.store_commands import store_handlers
 from relay_agent.delivery.collection import site_handlers
 from relay_agent.delivery.dispatcher import Dispatcher
 from relay_agent.dkim.signer import Signer

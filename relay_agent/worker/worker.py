@@ -38,6 +38,7 @@ from relay_agent.supervisor.channel import Channel
 from relay_agent.supervisor.sites import Sites
 from relay_agent.supervisor.spending import SharedBuckets
 from relay_agent.suppression.desk import SuppressionDesk
+from relay_agent.worker.collecting import collect_and_freeze
 from relay_agent.worker.ending import ORPHANED, REPLACED, STOPPING, Ending
 from relay_agent.worker.lessor import ChannelLessor
 from relay_agent.worker.open_stores import OpenStores
@@ -191,6 +192,7 @@ class Worker:
                 os.set_inheritable(fd, False)
                 acceptor = Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
                 self._acceptors.append(acceptor)
+        collect_and_freeze()
         for acceptor in self._acceptors:
             acceptor.start()
         service = self._service

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from relay_agent.accounts.store import AccountsError, parse_accounts, render
 from relay_agent.config.load import ConfigError, parse_config
-from relay_agent.control.handlers import queue_handlers
 from relay_agent.control.protocol import FAILED, ControlError
 from relay_agent.control.server import ControlServer
+from relay_agent.control.store_commands import queue_handlers
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.directory import StoreDirectory
 from relay_agent.queue.model import Counts, Envelope, Message, Recipient

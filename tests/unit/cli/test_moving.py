@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from relay_agent.cli.main import main
-from relay_agent.queue.holdings import QueueLock
 from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.lock import QueueLock
 from relay_agent.queue.older import schema_of
 from tests.unit.queue.messages import message
 

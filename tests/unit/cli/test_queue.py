@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from relay_agent.cli.main import main
-from relay_agent.control.handlers import queue_handlers
 from relay_agent.control.server import ControlServer
+from relay_agent.control.store_commands import queue_handlers
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from relay_agent.cli.main import main
-from relay_agent.queue.holdings import QueueLock
+from relay_agent.queue.lock import QueueLock
 from tests.feedback import feedback_report
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from relay_agent.control.client import ControlClient
-from relay_agent.control.handlers import control_handlers, store_handlers
+from relay_agent.control.handlers import control_handlers
 from relay_agent.control.merge import LocalStore, StoreCommands
 from relay_agent.control.protocol import BAD_REQUEST, FAILED, NOT_FOUND, ControlError
 from relay_agent.control.server import ControlServer
+from relay_agent.control.store_commands import store_handlers
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id

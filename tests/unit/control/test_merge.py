@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from relay_agent.control.handlers import queue_handlers
 from relay_agent.control.merge import merge_delivery
 from relay_agent.control.protocol import NOT_FOUND, ControlError
+from relay_agent.control.store_commands import queue_handlers
 from relay_agent.queue.body import MemoryBody
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.model import Envelope, Message, Recipient, new_queue_id

@@ -13,8 +13,8 @@ from typing import IO, Any
 import pytest
 
 from relay_agent.queue import moving
-from relay_agent.queue.holdings import store_numbers
 from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.lock import store_numbers
 from relay_agent.queue.model import Envelope, Message, Recipient, RecipientState, Update
 from relay_agent.queue.moving import Arrival, arrive, forget, leave, leaving, snapshot
 from relay_agent.queue.parcel import ParcelError, write_parcel

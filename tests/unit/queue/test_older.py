@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from relay_agent.queue.embedded import EmbeddedStore
-from relay_agent.queue.holdings import QueueLock
 from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.lock import QueueLock
 from relay_agent.queue.model import QueueDamagedError
 from relay_agent.queue.older import REVERSALS, close_all, downgrade, schema_of
 from relay_agent.queue.schema import MIGRATIONS, SCHEMA_VERSION, StoreVersionError

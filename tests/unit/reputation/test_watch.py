@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from relay_agent.config.schema import Config
-from relay_agent.delivery.outcome import Deferred
-from relay_agent.delivery.resolve import Resolver, UnresolvedError
+from relay_agent.delivery import resolve
+from relay_agent.delivery.outcome import Deferred, UnresolvedError
+from relay_agent.delivery.resolve import Resolver
 from relay_agent.observability.log import EventLog
 from relay_agent.reputation import watch as module
 from relay_agent.reputation.watch import ReputationWatch
@@ -58,7 +59,7 @@ class World:
             async def close(self) -> None:
                 world.closed += 1
 
-        monkeypatch.setattr(module, "Resolver", Asked)
+        monkeypatch.setattr(resolve, "Resolver", Asked)
 
     def watch(self, own: Sequence[str] = (), **reputation: Any) -> ReputationWatch:
         config = Config.model_validate(

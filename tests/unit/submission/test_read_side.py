@@ -92,11 +92,11 @@ class Store:
 class Bench:
     """A session on a wire."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config_text: str = CONFIG) -> None:
         self.store = Store(directory)
         self.log = io.StringIO()
         verifier = Verifier({})
-        config = parse_config(CONFIG, "test.toml")
+        config = parse_config(config_text, "test.toml")
         self.service = SubmissionService(
             config, cast(QueueStore, self.store), self.store, verifier, MailLog(self.log), None
         )
@@ -158,6 +158,31 @@ async def test_commands_behind_a_commit_wait_for_it(bench: Bench) -> None:
     assert b"".join(wire.writes).endswith(b"250 2.0.0 OK\r\n221 2.0.0 Bye\r\n")
     assert wire.closed
     session.connection_lost(None)
+
+
+@pytest.mark.parametrize(("client", "most"), [("127.0.0.1", 100_000), ("192.0.2.1", 16_384)])
+async def test_a_trusted_client_behind_a_balancer_is_read_in_large_blocks(
+    tmp_path: Path, client: str, most: int
+) -> None:
+    bench = Bench(tmp_path, CONFIG.replace('auth = "none"', 'auth = "none"\nproxy_from = ["198.51.100.1"]'))
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    read: asyncio.Queue[int] = asyncio.Queue()
+    with far:
+        session = bench.make()
+        take = session.data_received
+
+        def taken(data: bytes) -> None:
+            read.put_nowait(len(data))
+            take(data)
+
+        session.data_received = taken  # type: ignore[method-assign]
+        far.sendall(f"PROXY TCP4 {client} 127.0.0.1 50000 2525\r\n".encode() + b"x" * 100_000)
+        session.accepted(near, ("198.51.100.1", 50000))
+        assert await asyncio.wait_for(read.get(), 10) == most
+        cast(asyncio.Transport, session.transport).abort()
+        await asyncio.sleep(0)
+    assert session.transport is None
 
 
 async def test_nothing_is_read_while_the_client_does_not_read(bench: Bench) -> None:
