@@ -12,6 +12,11 @@ from ansible.utils.display import Display
 from ansible_collections.postroad.relay.plugins.plugin_utils.drain_progress import Progress, what_to_do
 
 MODULE = "postroad.relay.queue_state"
+ARGUMENTS: dict[str, Any] = {
+    "until_empty": {"type": "bool", "default": False},
+    "patience": {"type": "int", "default": 300},
+    "required": {"type": "bool", "default": False},
+}
 _EVERY = 2.0  # seconds
 
 
@@ -23,10 +28,10 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """See the module's documentation."""
         super().run(tmp, task_vars)
-        arguments = self._task.args
+        _, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         host = str((task_vars or {}).get("inventory_hostname", "the host"))
-        waits = _true(arguments.get("until_empty", False)) and not self._task.check_mode
-        progress = Progress(host, float(arguments.get("patience", 300)))
+        waits = options["until_empty"] and not self._task.check_mode
+        progress = Progress(host, options["patience"])
         found = self._look(task_vars, retry=waits)
         while waits and not found.get("failed") and found["messages"]:
             line, more = progress.seen(found["messages"], found["held"], time.monotonic())
@@ -41,7 +46,7 @@ class ActionModule(ActionBase):
         if found["empty"]:
             return found | {"msg": f"{host}: no mail is left"}
         words = f"{host} still has {found['words']}"
-        if _true(arguments.get("required", False)) and not self._task.check_mode:
+        if options["required"] and not self._task.check_mode:
             return found | {"failed": True, "msg": f"{words}. {what_to_do(host, found['held'], found['leaving'])}"}
         return found | {"msg": words}
 
@@ -50,7 +55,3 @@ class ActionModule(ActionBase):
             module_name=MODULE, module_args={"retry": retry}, task_vars=task_vars
         )
         return found
-
-
-def _true(value: object) -> bool:
-    return str(value).lower() in ("true", "yes", "1", "on")

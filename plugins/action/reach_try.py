@@ -4,11 +4,22 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.plugins.action import ActionBase
-from ansible_collections.postroad.relay.plugins.plugin_utils.reach.program import ReachError, answer, command, program
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.bounded import launcher
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.program import (
+    ReachError,
+    answer,
+    command,
+    most_said,
+    program,
+    time_for,
+)
 from ansible_collections.postroad.relay.plugins.plugin_utils.reach.relays import relays_of
 
 ARGUMENTS: dict[str, Any] = {
@@ -38,15 +49,25 @@ class ActionModule(ActionBase):
                 return result | {"failed": True, "msg": f"relay_reach_ports: {port} is no port (expected 1 to 65535)"}
         relays = relays_of(options["hosts"], known["hostvars"], options["listeners"], options["ports"])
         asked = [{"name": one.name, "host": one.host, "ports": list(one.ports)} for one in relays]
-        done = self._low_level_execute_command(
-            command(self._interpreter(known, vantage)),
-            sudoable=False,
-            in_data=program(asked, options["authorities"], options["within"]),
-        )
+        with tempfile.TemporaryDirectory(prefix="reach-", dir=C.DEFAULT_LOCAL_TMP) as scratch:
+            self._bound(Path(scratch), len(relays), options["within"])
+            done = self._low_level_execute_command(
+                command(self._interpreter(known, vantage)),
+                sudoable=False,
+                in_data=program(asked, options["authorities"], options["within"]),
+            )
         try:
-            return result | answer(vantage, done["rc"], done["stdout"], done["stderr"])
+            return result | answer(vantage, done["rc"], done["stdout"], done["stderr"], options["hosts"])
         except ReachError as error:
             return result | {"failed": True, "msg": str(error)}
+
+    def _bound(self, scratch: Path, relays: int, within: float) -> None:
+        """Have ssh cut off when it says more, or takes longer, than an answer can: Ansible knows no such limit."""
+        if self._connection.transport != "ssh":
+            return  # the controller itself, or containers of it; their answer is measured when it is there
+        executable = str(self._connection.get_option("ssh_executable"))
+        bounded = launcher(scratch / "ssh", executable, most=most_said(relays), within=time_for(relays, within))
+        self._connection.set_option("ssh_executable", bounded)
 
     def _interpreter(self, known: Mapping[str, Any], vantage: str) -> str:
         """The Python that is named for the vantage; "" when it is to be looked for."""

@@ -122,7 +122,7 @@ class AgentReader:
     def read(self) -> dict[str, Any]:
         """Everything, JSON-ready. Times in seconds, since the epoch where they are moments."""
         reading: dict[str, Any] = {"read_at": time.time(), **self._release(), **self._configuration()}
-        if reading["release"] is None and reading["settings"] is None:
+        if reading["release"] is None and reading["settings"] is None and not self._problems:
             return reading | {"installed": False, "problems": ["no agent is installed here"]}
         reading |= {"installed": True, "units": self._units(), "agent": None, "queue": None, "counts": None}
         with ThreadPoolExecutor() as pool:
@@ -151,6 +151,8 @@ class AgentReader:
             described: dict[str, Any] = {}
             if current is not None:
                 described = json.loads((store.path(current) / "release.json").read_text(encoding="utf-8"))
+                if not isinstance(described, Mapping):
+                    raise ReleaseError(f"release.json of {current} describes none")
         except (OSError, ValueError, ReleaseError) as error:
             self._problems.append(f"the release in use cannot be read: {error}")
             return {"release": None}
@@ -172,14 +174,20 @@ class AgentReader:
         nothing: dict[str, Any] = {"settings": None, "digest": None, "by_hand": False, "secrets": {}, "certificate": ""}
         path = self._etc / "agent.toml"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # as the agent reads it
             config = tomllib.loads(text)
+            settings, certificate = comparable_settings(config), self._certificate(config)
         except FileNotFoundError:
             return nothing
         except (OSError, ValueError) as error:
             self._problems.append(f"{path}: {error}")
             return nothing
-        settings = comparable_settings(config)
+        except (AttributeError, TypeError):
+            # TOML, and not of the agent: nobody but a person with an editor writes that.
+            self._problems.append(
+                f"{path}: it is no configuration; `relay-agent check-config {path}` says what is wrong"
+            )
+            return nothing
         applied = AppliedStore(self._opt / "applied").load()
         return {
             "settings": settings,
@@ -187,7 +195,7 @@ class AgentReader:
             # What the last deployment left; somebody has edited the file where it is not that any more.
             "by_hand": applied is not None and applied.config != hashlib.sha256(text.encode()).hexdigest(),
             "secrets": self._secrets(),
-            "certificate": self._certificate(config),
+            "certificate": certificate,
         }
 
     def _secrets(self) -> dict[str, str]:

@@ -97,6 +97,12 @@ class AgentRemoval:
                 f"another relay.{held} To throw it away, say relay_decommission_discard_mail=true."
             )
 
+    def planned(self, *, discard_mail: bool) -> list[str]:
+        """What `remove` would say; nothing changes. Raises RemovalError."""
+        self.check(discard_mail=discard_mail)
+        kept = [self._kept(self._aside("<time>"))] if self._damaged() else []
+        return [*map(str, self.leftovers()), *kept]
+
     def remove(self, *, discard_mail: bool) -> list[str]:
         """Stop and remove everything; what was removed. Raises RemovalError, before anything is gone.
 
@@ -149,16 +155,25 @@ class AgentRemoval:
                 "`relay-agent failover join` on the next host of its name."
             )
 
+    def _damaged(self) -> list[Path]:
+        return [path for pattern in _DAMAGED for path in sorted(self._queue_directory.glob(pattern))]
+
+    def _aside(self, when: str) -> Path:
+        return self._queue_directory.parent.with_name(f"postroad.damaged-{when}")
+
+    @staticmethod
+    def _kept(aside: Path) -> str:
+        return f"(kept: {aside}, mail that could not be read)"
+
     def _set_damaged_aside(self) -> list[str]:
-        state = self._queue_directory.parent
-        damaged = [path for pattern in _DAMAGED for path in sorted(self._queue_directory.glob(pattern))]
+        damaged = self._damaged()
         if not damaged:
             return []
-        aside = state.with_name(f"postroad.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        aside = self._aside(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         aside.mkdir(mode=0o700)
         for number, path in enumerate(damaged):
             path.rename(aside / f"{number}-{path.name}")
-        return [f"(kept: {aside}, mail that could not be read)"]
+        return [self._kept(aside)]
 
     def _remove_table(self) -> None:
         """Our table of the packet filter; nobody else's."""

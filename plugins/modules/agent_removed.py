@@ -53,8 +53,7 @@ def main() -> None:
     discard_mail = module.params["discard_mail"]
     try:
         if module.check_mode:
-            removal.check(discard_mail=discard_mail)
-            removed = [str(path) for path in removal.leftovers()]
+            removed = removal.planned(discard_mail=discard_mail)
         else:
             removed = removal.remove(discard_mail=discard_mail)
     except (RemovalError, OSError) as error:

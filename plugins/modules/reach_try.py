@@ -12,6 +12,8 @@ description:
     TLS, up to the point where a mail program would sign in. Judges nothing; M(postroad.relay.reach_report) does.
   - Runs on the host that the task is delegated to. It needs Python 3.11 or later there and nothing else, no root, and
     writes no file; the program comes by standard input.
+  - What the host says over SSH is cut off, and the task fails, beyond 4 MB and half a megabyte for each relay, or
+    after a minute and twice the time that the relays take.
 options:
   hosts:
     description: The relays, by their inventory names.

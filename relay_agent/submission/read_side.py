@@ -14,19 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, Protocol, cast
 
-from aiosmtpd.smtp import SMTP
-
 from relay_agent.observability import measured
-from relay_agent.observability.log import EventLog
-from relay_agent.queue.model import Committed
 from relay_agent.submission.lines import LineReader, LineTooLongError
-from relay_agent.submission.stepping import Rest
+from relay_agent.submission.stepping import SessionEndedError, Stepping
 from relay_agent.submission.transport import PlainTransport
 
-__all__ = ["Content", "ReadSide", "SessionEndedError"]
+__all__ = ["Content", "ReadSide"]
 
 _LONGEST_COMMAND = 2048  # bytes with CRLF: RFC 5321's 512 and what its extensions add
 _LONGEST_AUTH = 12_288  # bytes of an AUTH line or answer (RFC 4954 4.5)
@@ -38,10 +33,6 @@ _TURN = 200  # replies of one client before the others have their turn
 _PROGRESS = 1024  # bytes of content that are a sign of life
 
 
-class SessionEndedError(Exception):
-    """The client went away while a command waited for it."""
-
-
 class Content(Protocol):
     """Input that is no command."""
 
@@ -49,14 +40,13 @@ class Content(Protocol):
         """Take what there is of it from the front of `buffer`; True once it is complete."""
 
 
-class ReadSide(SMTP):
+class ReadSide(Stepping):
     """One session's connection: bytes in, commands stepped, replies out.
 
     Made by `relay_agent.submission.session.session_factory`, which copies what `SMTP.__init__` works out
     once instead of working it out for every connection.
     """
 
-    events: EventLog
     _high_water = _LOW_WATER  # bytes; a session's own once it is `known`
 
     def begin(self) -> None:
@@ -64,7 +54,7 @@ class ReadSide(SMTP):
         self._in = bytearray()
         self._lines = LineReader()
         self._out: list[bytes] = []
-        self._step_task: asyncio.Future[None] | None = None  # what the command under way is, or waits for
+        self._step_task = None
         self._content: Content | None = None
         self._line_waiter: asyncio.Future[bytes] | None = None
         self._held = False  # a TLS handshake is under way
@@ -303,63 +293,7 @@ class ReadSide(SMTP):
             return
         self._step(getattr(self, name)(text.strip(" ") or None))
 
-    def _step(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a command until it first waits; only then does it cost a task."""
-        try:
-            future = coroutine.send(None)
-        except (StopIteration, SessionEndedError):
-            return
-        except Exception as error:
-            self._step(self._command_failed(error))
-            return
-        if type(future) is Committed:
-            # The one wait of every message: no task for it.
-            future._asyncio_future_blocking = False
-            self._step_task = future
-            future.add_done_callback(partial(self._go_on, coroutine))
-        else:
-            self._spawn(Rest(coroutine, future).finish())
-
-    def _go_on(self, coroutine: Coroutine[Any, Any, None], committed: asyncio.Future[None]) -> None:
-        self._step_task = None
-        self._step(coroutine)
-        if self._step_task is None and self.transport is not None:
-            self._pump()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._step_task = self.loop.create_task(self._run(coroutine))
-
-    async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            await coroutine
-        except SessionEndedError:
-            pass
-        except Exception as error:
-            await self._command_failed(error)
-        finally:
-            self._step_task = None
-        if self.transport is not None:
-            self._pump()
-
-    async def _command_failed(self, error: Exception) -> None:
-        try:
-            self.say(await self.handle_exception(error))
-        except Exception as its_own:
-            self.say(await ReadSide.handle_exception(self, its_own))
-
-    async def handle_exception(self, error: Exception) -> str:
-        """aiosmtpd's hook: the reply to a command that failed. This one tells the log, and the client nothing."""
-        problem = f"{type(error).__name__}: {error}"
-        self.events.event("command_failed", level="error", peer=self.peer_address, error=problem)
-        return "451 4.3.0 Something went wrong here; try again later"
-
     # ---- what commands use ----------------------------------------------------------------------------
-
-    @property
-    def peer_address(self) -> str:
-        """The client's IP address in text form, "" when unknown."""
-        peer: Any = self.session.peer if self.session is not None else None
-        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     def say(self, reply: str) -> None:
         """Queue a reply line; it is written when the batch of commands is through."""

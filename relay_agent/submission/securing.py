@@ -11,7 +11,8 @@ import socket
 import ssl
 from typing import cast
 
-from relay_agent.submission.read_side import ReadSide, SessionEndedError
+from relay_agent.submission.read_side import ReadSide
+from relay_agent.submission.stepping import SessionEndedError
 from relay_agent.submission.tls import handshake_problem
 from relay_agent.submission.transport import PlainTransport
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["SIGNALS", "check_command", "program", "received_state", "release", "replace_program"]
 
@@ -57,7 +57,7 @@ def received_state() -> dict[str, Any] | None:
     return state
 
 
-def replace_program(state: dict[str, Any], descriptors: Iterable[int]) -> None:
+def replace_program(state: dict[str, Any], descriptors: Iterable[int]) -> NoReturn:
     """Become the current release. Does not return.
 
     Raises OSError when that is not possible; everything is as before then.

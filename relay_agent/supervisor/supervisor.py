@@ -17,7 +17,7 @@ import relay_agent
 from relay_agent.board import Board
 from relay_agent.control.handlers import control_handlers
 from relay_agent.control.server import ControlServer, Handler
-from relay_agent.notify import notify, notify_reloading
+from relay_agent.notify import notify
 from relay_agent.observability.log import MailLog, route_standard_logging
 from relay_agent.open_files import allow_open_files
 from relay_agent.queue.directory import StoreLockedError
@@ -29,8 +29,9 @@ from relay_agent.supervisor.crew import Crew, WorkerProcess
 from relay_agent.supervisor.monitoring import Monitoring, State
 from relay_agent.supervisor.patience import hold_off
 from relay_agent.supervisor.ports import Ports
-from relay_agent.supervisor.replacement import SIGNALS, received_state, release, replace_program
-from relay_agent.supervisor.settings import Settings, changed_beyond_reload, check_release, host_warnings
+from relay_agent.supervisor.reload import Reload, read_anew
+from relay_agent.supervisor.replacement import SIGNALS, received_state, replace_program
+from relay_agent.supervisor.settings import Settings, host_warnings
 from relay_agent.supervisor.shared import Shared
 from relay_agent.supervisor.sites import site_commands
 from relay_agent.supervisor.staff import Staff
@@ -56,7 +57,6 @@ class Supervisor:
         self._lock = lock
         self._log = log
         self._state = state
-        self._release = release()
         self._crew = Crew(self._commands, self._worker_gone)
         self._stores = Stores(settings.config.queue.directory, self._crew)
         self._shared = Shared(self._crew, lambda: self._settings.config.policy)
@@ -67,11 +67,6 @@ class Supervisor:
         self._past: Counter[str] = Counter()  # of workers that have ended
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
-        self._reloading = False
-        self._reload_again = False
-        self._reloads = {"done": 0, "refused": 0}
-        self._refused: list[str] = []  # why the last reload came to nothing
-        self._reload_is_stuck = False
         self._failure = ""
         self._monitoring = Monitoring(settings.config, self._crew, self._stores.empty, log, self._monitored)
         self._staff = Staff(
@@ -86,6 +81,15 @@ class Supervisor:
             spawn_task=self._in_background,
             failed=self._not_started,
             waits=self._waits,
+        )
+        self._reload = Reload(
+            settings,
+            log,
+            stop=self._stop,
+            complete=self._staff.complete,
+            waiting=lambda: self._staff.waiting,
+            spawn_task=self._in_background,
+            replace=self._replace,
         )
 
     async def run(self) -> int:
@@ -143,17 +147,12 @@ class Supervisor:
                 hostname=config.hostname,
                 workers=self._settings.workers,
             )
-        elif self._settings.problems:
-            self._reload_refused(self._settings.problems)
         else:
-            self._reloads["done"] += 1
-            self._refused = []
-            self._log.event("reloaded", version=relay_agent.__version__, accounts=self._staff.accounts)
+            self._reload.replaced(self._staff.accounts)
         if self._settings.drained is not None:
             self._log.event("drained", level="warning", because=self._settings.drained.because)
         self._notify_running()
-        if self._reload_again:
-            self._reload_in_task()
+        self._reload.ask_if_wanted()
 
     def _notify_running(self) -> None:
         if self._settings.drained is not None:
@@ -185,7 +184,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_or_exit, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_in_task)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.ask_in_task)
         loop.add_signal_handler(signal.SIGCHLD, self._crew.reap)
         # An earlier program of this process has blocked them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -219,7 +218,7 @@ class Supervisor:
 
     def _not_started(self, problem: str) -> None:
         if self._state is not None:
-            self._reload_stuck(f"the new workers do not start: {problem}")
+            self._reload.stuck(f"the new workers do not start: {problem}")
             notify("READY=1", "STATUS=The previous workers go on: the new ones do not start")
         elif not any(each.ready for each in self._crew.workers):
             # At the first start a person looks on: say it, and end.
@@ -238,16 +237,9 @@ class Supervisor:
                 self._notify_running()
             return
         if self._state is not None and not self._staff.complete.is_set():
-            self._reload_stuck(f"the new workers wait: {problem}")
+            self._reload.stuck(f"the new workers wait: {problem}")
         ready = sum(each.ready for each in self._crew.workers)
         notify("READY=1", f"STATUS=Waits, with {ready} workers that take mail: {problem}")
-
-    def _reload_stuck(self, problem: str) -> None:
-        """The workers of before go on until new ones start, which is tried again and again; told once."""
-        if not self._reload_is_stuck:
-            self._reload_is_stuck = True
-            self._reloads["refused"] += 1
-        self._refused = [problem]
 
     def _commands(self, worker: WorkerProcess) -> dict[str, Any]:
         """What a worker may ask for."""
@@ -303,10 +295,10 @@ class Supervisor:
             "version": relay_agent.__version__,
             "pid": os.getpid(),
             "uptime": time.time() - self._started,
-            "reloading": self._reloading or self._reload_again or not self._staff.complete.is_set(),
-            "reloads": {**self._reloads, "problems": self._refused},
+            "reloading": self._reload.under_way,
+            "reloads": self._reload.told(),
             "waiting": self._staff.waiting,
-            "program": self._release[0],
+            "program": self._reload.release[0],
             "config_sha256": self._settings.digest,
             **listening(config.listener, self._settings.drained),
             "suppressed": self._suppressing.book.counts().total(),
@@ -316,68 +308,21 @@ class Supervisor:
             **await workers_status(self._crew.workers, self._past),
         }
 
-    async def reload_accounts(self) -> str | None:
-        """Let all workers read the accounts anew, after `relay-agent account`; nothing else changes.
+    async def reload(self) -> str | None:
+        """See `Reload.ask`."""
+        return await self._reload.ask()
 
-        Returns None, or what is wrong in words.
-        """
-        return await self._read_anew("accounts")
+    async def reload_accounts(self) -> str | None:
+        """After `relay-agent account`; see `read_anew`."""
+        return await read_anew("accounts", self._crew.workers, self._log)
 
     async def reload_keys(self) -> str | None:
-        """Let all workers read the DKIM keys anew, after `relay-agent dkim`; otherwise as `reload_accounts`."""
-        return await self._read_anew("dkim")
+        """After `relay-agent dkim`; see `read_anew`."""
+        return await read_anew("dkim", self._crew.workers, self._log)
 
-    async def _read_anew(self, what: str) -> str | None:
-        answers = await asyncio.gather(
-            *(each.channel.call(f"{what}.reload") for each in self._crew.workers if each.ready), return_exceptions=True
-        )
-        problems = next((answer for answer in answers if isinstance(answer, list) and answer), None)
-        if problems is not None:
-            self._log.event("reload_refused", level="error", problems=problems)
-            return "\n".join(problems)
-        self._log.event(f"{what}_reloaded")
-        return None
+    # ---- the handing-over to the next program of this process -----------------------------------------
 
-    # ---- reload ---------------------------------------------------------------------------------------
-
-    def _reload_in_task(self) -> None:
-        self._in_background(self.reload())
-
-    async def reload(self) -> str | None:
-        """Become the current release with the current configuration, accounts and certificate.
-
-        Returns what is wrong in words; nothing changes then. None: the replacement has begun, and is done when
-        the status says so. A reload during a reload is done after it.
-        """
-        if self._stop.is_set():
-            return "the agent is stopping"
-        if self._reloading or not self._staff.complete.is_set():
-            self._reload_again = True
-            if self._staff.waiting:
-                return f"the reload is done when the workers have started, and they wait: {self._staff.waiting}"
-            return None
-        self._reloading, self._reload_again = True, False
-        notify_reloading()
-        problems = await check_release(self._settings.path, changed=release() != self._release)
-        if not problems:
-            problems = changed_beyond_reload(self._settings)
-        if problems:
-            self._reloading = False
-            self._reload_refused(problems)
-            notify("READY=1", "STATUS=Running with the previous configuration: the new one has problems")
-            if self._reload_again:
-                self._reload_in_task()
-            return "\n".join(problems)
-        # In a task of its own: who asked over the control socket is answered first.
-        self._in_background(self._replace())
-        return None
-
-    def _reload_refused(self, problems: list[str]) -> None:
-        self._reloads["refused"] += 1
-        self._refused = problems
-        self._log.event("reload_refused", level="error", problems=problems)
-
-    async def _replace(self) -> None:
+    async def _replace(self) -> str:
         listening = await self._control.detach(2.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):
@@ -385,7 +330,7 @@ class Supervisor:
                     await worker.channel.flush(2.0)
         if self._stop.is_set():
             listening.close()
-            return
+            return ""
         self._log.flush()
         metrics = await self._monitoring.detach()
         crew, descriptors = self._crew.detach()
@@ -402,7 +347,7 @@ class Supervisor:
             "metrics": self._monitoring.export(),
             "started": self._started,
             "empty": sorted(self._stores.empty),
-            "reloads": self._reloads,
+            "reloads": self._reload.export(),
         }
         kept = [*descriptors, *metrics, listening.fileno(), self._lock.fd, *self._ports.descriptors]
         try:
@@ -412,9 +357,7 @@ class Supervisor:
             self._control = ControlServer(self._settings.config.control.socket, self._handlers(), listening=listening)
             await self._control.start()
             await self._monitoring.start()
-            self._reloading = False
-            self._reload_refused([f"cannot start the current release: {error}"])
-            notify("READY=1", "STATUS=Running as before: the current release cannot be started")
+            return f"cannot start the current release: {error}"
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._crew.restore(state)
@@ -424,7 +367,7 @@ class Supervisor:
         self._certificate.restore(state.get("certificate", {}))
         self._monitoring.restore(state.get("metrics"))
         self._started = state["started"]
-        self._reloads.update(state.get("reloads", {}))
+        self._reload.restore(state.get("reloads", {}))
         self._stores.empty.update(state["empty"])
         self._crew.reap()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.postroad.relay.plugins.plugin_utils.agent_package import ROOT
 from ansible_collections.postroad.relay.plugins.plugin_utils.plain_words import plain
+from ansible_collections.postroad.relay.plugins.plugin_utils.reach.bounded import CUT
 
-__all__ = ["OLDEST_PYTHON", "ReachError", "answer", "command", "program"]
+__all__ = ["OLDEST_PYTHON", "ReachError", "answer", "command", "most_said", "program", "time_for"]
 
 OLDEST_PYTHON = (3, 11)
 # In the order in which each finds what it imports.
@@ -19,6 +20,10 @@ _MODULES = ("", "probe", "probe.attempt", "probe.wire", "probe.tries", "probe.va
 _NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
 _BEGIN = "postroad-reach:"
 _LONGEST = 300  # characters of what a vantage says in place of an answer
+# Bytes of an answer; a relay of eight ports over both families takes 150,000, most of them certificates.
+_MOST, _MOST_OF_A_RELAY = 4 << 20, 1 << 19
+_RELAYS_AT_ONCE = 6  # as relay_agent/probe/vantage.py has it
+_SLACK = 60.0  # seconds for the connection and a slow machine
 
 # Runs with any Python 3, to say that it is too old.
 _LOADER = """\
@@ -60,12 +65,30 @@ def program(relays: Sequence[Mapping[str, Any]], authorities: str, within: float
     return json.dumps({"modules": modules, "begin": _BEGIN, "request": request}).encode("ascii")
 
 
-def answer(vantage: str, status: int, output: str, errors: str) -> dict[str, Any]:
-    """What the vantage found: `python` and `relays`. status, output, errors: of the command. Raises ReachError.
+def most_said(relays: int) -> int:
+    """How many bytes a vantage may say of so many relays."""
+    return _MOST + relays * _MOST_OF_A_RELAY
+
+
+def time_for(relays: int, within: float) -> float:
+    """How many seconds a vantage has for so many relays at most, as they are told to take `within` seconds each."""
+    return _SLACK + 2 * within * -(-relays // _RELAYS_AT_ONCE)
+
+
+def answer(vantage: str, status: int, output: str, errors: str, asked: Collection[str]) -> dict[str, Any]:
+    """What the vantage found: `python` and `relays`. status, output, errors: of the command; asked: the relays' names.
+    Raises ReachError.
 
     A vantage is a stranger's laptop at worst: of what it says nothing else becomes part of a task's result, in which
     Ansible would take facts and hosts for its inventory from it.
     """
+    said_too_much = max(len(output), len(errors)) > most_said(len(asked))
+    if status == CUT or said_too_much:
+        why = f"it said more than {most_said(len(asked))} bytes" if said_too_much else _last(errors) or "it was cut off"
+        raise ReachError(
+            f"{vantage} could not try the ports: {why}, which is more than the answer of an honest vantage takes: look "
+            "what answers SSH there, or look from another host (relay_reach_from)"
+        )
     # Whatever a login shell says before is not ours. What comes behind is, and quotes servers that may say anything.
     _, begun, told = output.partition(_BEGIN)
     told = told.strip()
@@ -82,7 +105,9 @@ def answer(vantage: str, status: int, output: str, errors: str) -> dict[str, Any
     if status or not isinstance(found, dict) or not isinstance(found.get("relays"), dict):
         last = _last(errors) or _last(output) or "it said nothing"
         raise ReachError(f"{vantage} could not try the ports (exit status {status}): {last}")
-    return {"python": str(found.get("python", ""))[:_LONGEST], "relays": found["relays"]}
+    # Names that nobody asked for would only fill Ansible's memory.
+    tried = {name: told for name, told in found["relays"].items() if name in asked}
+    return {"python": str(found.get("python", ""))[:_LONGEST], "relays": tried}
 
 
 def _last(text: str) -> str:

@@ -64,7 +64,7 @@ class Publisher:
         self.refused: list[str] = []
 
     def publish(self, zone: str, records: Sequence[Record]) -> None:
-        """Bring a zone's records to what is wanted. Raises NameServerError."""
+        """Bring a zone's records to what is wanted. Raises NameServerError; `ours` has what was done until then."""
         steps = [self._compared(zone, record) for record in records]
         self.told += [sentence for step in steps if (sentence := _sentence(step.judged))]
         todo = [step for step in steps if step.judged.add or step.judged.remove]
@@ -81,8 +81,10 @@ class Publisher:
                 self._send(zone, todo)
                 refused = self._read_back(zone, todo)
         for step in steps:
-            if step not in refused:
+            if step not in todo:
                 self._remember(step)
+        for step in refused:
+            self._forget(step)
 
     def _compared(self, zone: str, record: Record) -> _Step:
         found = self._server.survey(record.owner, record.kind, frozenset(record.values), zone=zone)
@@ -92,15 +94,19 @@ class Publisher:
 
     def _send(self, zone: str, todo: Sequence[_Step]) -> None:
         for start in range(0, len(todo), _MOST_IN_A_MESSAGE):
+            sent = todo[start : start + _MOST_IN_A_MESSAGE]
             changes = [
                 Change(each.record.owner, each.record.kind, each.add, each.remove, _ttl(each, found), found)
-                for each, found in todo[start : start + _MOST_IN_A_MESSAGE]
+                for each, found in sent
             ]
             if not self._server.update(zone, changes):
                 raise NameServerError(
                     f"{self._server.host}: somebody changed the zone {zone} at the same moment; nothing of this step "
                     "was done. Run it again."
                 )
+            # At once: what comes after it may fail, and then nobody would know that these are from here.
+            for step in sent:
+                self._remember(step)
 
     def _read_back(self, zone: str, todo: Sequence[_Step]) -> list[_Step]:
         """Those that the server did not do, after it had its time; each is in `refused` in words."""
@@ -127,6 +133,12 @@ class Publisher:
         there = (step.found.values - judged.remove) | judged.add
         # What was there before us and is wanted, too, is ours from now on: nobody else has a use for it.
         self.ours[place] = there & (frozenset(record.values) | self.ours.get(place, frozenset()))
+
+    def _forget(self, step: _Step) -> None:
+        """After all the server did not do it: what of the name is from here is as it was."""
+        place = (step.judged.record.owner, step.judged.record.kind)
+        before = self._published.get(place, frozenset())
+        self.ours[place] = (self.ours.get(place, frozenset()) - step.judged.add) | before
 
 
 def _done(judged: Judged, answer: Answer) -> bool:

@@ -18,7 +18,8 @@ from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, BOGUS_LIMIT, SMTP, syntax
 
 from relay_agent.delivery.content import END_OF_DATA, stuffed
 from relay_agent.submission.content import ContentReader
-from relay_agent.submission.read_side import Content, ReadSide, SessionEndedError
+from relay_agent.submission.read_side import Content, ReadSide
+from relay_agent.submission.stepping import SessionEndedError
 
 __all__ = ["StockCommands"]
 

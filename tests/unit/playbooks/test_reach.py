@@ -54,6 +54,20 @@ def test_from_the_group_of_vantages_one_of_which_is_away(tmp_path: Path) -> None
     assert [each["relay"] for each in told["relays"]] == ["two"]
 
 
+def test_a_vantage_that_floods_costs_its_own_column_alone(tmp_path: Path) -> None:
+    flood = tmp_path / "flood"
+    flood.write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    flood.chmod(0o755)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hostile = {"ansible_host": "192.0.2.1", "ansible_ssh_executable": str(flood)}
+    rc, output, told = reach(tmp_path, "--limit", "two", vantages={"here": local, "hostile": hostile})
+    assert rc != 0
+    here, there = told["vantages"]
+    assert here["problem"] is None, output
+    assert there["problem"].startswith("hostile could not try the ports: it said more than ")
+    assert "\0" not in output
+
+
 def test_check_mode_writes_nothing_and_the_exit_status_is_settable(tmp_path: Path) -> None:
     rc, output, told = reach(tmp_path, "--check", "-e", "relay_reach_fail_on=never", "-e", "relay_reach_ports=2,3")
     assert (rc, told) == (0, {}), output

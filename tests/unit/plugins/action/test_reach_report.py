@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""reach_report and reach_try: what they show and write, when they fail, what they document."""
+"""What reach_report shows and writes, when it fails, what it documents."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.postroad.relay.plugins.action import reach_report, reach_try
-from ansible_collections.postroad.relay.plugins.modules import reach_report as report_documentation
-from ansible_collections.postroad.relay.plugins.modules import reach_try as try_documentation
+from ansible_collections.postroad.relay.plugins.action import reach_report
+from ansible_collections.postroad.relay.plugins.modules import reach_report as reach_report_documentation
 
 from tests.unit.plugins.reach_example import LISTENERS, authority, relays, seen, tried
 
@@ -65,71 +61,10 @@ def test_what_fails_the_run(ends: dict[str, Any], fail_on: str, failed: bool) ->
         assert result["msg"].startswith("a: see the table above")
 
 
-class Vantage:
-    """A connection to a host that is this one."""
-
-    def __init__(self, transport: str) -> None:
-        self.transport = transport
-        self._shell = SimpleNamespace(tmpdir="")
-
-
-def look(
-    monkeypatch: pytest.MonkeyPatch, transport: str, *, ports: Sequence[int] = (), **delegated: str
-) -> tuple[dict[str, Any], list[str]]:
-    """The plugin's result, and the commands that it ran."""
-    commands: list[str] = []
-
-    def execute(self: Any, command: str, sudoable: bool, in_data: bytes) -> dict[str, Any]:
-        assert sudoable is False
-        commands.append(command)
-        done = subprocess.run(["/bin/sh", "-c", command], input=in_data, capture_output=True)
-        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
-
-    monkeypatch.setattr(reach_try.ActionModule, "_low_level_execute_command", execute)
-    listeners = [{"port": 1, "tls": "starttls"}]
-    arguments = {"hosts": ["a"], "vantage": "home", "listeners": listeners, "within": 3.0, "ports": list(ports)}
-    task = SimpleNamespace(args=arguments, check_mode=True, async_val=0, diff=False)
-    plugin = reach_try.ActionModule(task, Vantage(transport), SimpleNamespace(), None, None, None)
-    known = {"hostvars": {"a": {"relay_agent_hostname": "localhost"}}, "ansible_delegated_vars": {"home": delegated}}
-    return plugin.run(task_vars=known), commands
-
-
-def test_the_controller_looks_with_its_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    result, (command,) = look(monkeypatch, "local", ansible_python_interpreter="/usr/bin/old")
-    assert command.startswith(f"for python in {sys.executable} ")
-    assert {each["end"] for each in result["relays"]["a"]["attempts"]} == {"refused"}
-    assert result["changed"] is False
-
-
-def test_a_vantage_looks_with_the_inventory_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, (command,) = look(monkeypatch, "ssh", ansible_python_interpreter="/opt/python/bin/python3")
-    assert command.startswith("for python in /opt/python/bin/python3 python3.14 ")
-    _, (command,) = look(monkeypatch, "ssh", ansible_python_interpreter="auto_silent")
-    assert command.startswith("for python in python3.14 ")
-
-
-def test_what_cannot_look_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach_try, "command", lambda interpreter: "cat >/dev/null; echo gone away >&2; exit 3")
-    result, _ = look(monkeypatch, "ssh")
-    assert result["failed"] is True
-    assert result["msg"] == "home could not try the ports (exit status 3): gone away"
-
-
-@pytest.mark.parametrize("port", [0, 65536])
-def test_what_is_no_port_is_told_before_anybody_looks(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    result, commands = look(monkeypatch, "ssh", ports=[443, port])
-    assert (result["failed"], commands) == (True, [])
-    assert result["msg"] == f"relay_reach_ports: {port} is no port (expected 1 to 65535)"
-
-
-@pytest.mark.parametrize(
-    ("documentation", "arguments"),
-    [(report_documentation, reach_report.ARGUMENTS), (try_documentation, reach_try.ARGUMENTS)],
-)
-def test_the_documentation_has_every_option(documentation: Any, arguments: dict[str, Any]) -> None:
-    options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert options.keys() == arguments.keys()
-    for name, spec in arguments.items():
+def test_the_documentation_has_every_option() -> None:
+    options = yaml.safe_load(reach_report_documentation.DOCUMENTATION)["options"]
+    assert options.keys() == reach_report.ARGUMENTS.keys()
+    for name, spec in reach_report.ARGUMENTS.items():
         assert options[name].get("default") == spec.get("default"), name
         assert options[name]["type"] == spec["type"], name
-    assert yaml.safe_load(documentation.RETURN)
+    assert yaml.safe_load(reach_report_documentation.RETURN)
