@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,9 +70,13 @@ def test_the_version_is_there_at_once() -> None:
 
 
 def test_it_says_so_when_there_is_no_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (["status"], ["queue", "list"], ["account", "list"], ["serve"]):
-        assert main([*command, "--config", str(tmp_path / "agent.toml")]) == 2
-        assert f"{tmp_path}/agent.toml: cannot be read: no such file" in capsys.readouterr().err
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])  # `serve` leaves SIGHUP blocked, as a process of its own may
+    try:
+        for command in (["status"], ["queue", "list"], ["account", "list"], ["serve"]):
+            assert main([*command, "--config", str(tmp_path / "agent.toml")]) == 2
+            assert f"{tmp_path}/agent.toml: cannot be read: no such file" in capsys.readouterr().err
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
