@@ -66,6 +66,7 @@ class Staff:
         self._waits = waits
         self.waiting = ""  # what the host lacks
         self._waiting_since = (0.0, "")  # monotonic, and as a time of day
+        self._waits_long = False
         self._quick_ends = 0
         self._killed = 0  # before they took mail
         self.accounts = 0
@@ -142,10 +143,12 @@ class Staff:
         now = time.monotonic()
         if not self.waiting:
             self._waiting_since = now, time.strftime("%Y-%m-%d %H:%M:%S %Z")
+            self._waits_long = False
         since, moment = self._waiting_since
         if now - since >= _SHOULD_PASS_WITHIN:
             problem = f"{problem} (since {moment}: this does not look as if it passed by itself)"
-            if self.waiting != problem:
+            if not self._waits_long:
+                self._waits_long = True
                 self._log.event("worker_waits_long", level="error", problem=problem)
         self.waiting = problem
         self._waits(problem)

@@ -243,16 +243,20 @@ async def test_what_is_lacking_for_long_is_said_to_need_a_person(
     here = yard()
     told = Mock()
     monkeypatch.setattr(here.staff._log, "event", told)
-    here.answers = [{"accounts": 3}, *[ControlError(WAITS, "the disk fails")] * 4, {"accounts": 3}]
+    here.answers = [{"accounts": 3}, *(ControlError(WAITS, f"only {n} MB left") for n in range(4)), {"accounts": 3}]
     here.staff.top_up()
     await here.settle()
-    assert here.lacks == ["the disk fails"]
+    assert here.lacks == ["only 0 MB left"]
     monkeypatch.setattr(staff, "_SHOULD_PASS_WITHIN", 0.0)
     for _ in range(4):
         here.end(here.workers[-1], 1)
         here.staff.top_up()
         await here.settle()
-    assert [each[:21] for each in here.lacks] == ["the disk fails", *["the disk fails (since"] * 3, ""]
+    assert [each[:21] for each in here.lacks] == [
+        "only 0 MB left",
+        *(f"only {n} MB left (since" for n in (1, 2, 3)),
+        "",
+    ]
     assert "does not look as if it passed by itself" in here.lacks[1]
     assert here.staff.complete.is_set()
     assert here.staff.waiting == ""
