@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         progress = Progress(host, options["patience"])
         found = self._look(task_vars, retry=waits)
         while waits and not found.get("failed") and found["messages"]:
-            line, more = progress.seen(found["messages"], found["held"], time.monotonic())
+            line, more = progress.seen(found["messages"], found["recipients"], found["held"], time.monotonic())
             if line:
                 Display().display(f"    {line}")
             if not more:

@@ -18,17 +18,22 @@ class Progress:
     patience: float
     _began: float | None = field(default=None, init=False)
     _first: int = field(default=0, init=False)
+    _only_held: float | None = field(default=None, init=False)  # since when
     _told: tuple[float, int] = field(default=(0.0, -1), init=False)
 
-    def seen(self, messages: int, held: int, now: float) -> tuple[str, bool]:
+    def seen(self, messages: int, recipients: int, held: int, now: float) -> tuple[str, bool]:
         """A line for the operator, "" for none, and whether to go on waiting. `now` is of a clock that never goes back.
 
-        When only held mail is left, or all of it is, waiting ends: it does not leave by itself. (held: recipients.)
+        Waiting ends when all `recipients` that are left have been held for a while: those do not leave by themselves.
         """
         if self._began is None:
             self._began, self._first = now, messages
         gone, passed = self._first - messages, now - self._began
-        more = passed < self.patience and not (held and held >= messages and gone == 0 and passed > _SAY_EVERY)
+        if not held or held < recipients:
+            self._only_held = None
+        elif self._only_held is None:
+            self._only_held = now
+        more = passed < self.patience and (self._only_held is None or now - self._only_held <= _SAY_EVERY)
         told_at, told = self._told
         if messages == told and now - told_at < _SAY_EVERY and more:
             return "", more

@@ -40,7 +40,15 @@ class Host:
 
 def has(messages: int, *, held: int = 0, leaving: int = 0) -> dict[str, Any]:
     empty = not messages and not leaving
-    return {"messages": messages, "held": held, "leaving": leaving, "empty": empty, "words": f"{messages} messages"}
+    words = f"{messages} messages"
+    return {
+        "messages": messages,
+        "recipients": messages,
+        "held": held,
+        "leaving": leaving,
+        "empty": empty,
+        "words": words,
+    }
 
 
 def test_it_waits_until_no_mail_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
