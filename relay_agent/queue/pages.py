@@ -9,7 +9,7 @@ of free pages, and the write-ahead log.
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,24 +45,46 @@ class Row:
     sure: bool
 
 
+class _OpenFile:
+    """A file's content by slices, as bytes have it. Where the disk cannot read that is an OSError with the file's name;
+    in a mapped file it would be the end of the process (SIGBUS)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._fd).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: slice) -> bytes:
+        try:
+            return os.pread(self._fd, place.stop - place.start, place.start)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 @dataclass(slots=True)
 class Pages:
     """The pages of a database file, each in its newest committed version: from the log, else the file."""
 
-    data: bytes | mmap.mmap
+    data: bytes | _OpenFile
     log: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, log: Path) -> Pages:
-        """Map a database file (which may be empty) and read its log."""
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-        return cls(data, _committed(log.read_bytes()) if log.exists() else {})
+        """Open a database file (which may be empty) and read its log. Raises OSError, as all that reads pages then
+        does."""
+        committed = _committed(log.read_bytes()) if log.exists() else {}
+        return cls(_OpenFile(path), committed)
 
     def close(self) -> None:
-        """Unmap the file."""
-        if isinstance(self.data, mmap.mmap):
+        """Close the file."""
+        if isinstance(self.data, _OpenFile):
             self.data.close()
 
     @property
@@ -82,7 +104,7 @@ class Pages:
             raise IndexError(number)
         found = self.log.get(number)
         if found is None:
-            found = bytes(self.data[(number - 1) * _PAGE : number * _PAGE])
+            found = self.data[(number - 1) * _PAGE : number * _PAGE]
         return found if len(found) == _PAGE else found.ljust(_PAGE, b"\0")
 
     def rows(self, roots: Sequence[int]) -> Iterator[Row]:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import shutil
 import sqlite3
@@ -119,6 +121,29 @@ async def test_cut_short(directory: Path, part: float) -> None:
         # A message with some of its recipients is saved and has a line.
         gone = [line for line in lost.read_text().splitlines() if "the others could" not in line]
         assert len(gone) <= MESSAGES - len(messages)
+
+
+async def test_a_page_that_the_disk_cannot_read_ends_nothing(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said of which file; once the disk reads again, or its copy does, all goes on."""
+    path = directory / "0" / "queue.db"
+    with path.open("r+b") as file:
+        file.write(b"\0" * 100)
+    bad, pread = 7 * PAGE, os.pread
+
+    def from_a_failing_disk(fd: int, size: int, place: int) -> bytes:
+        if size == PAGE and place == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(fd, size, place)
+
+    monkeypatch.setattr(os, "pread", from_a_failing_disk)
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"Input/output error: '.*/0/queue\.db\.damaged-") as raised:
+            EmbeddedStore(directory)
+        assert raised.value.errno == errno.EIO
+    monkeypatch.undo()
+    messages, _, notices = await contents(directory)
+    assert len(messages) == MESSAGES
+    assert "was damaged" in "".join(notices) or "is damaged" in "".join(notices)
 
 
 async def test_cut_to_nothing(directory: Path) -> None:
