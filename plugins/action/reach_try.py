@@ -50,24 +50,30 @@ class ActionModule(ActionBase):
         relays = relays_of(options["hosts"], known["hostvars"], options["listeners"], options["ports"])
         asked = [{"name": one.name, "host": one.host, "ports": list(one.ports)} for one in relays]
         with tempfile.TemporaryDirectory(prefix="reach-", dir=C.DEFAULT_LOCAL_TMP) as scratch:
-            self._bound(Path(scratch), len(relays), options["within"])
-            done = self._low_level_execute_command(
-                command(self._interpreter(known, vantage)),
-                sudoable=False,
-                in_data=program(asked, options["authorities"], options["within"]),
-            )
+            executable = self._bound(Path(scratch), len(relays), options["within"])
+            try:
+                done = self._low_level_execute_command(
+                    command(self._interpreter(known, vantage)),
+                    sudoable=False,
+                    in_data=program(asked, options["authorities"], options["within"]),
+                )
+            finally:
+                if executable:
+                    self._connection.set_option("ssh_executable", executable)
         try:
             return result | answer(vantage, done["rc"], done["stdout"], done["stderr"], options["hosts"])
         except ReachError as error:
             return result | {"failed": True, "msg": str(error)}
 
-    def _bound(self, scratch: Path, relays: int, within: float) -> None:
-        """Have ssh cut off when it says more, or takes longer, than an answer can: Ansible knows no such limit."""
+    def _bound(self, scratch: Path, relays: int, within: float) -> str:
+        """Have ssh cut off when it says more, or takes longer, than an answer can: Ansible knows no such limit. Returns
+        the program to go back to, "" where nothing was changed."""
         if self._connection.transport != "ssh":
-            return  # the controller itself, or containers of it; their answer is measured when it is there
+            return ""  # the controller itself, or containers of it; their answer is measured when it is there
         executable = str(self._connection.get_option("ssh_executable"))
         bounded = launcher(scratch / "ssh", executable, most=most_said(relays), within=time_for(relays, within))
         self._connection.set_option("ssh_executable", bounded)
+        return executable
 
     def _interpreter(self, known: Mapping[str, Any], vantage: str) -> str:
         """The Python that is named for the vantage; "" when it is to be looked for."""

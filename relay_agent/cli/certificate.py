@@ -150,7 +150,7 @@ def _note_proof(config: Config, fingerprint: str) -> None:
         note_proof(_directory(config), lambda: read_leaf(_chain(config)).fingerprint == fingerprint)
     except PermissionError:
         pass  # anybody may look; only root notes it
-    except OSError as error:  # TimeoutError, too
+    except (CertificateError, OSError) as error:  # TimeoutError, too
         # The proof holds all the same.
         print(f"the proof could not be noted, the timer's next look does it: {error}", file=sys.stderr)
 

@@ -4,8 +4,8 @@
 A time to come as the time of the last attempt tells it. No index is made for that, as every deferral would pay for it:
 the table is read through, in goes, and only when there is reason to.
 
-What an operator retries or releases needs none of this: it is given a time that has passed by any clock (see
-`operations`).
+What an operator retries or releases is given the time of its last attempt, and so needs none of this unless that one
+was by a clock that was ahead itself (see `operations`).
 """
 
 from __future__ import annotations

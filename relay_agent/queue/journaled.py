@@ -23,7 +23,7 @@ from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journal import Journal, JournalError
 from relay_agent.queue.journal_format import DamagedEntryError, is_fresh
 from relay_agent.queue.lanes import in_turn, owner_of
-from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Update
+from relay_agent.queue.model import HELD_UNTIL, Counts, Message, QueueDamagedError, QueueFullError, Update
 from relay_agent.queue.operations import Store
 from relay_agent.queue.selection import Cursor, Found, Group, Selection
 
@@ -78,6 +78,8 @@ class JournaledStore:
             and not self._closed
             and is_fresh(message)
             and all(recipient.next_attempt <= message.created for recipient in message.recipients.values())
+            and HELD_UNTIL
+            not in message.envelope.options  # it may seem past: a clock that was put back since `created`
         ):
             Store(message).check()
             if self._tidying is None:

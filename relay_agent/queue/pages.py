@@ -29,6 +29,8 @@ _LARGEST_LOCAL = {
     _LEAF_INDEX: (_PAGE - 12) * 64 // 255 - 23,
     _INNER_INDEX: (_PAGE - 12) * 64 // 255 - 23,
 }
+_TREES = frozenset({_LEAF_TABLE, _INNER_TABLE, _LEAF_INDEX, _INNER_INDEX})
+_EMPTY = bytes(_PAGE)
 #: What reading noise as if it were a page can lead to.
 _NOISE = (IndexError, ValueError, struct.error, OverflowError)
 
@@ -77,10 +79,10 @@ class Pages:
 
     @classmethod
     def open(cls, path: Path, log: Path) -> Pages:
-        """Open a database file (which may be empty) and read its log. Raises OSError, as all that reads pages then
-        does."""
+        """Open a database file (which may be empty or gone) and read its log. Raises OSError, as all that reads pages
+        then does."""
         committed = _committed(log.read_bytes()) if log.exists() else {}
-        return cls(_OpenFile(path), committed)
+        return cls(_OpenFile(path) if path.exists() else b"", committed)
 
     def close(self) -> None:
         """Close the file."""
@@ -92,11 +94,15 @@ class Pages:
         """Pages there are; the last one may be cut short."""
         return max(-(-len(self.data) // _PAGE), max(self.log, default=0))
 
-    @property
-    def in_use(self) -> int:
-        """Bytes of the pages that are not known to be free."""
-        free, _ = self._free()
-        return (self.count - sum(0 < number <= self.count for number in free)) * _PAGE
+    def least_in_use(self) -> int:
+        """Bytes of the pages that have something in them for sure: no more than that where the list of free pages is
+        damaged. Reads all of the file."""
+        free, whole = self._free()
+        count = 0
+        for number in range(1, self.count + 1):
+            page = self.page(number)
+            count += page[0] in _TREES if not whole else number not in free and page != _EMPTY
+        return count * _PAGE
 
     def page(self, number: int) -> bytes:
         """A page, filled up with zeros where the file ends. Raises IndexError for one that cannot be."""

@@ -20,16 +20,15 @@ def check_room(directory: StoreDirectory, damaged: Path, what: str) -> None:
 
     That much is sure to be needed, a little more may be: what runs out of room half-way is taken back.
     """
-    log = Path(f"{damaged}-wal")
-    if damaged.exists():
-        source = Pages.open(damaged, log)
-        try:
-            needed = source.in_use + _BESIDE
-        finally:
-            source.close()
-    else:
-        needed = (log.stat().st_size if log.exists() else 0) + _BESIDE
     free = directory.free()
+    log = Path(f"{damaged}-wal")
+    if free >= sum(path.stat().st_size for path in (damaged, log) if path.exists()) + _BESIDE:
+        return
+    source = Pages.open(damaged, log)
+    try:
+        needed = source.least_in_use() + _BESIDE
+    finally:
+        source.close()
     if needed > free:
         raise QueueFullError(
             f"{what}; saving what can be read of it needs {_megabytes(needed)} in {directory.root}, and the disk has "

@@ -9,7 +9,7 @@ __all__ = ["collect_and_freeze"]
 
 
 def collect_and_freeze() -> None:
-    """Collect now, and leave what remains out of every later collection; before the first session.
+    """Collect now, and leave what remains out of every later collection; before there is mail in hand.
 
     Modules, classes and configuration are fifty thousand objects that live as long as the process. Python would first
     go through them some hundred messages after the start, and nobody had an answer for 30 milliseconds and more. What

@@ -20,6 +20,7 @@ from relay_agent.observability.log import MailLog
 from relay_agent.queue.directory import StoreLockedError
 from relay_agent.queue.holdings import open_free, open_one
 from relay_agent.queue.journaled import JournaledStore
+from relay_agent.queue.model import QueueFullError
 from relay_agent.suppression.desk import SuppressionDesk
 from relay_agent.worker.ending import STOPPING
 from relay_agent.worker.passing import in_words, passes
@@ -75,7 +76,7 @@ class OpenStores:
         self._ending = ending
         self._released = released
         self._watching: set[asyncio.Task[None]] = set()
-        self._unopened: dict[int, str] = {}  # why each could not be taken over, as the log was told
+        self._unopened: dict[int, str] = {}  # why each could not be taken over, of which the log was told
         self.holdings: dict[int, Holding] = {}
 
     async def open_own(self, number: int) -> Holding:
@@ -140,8 +141,11 @@ class OpenStores:
     def _not_opened(self, number: int, error: Exception) -> None:
         """Tell the log, once: it is tried again every few seconds."""
         problem = in_words(error)
-        if self._unopened.get(number) != problem:
-            self._unopened[number] = problem
+        told = (
+            "no room" if isinstance(error, QueueFullError) else problem
+        )  # how much room there is changes all the time
+        if self._unopened.get(number) != told:
+            self._unopened[number] = told
             self._log.event("queue_not_taken_over", level="error", store=number, problem=problem)
 
     async def _empty(self, number: int) -> None:

@@ -35,7 +35,8 @@ def in_words(error: BaseException) -> str:
         if getattr(link, "errno", None) == errno.EIO or getattr(link, "sqlite_errorcode", None) in _DISK_FAILS:
             return (
                 f"{told}: the disk fails to read or write; it is tried again, but look at the kernel's log (dmesg): if "
-                "the disk is broken, stop the agent, copy its queue to a good one (ddrescue) and start it there"
+                "the disk is broken, stop the agent, copy its queue to a good one (ddrescue) and start it there; if it "
+                "is not, see whether a quota or a limit on file sizes (LimitFSIZE=) is in the way"
             )
         link = link.__cause__
     return told

@@ -155,6 +155,7 @@ class Worker:
         await self._begin_suppression(config)
         # Before the store: what waits there may be delivered at once.
         self._history = await asyncio.to_thread(begin_history, config, self._log)
+        collect_and_freeze()  # before there is mail in hand, which is not to stay
         self._stores = OpenStores(
             config,
             self._log,
@@ -192,7 +193,6 @@ class Worker:
                 os.set_inheritable(fd, False)
                 acceptor = Acceptor(self._loop, socket.socket(fileno=fd), take, lambda: sessions.others_first)
                 self._acceptors.append(acceptor)
-        collect_and_freeze()
         for acceptor in self._acceptors:
             acceptor.start()
         service = self._service

@@ -32,7 +32,7 @@ from relay_agent.policy.guessing import Guard
 from relay_agent.policy.quota import Quotas
 from relay_agent.queue.body import FileBody, MemoryBody
 from relay_agent.queue.model import Message, QueueStore
-from relay_agent.submission import chunks, content, envelope, hello, incoming
+from relay_agent.submission import chunks, content, envelope, hello, incoming, intake
 from relay_agent.submission.service import SubmissionService
 from relay_agent.submission.session import SubmissionSession, session_factory
 
@@ -81,7 +81,7 @@ _SPOOL = tempfile.TemporaryDirectory(prefix="postroad-fuzz-")
 def _same_moment() -> Iterator[None]:
     """Everything that is compared happens at the same moment; blocks are so small that short inputs have many."""
     with ExitStack() as stack:
-        for module in (envelope, hello, incoming):
+        for module in (envelope, hello, incoming, intake):
             stack.enter_context(patch.object(module, "time", SimpleNamespace(time=lambda: _NOW)))
         for module in (chunks, content):
             stack.enter_context(patch.object(module, "BLOCK", 64))

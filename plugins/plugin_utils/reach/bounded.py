@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 __all__ = ["CUT", "launcher", "run"]
 
@@ -101,9 +102,15 @@ def _status(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(_status(-number))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Entry point."""
     most, within, *command = arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)  # or it would end us alone, and not the command
     try:
         return run(command, most=int(most), within=float(within))
     except (KeyboardInterrupt, BrokenPipeError):

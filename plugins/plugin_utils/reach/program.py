@@ -24,6 +24,8 @@ _LONGEST = 300  # characters of what a vantage says in place of an answer
 _MOST, _MOST_OF_A_RELAY = 4 << 20, 1 << 19
 _RELAYS_AT_ONCE = 6  # as relay_agent/probe/vantage.py has it
 _SLACK = 60.0  # seconds for the connection and a slow machine
+_CARRIED_IN = 10.0  # seconds for what is said of a relay, over 128 kbit/s
+_LOOKED_UP_IN = 4.0  # seconds at most before the tries of a relay begin
 
 # Runs with any Python 3, to say that it is too old.
 _LOADER = """\
@@ -72,7 +74,7 @@ def most_said(relays: int) -> int:
 
 def time_for(relays: int, within: float) -> float:
     """How many seconds a vantage has for so many relays at most, as they are told to take `within` seconds each."""
-    return _SLACK + 2 * within * -(-relays // _RELAYS_AT_ONCE)
+    return _SLACK + _CARRIED_IN * relays + (within + max(within, _LOOKED_UP_IN)) * -(-relays // _RELAYS_AT_ONCE)
 
 
 def answer(vantage: str, status: int, output: str, errors: str, asked: Collection[str]) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def answer(vantage: str, status: int, output: str, errors: str, asked: Collectio
         why = f"it said more than {most_said(len(asked))} bytes" if said_too_much else _last(errors) or "it was cut off"
         raise ReachError(
             f"{vantage} could not try the ports: {why}, which is more than the answer of an honest vantage takes: look "
-            "what answers SSH there, or look from another host (relay_reach_from)"
+            "what answers SSH there, try fewer relays at once (--limit), or look from another host (relay_reach_from)"
         )
     # Whatever a login shell says before is not ours. What comes behind is, and quotes servers that may say anything.
     _, begun, told = output.partition(_BEGIN)

@@ -15,6 +15,7 @@ from relay_agent.certificates import agent_unit
 from relay_agent.certificates.chain import key_digest, new_key
 from relay_agent.certificates.journal import Renewals, read_renewals, write_renewals
 from relay_agent.certificates.pairs import Pairs
+from relay_agent.certificates.problem import CertificateError
 from relay_agent.certificates.renewal import Outcome, Renewal
 from relay_agent.cli.main import main
 from tests.unit.certificates.authority import chain_for
@@ -191,6 +192,7 @@ def test_what_was_proved_is_said_at_once(config: Path, pairs: Pairs, capsys: pyt
         (PermissionError(13, "Permission denied"), ""),
         (TimeoutError("/etc/postroad/tls is locked by another program"), "is locked by another program"),
         (OSError(28, "No space left on device"), "No space left on device"),
+        (CertificateError("tls.crt has no certificate"), "tls.crt has no certificate"),
     ],
 )
 def test_a_proof_that_cannot_be_noted_is_one(
@@ -198,7 +200,7 @@ def test_a_proof_that_cannot_be_noted_is_one(
     pairs: Pairs,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    error: OSError,
+    error: Exception,
     said: str,
 ) -> None:
     def fails(*_: object) -> bool:

@@ -18,7 +18,7 @@ import pytest_asyncio
 from relay_agent.queue import journaled as module
 from relay_agent.queue.embedded import EmbeddedStore
 from relay_agent.queue.journaled import JournaledStore
-from relay_agent.queue.model import Counts, Message, QueueDamagedError, QueueFullError, Recipient, Update
+from relay_agent.queue.model import HELD_UNTIL, Counts, Message, QueueDamagedError, QueueFullError, Recipient, Update
 from relay_agent.queue.operations import MoveIn
 from relay_agent.queue.reader import StoredBody
 from tests.unit.queue.messages import large, message, recipient, smaller_segments, whole
@@ -80,6 +80,19 @@ class Gate:
             await move_in(messages)
 
         monkeypatch.setattr(store._base, "move_in", gated)
+
+
+async def test_what_a_sender_holds_is_never_journaled(store: JournaledStore) -> None:
+    """Not even where its time seems past: the clock was put back between its first byte and its last."""
+    one = message()
+    now = time.time()
+    one.created = now + 3600
+    one.envelope = replace(one.envelope, options={HELD_UNTIL: f"{now + 60:.0f}"})
+    one.recipients = {0: replace(one.recipients[0], next_attempt=now + 60)}
+    await store.store(one)
+    assert await in_database(store) == [one.queue_id]
+    assert await store.due(now, 10) == []
+    assert await store.next_due() == pytest.approx(now + 60, abs=1)
 
 
 async def test_most_mail_never_meets_the_database(store: JournaledStore) -> None:

@@ -338,6 +338,49 @@ def test_room_is_needed_for_the_pages_in_use_only(tmp_path: Path, monkeypatch: p
     assert "is damaged" in notices[0]
 
 
+def test_room_is_not_needed_for_what_a_power_cut_left_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was made longer, and got nothing."""
+    kept = fill(tmp_path, 8)
+    spoil_an_index(tmp_path)
+    os.truncate(tmp_path / "0" / "queue.db", 40_000_000)
+    monkeypatch.setattr(StoreDirectory, "free", lambda _: 2_000_000)
+    messages, _ = found(tmp_path)
+    assert messages == kept
+
+
+def test_what_may_be_free_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the list of free pages nobody knows whether what is in no tree's page is content or left over."""
+    fill(tmp_path, 8)
+    database = tmp_path / "0" / "queue.db"
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("CREATE TABLE large (content BLOB)")
+    connection.execute("INSERT INTO large VALUES (randomblob(3000000))")
+    connection.execute("DROP TABLE large")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with database.open("r+b") as file:
+        file.seek(32)
+        file.write(bytes(8))
+    spoil_an_index(tmp_path)
+    monkeypatch.setattr(StoreDirectory, "free", lambda _: 2_000_000)
+    _, notices = found(tmp_path)
+    assert "is damaged" in notices[0]
+
+
+def test_room_for_a_database_of_which_the_log_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = fill(tmp_path, 8)
+    leave_only_the_log(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(StoreDirectory, "free", lambda _: 1 << 20)
+        with pytest.raises(QueueFullError, match=r"needs 1\.\d MiB"):
+            begin(tmp_path)
+    with (tmp_path / "0" / "queue.db-wal").open("r+b") as log:
+        log.truncate(20_000_000)  # room given to it in advance is no content
+    monkeypatch.setattr(StoreDirectory, "free", lambda _: 3_000_000)
+    messages, _ = found(tmp_path)
+    assert messages == kept
+
+
 def test_bodies_of_a_database_that_is_gone_are_put_aside_at_every_step(quick: Path) -> None:
     """No message is known any more: the files are kept, whenever a start is cut off."""
     pristine = quick / "damaged"

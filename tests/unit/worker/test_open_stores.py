@@ -133,8 +133,10 @@ async def test_one_that_the_disk_has_no_room_for_is_left_to_a_later_look(
 ) -> None:
     await owner.leave(0)
 
+    free = iter(range(3))
+
     def full(*_: object) -> None:
-        raise QueueFullError("0: database or disk is full")
+        raise QueueFullError(f"0: database or disk is full: {next(free)} MiB free")
 
     with monkeypatch.context() as patch:
         patch.setattr("relay_agent.queue.embedded.replay", full)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The program that stands between ssh and Ansible, run as one."""
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -53,6 +55,18 @@ def test_what_holds_a_stream_open_is_not_waited_for(tmp_path: Path) -> None:
     done = run(tmp_path, "sleep 30 >&- & echo done")
     assert (done.returncode, done.stdout) == (0, b"done\n")
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_it_ends_the_command(tmp_path: Path, number: int) -> None:
+    program = launcher(tmp_path / "ssh", "/bin/sh", most=1000, within=60.0)
+    with subprocess.Popen([program, "-c", "echo $$; exec sleep 600"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        command = int(process.stdout.readline())
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(command, 0)
 
 
 def test_an_executable_that_is_not_there_is_named(tmp_path: Path) -> None:
