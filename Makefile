@@ -42,7 +42,7 @@ integration: venv ## A real agent on loopback against real peers (installs them 
 	@$(venv)/python scripts/run_tests.py integration
 
 .PHONY: faults
-faults: venv ## Kills, reloads, full disks, damaged files, wrong clocks: the long form, about four minutes
+faults: venv ## Kills, reloads, full disks, damaged files, wrong clocks: the long form, about eight minutes
 	@sh scripts/test-packages.sh
 	@POSTROAD_FAULTS=long $(venv)/python -m pytest -q tests/faults
 

@@ -175,6 +175,7 @@ def test_a_reload_keeps_the_list(world: World) -> None:
     program = world.session(before[0])
     assert rcpt(program, "nobody@alpha.test")[0] == 250
     assert agent.events("recipient_suppressed")[0]["refused"] is False
+    program.close()  # the old worker would wait for it
     world.configure('[suppression]\nmode = "refuse"\nscope = "host"\n')
     agent.signal(signal.SIGHUP)
     wait_for(lambda: bool(agent.events("reloaded")) and not set(before) & set(workers(agent)), 90, "the reload")

@@ -123,7 +123,10 @@ def test_looking_does_not_make_a_queue(run: Any, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "queue").exists()
 
 
-async def test_with_an_agent_it_is_asked(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_with_an_agent_it_is_asked(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay_agent.cli.asking._PATIENCE", 0.3)  # for processes that are just ending
     ours = message("bob@beta.test")
     await put(tmp_path / "queue", ours)
     async with EmbeddedStore(tmp_path / "queue", minimum_free=0) as store:
