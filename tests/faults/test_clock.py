@@ -56,6 +56,16 @@ def clock(agent: Agent, tmp_path: Path) -> Clock:
     return clock
 
 
+def run_with_nowhere_to_deliver(agent: Agent, load: Load) -> None:
+    """From the agent's start to its orderly end; all that it took is deferred."""
+    agent.start()
+    load.start(clients=2, messages=2, pause=0.05)
+    wait_for(lambda: len(load.acknowledged) >= 10, what="mail")
+    load.stop()
+    wait_for(lambda: len(agent.events("deferred")) >= len(load.acknowledged), what="deferrals")
+    assert agent.signal(signal.SIGTERM) == 0
+
+
 @pytest.mark.parametrize("first", [HOUR, -HOUR])
 def test_the_clock_jumps(agent: Agent, sink: Sink, load: Load, clock: Clock, first: int) -> None:
     # From an hour back to an hour forward is two hours: retried for three, and often, so that the test is short.
@@ -80,12 +90,7 @@ def test_the_clock_jumps(agent: Agent, sink: Sink, load: Load, clock: Clock, fir
 def test_the_clock_is_put_right_while_no_agent_runs(agent: Agent, sink: Sink, load: Load, clock: Clock) -> None:
     agent.configure('retry_max = "2s"\n[process]\nworkers = 1', listeners=PLAIN)
     clock.set(HOUR)
-    agent.start()
-    load.start(clients=2, messages=2, pause=0.05)
-    wait_for(lambda: len(load.acknowledged) >= 10, what="mail")
-    load.stop()
-    wait_for(lambda: len(agent.events("deferred")) >= len(load.acknowledged), what="deferrals")
-    assert agent.signal(signal.SIGTERM) == 0
+    run_with_nowhere_to_deliver(agent, load)
     clock.set(0)
     sink.start()
     agent.start()
@@ -98,12 +103,7 @@ def test_what_is_retried_by_a_clock_ahead_goes_when_it_is_right(
     agent: Agent, sink: Sink, load: Load, clock: Clock
 ) -> None:
     agent.configure("[process]\nworkers = 1", listeners=PLAIN)
-    agent.start()
-    load.start(clients=2, messages=2, pause=0.05)
-    wait_for(lambda: len(load.acknowledged) >= 10, what="mail")
-    load.stop()
-    wait_for(lambda: len(agent.events("deferred")) >= len(load.acknowledged), what="deferrals")
-    assert agent.signal(signal.SIGTERM) == 0
+    run_with_nowhere_to_deliver(agent, load)
     clock.set(HOUR)
     done = subprocess.run(
         [sys.executable, "-m", "relay_agent", "queue", "retry", "--older", "30m", "--config", str(agent.config)],

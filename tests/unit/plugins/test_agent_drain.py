@@ -6,35 +6,19 @@ import json
 import pytest
 
 from tests.unit.plugins.machine import Machine
-
-# Says how much mail it has by a file, and whether it is drained as the agent does, by another.
-_AGENT = """#!/bin/sh
-case "$*" in
-    *count*) cat /etc/count.json ;;
-    status*) [ -e /etc/postroad/drained.json ] && drained='"drained": {},'; echo "{$drained \\"reloading\\": false}" ;;
-esac
-"""
-_COUNT = '{"messages": %d, "recipients": %d, "held": 0, "leaving": 0}'
-_SETUP = f"""
-mkdir -p /opt/postroad/current/bin /etc/postroad
-cat > /opt/postroad/current/bin/relay-agent <<'END'
-{_AGENT}END
-chmod 755 /opt/postroad/current/bin/relay-agent
-echo '{_COUNT % (0, 0)}' > /etc/count.json
-systemctl start relay-agent.socket relay-agent.service
-"""
+from tests.unit.plugins.small_agent import COUNT, SETUP
 
 
 @pytest.fixture
 def host(machine: Machine) -> Machine:
     """A host that takes mail."""
-    machine.sh(_SETUP)
+    machine.sh(SETUP)
     machine.asked()
     return machine
 
 
 def test_drained_and_back_each_once(host: Machine) -> None:
-    host.sh(f"echo '{_COUNT % (4, 5)}' > /etc/count.json")
+    host.sh(f"echo '{COUNT % (4, 5)}' > /etc/count.json")
     planned = host.module("agent_drain", {"because": "new host"}, check=True)
     assert (planned["changed"], host.asked()) == (True, [])
     assert not host.path("/etc/postroad/drained.json").exists()

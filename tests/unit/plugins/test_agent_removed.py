@@ -4,23 +4,8 @@
 import pytest
 
 from tests.unit.plugins.machine import Machine
+from tests.unit.plugins.small_agent import COUNT, SETUP
 
-# Says how much mail it has by a file, and whether it is drained as the agent does, by another.
-_AGENT = """#!/bin/sh
-case "$*" in
-    *count*) cat /etc/count.json ;;
-    status*) [ -e /etc/postroad/drained.json ] && drained='"drained": {},'; echo "{$drained \\"reloading\\": false}" ;;
-esac
-"""
-_COUNT = '{"messages": %d, "recipients": %d, "held": 0, "leaving": 0}'
-_SETUP = f"""
-mkdir -p /opt/postroad/current/bin /etc/postroad
-cat > /opt/postroad/current/bin/relay-agent <<'END'
-{_AGENT}END
-chmod 755 /opt/postroad/current/bin/relay-agent
-echo '{_COUNT % (0, 0)}' > /etc/count.json
-systemctl start relay-agent.socket relay-agent.service
-"""
 _STATE = """
 mkdir -p /etc/systemd/system /opt/postroad/releases/aaaa
 touch /etc/systemd/system/relay-agent.service /etc/systemd/system/relay-agent.socket /etc/postroad/agent.toml
@@ -33,7 +18,7 @@ def host(machine: Machine) -> Machine:
     """A host with an agent that takes mail and has none."""
     # Not below /etc, nor /opt: what is there is a file of this machine.
     machine.sh("mount -t tmpfs memory /var/lib; mount -t tmpfs memory /usr/local")
-    machine.sh(_SETUP + _STATE + "useradd --system postroad; mkdir -p /var/lib/postroad/queue/0 /usr/local/bin")
+    machine.sh(SETUP + _STATE + "useradd --system postroad; mkdir -p /var/lib/postroad/queue/0 /usr/local/bin")
     machine.sh("touch /var/lib/postroad/queue/0/queue.db")
     machine.asked()
     return machine
@@ -76,7 +61,7 @@ def test_a_host_that_takes_mail_is_refused(host: Machine, check: bool) -> None:
 @pytest.mark.parametrize("check", [True, False])
 def test_mail_keeps_it_unless_it_is_thrown_away(host: Machine, check: bool) -> None:
     drain(host)
-    host.sh(f"echo '{_COUNT % (4, 5)}' > /etc/count.json")
+    host.sh(f"echo '{COUNT % (4, 5)}' > /etc/count.json")
     told = host.module("agent_removed", {}, check=check)
     assert told["failed"]
     assert "the host still has 4 messages for 5 recipients" in told["msg"]

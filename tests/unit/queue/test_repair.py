@@ -320,16 +320,21 @@ def test_a_salvage_without_room_is_not_begun(tmp_path: Path, monkeypatch: pytest
     assert messages == kept
 
 
+def leave_free_pages(database: Path, content: str) -> None:
+    """Three megabytes that were in use once. content: what was in them, as SQL."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("CREATE TABLE large (content BLOB)")
+    connection.execute(f"INSERT INTO large VALUES ({content})")
+    connection.execute("DROP TABLE large")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
 def test_room_is_needed_for_the_pages_in_use_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that was large once is saved on a disk that has no room for another of its size."""
     kept = fill(tmp_path, 8)
     database = tmp_path / "0" / "queue.db"
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("CREATE TABLE large (content BLOB)")
-    connection.execute("INSERT INTO large VALUES (zeroblob(3000000))")
-    connection.execute("DROP TABLE large")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
+    leave_free_pages(database, "zeroblob(3000000)")
     spoil_an_index(tmp_path)
     assert database.stat().st_size > 3_000_000
     monkeypatch.setattr(StoreDirectory, "free", lambda _: 2_000_000)
@@ -352,12 +357,7 @@ def test_what_may_be_free_is_not_counted(tmp_path: Path, monkeypatch: pytest.Mon
     """Without the list of free pages nobody knows whether what is in no tree's page is content or left over."""
     fill(tmp_path, 8)
     database = tmp_path / "0" / "queue.db"
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("CREATE TABLE large (content BLOB)")
-    connection.execute("INSERT INTO large VALUES (randomblob(3000000))")
-    connection.execute("DROP TABLE large")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
+    leave_free_pages(database, "randomblob(3000000)")
     with database.open("r+b") as file:
         file.seek(32)
         file.write(bytes(8))
